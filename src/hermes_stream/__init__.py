@@ -1,0 +1,78 @@
+"""hermes-stream: a vision-language model that watches endless video in bounded memory and answers at any moment.
+
+Names are imported when they are first used, so that `import hermes_stream` and `hermes-stream --help` stay quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hermes_stream.engine.answer import AnswerStream
+    from hermes_stream.engine.engine import Engine, load_model
+    from hermes_stream.engine.session import Session, SessionStats
+    from hermes_stream.errors import HermesError, UsageError
+    from hermes_stream.policies.base import Policy
+    from hermes_stream.policies.hermes import Hermes
+    from hermes_stream.policies.keep_all import KeepAll
+    from hermes_stream.policies.random import Random
+    from hermes_stream.policies.recent_frames import RecentFrames
+    from hermes_stream.policies.sliding_window import SlidingWindow
+    from hermes_stream.policies.uniform import Uniform
+    from hermes_stream.types import Answer, Frame, Query, TokenEvent
+    from hermes_stream.video import open_video
+
+_HOME = {
+    "Answer": "types",
+    "AnswerStream": "engine.answer",
+    "Engine": "engine.engine",
+    "Frame": "types",
+    "Hermes": "policies.hermes",
+    "HermesError": "errors",
+    "KeepAll": "policies.keep_all",
+    "Policy": "policies.base",
+    "Query": "types",
+    "Random": "policies.random",
+    "RecentFrames": "policies.recent_frames",
+    "Session": "engine.session",
+    "SessionStats": "engine.session",
+    "SlidingWindow": "policies.sliding_window",
+    "TokenEvent": "types",
+    "Uniform": "policies.uniform",
+    "UsageError": "errors",
+    "load_model": "engine.engine",
+    "open_video": "video",
+}
+
+__all__ = [
+    "Answer",
+    "AnswerStream",
+    "Engine",
+    "Frame",
+    "Hermes",
+    "HermesError",
+    "KeepAll",
+    "Policy",
+    "Query",
+    "Random",
+    "RecentFrames",
+    "Session",
+    "SessionStats",
+    "SlidingWindow",
+    "TokenEvent",
+    "Uniform",
+    "UsageError",
+    "load_model",
+    "open_video",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'hermes_stream' has no attribute {name!r}")
+    return getattr(import_module(f"hermes_stream.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,183 @@
+"""One question on its way to an answer: the engine's half and the asker's half.
+
+Shape letters: T tokens, E model width, R position axes, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from queue import SimpleQueue
+
+import torch
+
+from hermes_stream.engine.batch import Tail, TailSegment
+from hermes_stream.engine.decode import Sampler, TextStream
+from hermes_stream.errors import LimitError, SessionClosed
+from hermes_stream.memory.kv_memory import MemoryVersion
+from hermes_stream.models.adapter import Adapter
+from hermes_stream.policies.base import ViewSpec
+from hermes_stream.types import Answer, Query, TokenEvent
+
+
+class AnswerStream(Iterator[TokenEvent]):
+    """The asker's half: iterate over tokens as they come, or wait for `result()`.
+
+    Dropping the object, `close()` or leaving it as a context manager cancels what is not finished.
+    """
+
+    def __init__(self, query: Query) -> None:
+        self.query = query
+        self._asked_at = time.perf_counter()
+        self._queue: SimpleQueue[TokenEvent | Answer | BaseException] = SimpleQueue()
+        self._cancelled = threading.Event()
+        self._outcome: Answer | BaseException | None = None
+
+    def __next__(self) -> TokenEvent:
+        """The next token. Raises what went wrong in the engine; StopIteration after the last token."""
+        if self._outcome is None:
+            item = self._queue.get()
+            if isinstance(item, TokenEvent):
+                return item
+            self._outcome = item
+        if isinstance(self._outcome, BaseException) and not isinstance(self._outcome, SessionClosed):
+            raise self._outcome
+        raise StopIteration
+
+    def result(self) -> Answer:
+        """Wait for the whole answer. Raises SessionClosed if it was cancelled."""
+        for _ in self:
+            pass
+        if isinstance(self._outcome, Answer):
+            return self._outcome
+        raise self._outcome or SessionClosed("the answer ended without a result")
+
+    def cancel(self) -> None:
+        """Stop decoding soon. Tokens that were already decoded can still be read."""
+        self._cancelled.set()
+
+    close = cancel
+
+    def __enter__(self) -> AnswerStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+
+    def __del__(self) -> None:
+        self.cancel()
+
+
+class AnswerTask:
+    """The engine's half: a tail on a pinned version, one segment per forward."""
+
+    def __init__(
+        self, adapter: Adapter, version: MemoryVersion, view: ViewSpec, query: Query, channel: AnswerChannel
+    ) -> None:
+        """Raises LimitError if the question does not fit the positions that are left."""
+        self.query = query
+        self.channel = channel
+        self._adapter = adapter
+        self._version = version
+        self._tail = Tail(version if view.sees_held else version.prefix_only())
+        self._sampler = Sampler(query, adapter.facts.device)
+        self._text = TextStream(adapter.tokenizer)
+        self._token_ids: list[int] = []
+        self._ttft_seconds = 0.0
+        self._n_fresh = 0
+        self._next = self._first_segment(view)
+
+    def segment(self) -> TailSegment:
+        """What the next forward must contain for this answer."""
+        return self._next
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return self._text.text.strip()
+
+    def accept(self, logits_V: torch.Tensor) -> bool:
+        """Take the logits of the last token; returns whether the answer is finished."""
+        token_id = self._sampler.pick(logits_V)
+        seconds = self.channel.seconds_since_ask()
+        if not self._token_ids:
+            self._ttft_seconds = seconds
+        self._token_ids.append(token_id)
+        is_stop = token_id in self._adapter.stop_token_ids
+        is_last = is_stop or len(self._token_ids) >= self.query.max_new_tokens or self._room() < 1
+        piece = "" if is_stop else self._text.push(token_id)
+        if is_last:
+            piece += self._text.finish()
+        if piece or not is_stop:
+            self.channel.put(TokenEvent(token_id, piece, seconds))
+        if is_last:
+            self.channel.put(self._answer())
+            return True
+        self._next = self._segment(self._adapter.token(token_id), self._text_positions(1), 1)
+        return False
+
+    def _answer(self) -> Answer:
+        version = self._version
+        held = self._tail.base.held_tokens
+        return Answer(
+            text=self.text,
+            token_ids=tuple(self._token_ids),
+            time_seconds=version.time_seconds,
+            ttft_seconds=self._ttft_seconds,
+            total_seconds=self.channel.seconds_since_ask(),
+            frames_seen=version.frames_seen,
+            held_tokens=tuple(n + self._n_fresh for n in held),
+            memory_bytes=version.n_bytes,
+        )
+
+    def _first_segment(self, view: ViewSpec) -> TailSegment:
+        fresh = [frame.tokens for frame in self._version.features if frame.frame in frozenset(view.fresh_frames)]
+        embeddings, positions = [], []
+        start = self._tail.next_position
+        for tokens in fresh:
+            embeddings.append(tokens.embeddings_NE)
+            positions.append(start + tokens.positions_RN.to(self._adapter.facts.device))
+            start += tokens.n_positions
+            self._n_fresh += tokens.embeddings_NE.shape[0]
+        text_TE = self._adapter.question(self.query.text, after_video=self._version.frames_seen > 0)
+        n_text = text_TE.shape[0]
+        n_positions = start - self._tail.next_position + n_text
+        if n_positions > self._room():
+            raise LimitError(
+                f"the question takes {n_positions} positions, but only {self._room()} of the model's "
+                f"{self._adapter.facts.max_positions} are left; ask a shorter one"
+            )
+        positions.append(self._text_positions(n_text, start))
+        return self._segment(torch.cat([*embeddings, text_TE]), torch.cat(positions, dim=-1), n_positions)
+
+    def _segment(self, embeddings_TE: torch.Tensor, position_RT: torch.Tensor, n_positions: int) -> TailSegment:
+        self._tail.next_position += n_positions
+        return TailSegment(embeddings_TE, position_RT, self._tail)
+
+    def _text_positions(self, n: int, start: int | None = None) -> torch.Tensor:
+        first = self._tail.next_position if start is None else start
+        facts = self._adapter.facts
+        return (first + torch.arange(n, device=facts.device)).expand(facts.n_axes, -1)
+
+    def _room(self) -> int:
+        return self._adapter.facts.max_positions - self._tail.next_position
+
+
+class AnswerChannel:
+    """From the engine to an `AnswerStream`, without keeping the asker's object alive: a dropped one cancels itself."""
+
+    def __init__(self, stream: AnswerStream) -> None:
+        self._queue = stream._queue
+        self._cancelled = stream._cancelled
+        self._asked_at = stream._asked_at
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+    def seconds_since_ask(self) -> float:
+        return time.perf_counter() - self._asked_at
+
+    def put(self, item: TokenEvent | Answer | BaseException) -> None:
+        self._queue.put(item)

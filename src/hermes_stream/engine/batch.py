@@ -1,0 +1,173 @@
+"""New tokens of many sessions in one forward, packed along the sequence.
+
+Linear layers see one long row; attention treats each segment with its own memory. Three kinds of segment:
+commit (rows enter the memory), probe (attends to what was just committed, leaves its attention and nothing else),
+tail (a question and its answer, on top of a pinned version).
+
+Shape letters: H query heads, K key/value heads, T new tokens (packed), N held, M tail tokens, D head dimension,
+E model width, R axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from hermes_stream.memory.attention import attend_causal, attend_with_tail, lower_right_mask
+from hermes_stream.memory.kv_memory import MemoryVersion, PendingAppend
+from hermes_stream.memory.rope import Rope, rotate
+
+
+class Tail:
+    """Keys and values that belong to one question alone; grows with its answer, dies with it."""
+
+    def __init__(self, base: MemoryVersion) -> None:
+        self.base = base
+        self.next_position = base.next_position
+        self._rows: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * len(base.layers)
+        self._used = [0] * len(base.layers)
+
+    def append(
+        self, layer_index: int, key_KTD: torch.Tensor, value_KTD: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns all keys and values of the tail in this layer, `[K, M, D]`."""
+        n_kv_heads, n_new, head_dim = key_KTD.shape
+        used = self._used[layer_index]
+        rows = self._rows[layer_index]
+        if rows is None or used + n_new > rows[0].shape[1]:
+            # Room for the answer's tokens, so that a decode step seldom copies.
+            grown = tuple(key_KTD.new_empty(n_kv_heads, used + n_new + 32, head_dim) for _ in range(2))
+            if rows is not None:
+                for new, old in zip(grown, rows, strict=True):
+                    new[:, :used] = old[:, :used]
+            rows = (grown[0], grown[1])
+            self._rows[layer_index] = rows
+        keys, values = rows
+        keys[:, used : used + n_new] = key_KTD
+        values[:, used : used + n_new] = value_KTD
+        self._used[layer_index] = used + n_new
+        return keys[:, : used + n_new], values[:, : used + n_new]
+
+
+@dataclass(eq=False)
+class CommitSegment:
+    """Tokens `[T, E]` that enter a memory."""
+
+    embeddings_TE: torch.Tensor
+    pending: PendingAppend
+
+    @property
+    def position_RT(self) -> torch.Tensor:
+        return self.pending.rows.table.position_RHN[:, 0]
+
+
+@dataclass(eq=False)
+class ProbeSegment:
+    """Text tokens that read a pending append and report their attention; nothing of them stays.
+
+    layers: where attention is wanted; after the forward `mass[layer]` is `[K, N]`, prefix included.
+    """
+
+    embeddings_TE: torch.Tensor
+    position_RT: torch.Tensor
+    reads: PendingAppend
+    layers: frozenset[int]
+    mass: dict[int, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class TailSegment:
+    """Tokens of a question or of its answer. The logits of its last token are wanted."""
+
+    embeddings_TE: torch.Tensor
+    position_RT: torch.Tensor
+    tail: Tail
+
+
+Segment = CommitSegment | ProbeSegment | TailSegment
+
+
+class PackedBatch:
+    """What one forward is made of, and the attention of each of its layers.
+
+    A probe must come after the commit that it reads. After the forward, `last_rows` are the rows whose logits the
+    tail segments want, in segment order.
+    """
+
+    def __init__(self, segments: Sequence[Segment], rope: Rope) -> None:
+        self.segments = list(segments)
+        self.embeddings_TE = torch.cat([segment.embeddings_TE for segment in self.segments])
+        position_RT = torch.cat([segment.position_RT for segment in self.segments], dim=-1)
+        self._cos_TD, self._sin_TD = rope.tables(position_RT, self.embeddings_TE.dtype)
+        self._lengths = [segment.embeddings_TE.shape[0] for segment in self.segments]
+        self._masks: dict[tuple[int, int], torch.Tensor] = {}
+
+    @property
+    def n_tokens(self) -> int:
+        return self.embeddings_TE.shape[0]
+
+    @property
+    def last_rows(self) -> list[int]:
+        ends = torch.tensor(self._lengths).cumsum(0).tolist()
+        return [end - 1 for end, segment in zip(ends, self.segments, strict=True) if isinstance(segment, TailSegment)]
+
+    def attend(
+        self,
+        layer_index: int,
+        query_HTD: torch.Tensor,
+        key_KTD: torch.Tensor,
+        value_KTD: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor:
+        """Rotate, store and attend, segment by segment; returns `[H, T, D]`."""
+        rotated_query_HTD = rotate(query_HTD, self._cos_TD, self._sin_TD)
+        rotated_key_KTD = rotate(key_KTD, self._cos_TD, self._sin_TD)
+        parts = zip(
+            self.segments,
+            rotated_query_HTD.split(self._lengths, dim=1),
+            rotated_key_KTD.split(self._lengths, dim=1),
+            value_KTD.split(self._lengths, dim=1),
+            key_KTD.split(self._lengths, dim=1),
+            strict=True,
+        )
+        return torch.cat([self._attend_one(layer_index, *part, scaling) for part in parts], dim=1)
+
+    def _attend_one(
+        self,
+        layer_index: int,
+        segment: Segment,
+        query_HTD: torch.Tensor,
+        key_KTD: torch.Tensor,
+        value_KTD: torch.Tensor,
+        raw_key_KTD: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor:
+        if isinstance(segment, CommitSegment):
+            keys_KND, values_KND = segment.pending.write(layer_index, key_KTD, value_KTD, raw_key_KTD)
+            mask_TN = self._mask(query_HTD.shape[1], keys_KND.shape[1], query_HTD.device)
+            return attend_causal(query_HTD, keys_KND, values_KND, scaling, mask_TN)
+        if isinstance(segment, ProbeSegment):
+            held = segment.reads.read(layer_index)
+            want_mass = layer_index in segment.layers
+            out_HTD, mass_KN = attend_with_tail(
+                query_HTD, *held, key_KTD, value_KTD, scaling, want_mass=want_mass
+            )
+            if mass_KN is not None:
+                segment.mass[layer_index] = mass_KN
+            return out_HTD
+        layer = segment.tail.base.layers[layer_index]
+        tail_keys_KMD, tail_values_KMD = segment.tail.append(layer_index, key_KTD, value_KTD)
+        out_HTD, _ = attend_with_tail(
+            query_HTD, layer.keys, layer.values, tail_keys_KMD, tail_values_KMD, scaling
+        )
+        return out_HTD
+
+    def _mask(self, n_queries: int, n_keys: int, device: torch.device) -> torch.Tensor | None:
+        """Masks are the same in all layers that hold as many tokens; None where a single query sees all keys."""
+        if n_queries == 1:
+            return None
+        if (n_queries, n_keys) not in self._masks:
+            self._masks[n_queries, n_keys] = lower_right_mask(n_queries, n_keys, device)
+        return self._masks[n_queries, n_keys]

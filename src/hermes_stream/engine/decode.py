@@ -1,0 +1,75 @@
+"""From logits to tokens to text.
+
+Shape letters: V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tokenizers.decoders import DecodeStream
+from transformers import (
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from hermes_stream.types import Query
+
+
+class Sampler:
+    """Picks the next token of one answer: greedy at temperature 0, otherwise drawn with the query's own seed."""
+
+    def __init__(self, query: Query, device: torch.device) -> None:
+        self._is_greedy = query.temperature == 0
+        self._processors = LogitsProcessorList()
+        if query.repetition_penalty != 1:
+            self._processors.append(RepetitionPenaltyLogitsProcessor(query.repetition_penalty))
+        if not self._is_greedy:
+            self._processors.append(TemperatureLogitsWarper(query.temperature))
+            if query.top_k:
+                self._processors.append(TopKLogitsWarper(query.top_k))
+            if query.top_p < 1:
+                self._processors.append(TopPLogitsWarper(query.top_p))
+        self._generator = torch.Generator(device=device).manual_seed(query.seed)
+        self._new_ids: list[int] = []
+
+    def pick(self, logits_V: torch.Tensor) -> int:
+        """The next token id. The repetition penalty sees the answer's own tokens only."""
+        scores = logits_V[None].float()
+        if self._processors:
+            seen = torch.tensor([self._new_ids], dtype=torch.int64, device=scores.device)
+            scores = self._processors(seen, scores)
+        if self._is_greedy:
+            token_id = int(scores.argmax())
+        else:
+            token_id = int(torch.multinomial(scores.softmax(-1)[0], 1, generator=self._generator))
+        self._new_ids.append(token_id)
+        return token_id
+
+
+class TextStream:
+    """Token ids to text, piece by piece; characters split over tokens come out whole."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._ids: list[int] = []
+        self.text = ""
+
+    def push(self, token_id: int) -> str:
+        """The text that became complete with this token; often one word, sometimes nothing."""
+        self._ids.append(token_id)
+        piece: str = self._stream.step(self._tokenizer.backend_tokenizer, token_id) or ""
+        self.text += piece
+        return piece
+
+    def finish(self) -> str:
+        """What is left at the end: bytes that never became a character, shown as replacement characters."""
+        whole: str = self._tokenizer.decode(self._ids, skip_special_tokens=True)
+        rest = whole[len(self.text) :] if whole.startswith(self.text) else ""
+        self.text += rest
+        return rest

@@ -1,0 +1,141 @@
+"""A loaded model and the streams that it watches."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from hermes_stream.engine.answer import AnswerChannel, AnswerStream
+from hermes_stream.engine.batch import CommitSegment, PackedBatch
+from hermes_stream.engine.ingest import Stream, check_times, memory_shape, open_stream
+from hermes_stream.engine.session import Session
+from hermes_stream.engine.worker import AskJob, CallJob, WatchJob, Worker
+from hermes_stream.errors import ConfigError, SessionClosed
+from hermes_stream.memory.budget import parse_budget
+from hermes_stream.models.adapter import Adapter, ModelFacts, StreamDefaults
+from hermes_stream.models.load import DEFAULT_MODEL, load_adapter
+from hermes_stream.policies.base import Policy
+from hermes_stream.policies.spec import parse_memory
+from hermes_stream.types import Frame
+
+DEFAULT_MEMORY = "hermes"
+_T = TypeVar("_T")
+
+
+class Engine:
+    """One model on one thread, for any number of sessions. Use as a context manager, or `close()` it.
+
+    Sessions share the weights and each forward; each has a memory of its own.
+    """
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+        self._worker = Worker(adapter)
+        # Also runs at interpreter exit, while the thread can still end in order.
+        self._finalizer = weakref.finalize(self, self._worker.stop)
+
+    @property
+    def model(self) -> ModelFacts:
+        return self._adapter.facts
+
+    @property
+    def defaults(self) -> StreamDefaults:
+        """Sampling rate, interval and budget that suit the checkpoint."""
+        return self._adapter.defaults
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Bytes that one held token takes over all layers, un-rotated keys included."""
+        return memory_shape(self.model).bytes_per_token()
+
+    def open(
+        self,
+        memory: str | Policy = DEFAULT_MEMORY,
+        *,
+        budget: int | str | None = None,
+        chunk: int | None = None,
+        keep_raw: bool = True,
+        seed: int = 0,
+    ) -> Session:
+        """Start a stream.
+
+        memory: a policy, or its name with options, as in "hermes(reindex=eager)".
+        budget: tokens per layer, or bytes over all layers as in "16MiB"; by default what suits the checkpoint.
+        chunk: frames of a compression interval.
+        Raises PolicyError or ConfigError for settings that cannot work.
+        """
+        policy = self._policy(memory, budget)
+        chunk_frames = self.defaults.chunk_frames if chunk is None else chunk
+        if chunk_frames < 1:
+            raise ConfigError(f"chunk is {chunk_frames}; an interval needs at least 1 frame")
+        stream = open_stream(self._adapter, policy, chunk_frames=chunk_frames, keep_raw=keep_raw, seed=seed)
+        session = Session(self, stream)
+        self.call(session, lambda: _commit_prefix(self._adapter, stream))
+        return session
+
+    def close(self) -> None:
+        """End the thread; what still waits fails with SessionClosed."""
+        self._finalizer()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def submit_watch(self, session: Session, frames: Iterable[Frame]) -> None:
+        """Put frames into a session's memory and wait until they are in."""
+        job = WatchJob(_open(session), deque(frames), Future())
+        check_times(job.stream, job.frames)
+        self._worker.submit(job)
+        job.done.result()
+
+    def submit_ask(self, session: Session, answer: AnswerStream, *, remember: bool) -> None:
+        """Start answering a question; tokens go to `answer`."""
+        self._worker.submit(AskJob(_open(session), answer.query, AnswerChannel(answer), remember))
+
+    def call(self, session: Session, function: Callable[[], _T]) -> _T:
+        """Run a function on the engine's thread between two forwards and return its result."""
+        _open(session)
+        job = CallJob(function, Future())
+        self._worker.submit(job)
+        result: _T = job.done.result()
+        return result
+
+    def forget(self, session: Session) -> None:
+        """Drop all work of a session that is being closed."""
+        job = CallJob(lambda: self._worker.forget(session.stream), Future())
+        try:
+            self._worker.submit(job)
+        except SessionClosed:
+            return
+        job.done.result()
+
+    def _policy(self, memory: str | Policy, budget: int | str | None) -> Policy:
+        policy = memory if isinstance(memory, Policy) else parse_memory(memory)
+        if budget is not None:
+            if policy.budget is not None:
+                raise ConfigError(f"two budgets: {policy.budget} in the memory and {budget} beside it; give one")
+            policy = policy.with_budget(parse_budget(budget).tokens(self.bytes_per_token))
+        return policy.with_budget(self.defaults.budget_tokens)
+
+
+def load_model(name: str = DEFAULT_MODEL, *, dtype: str | None = None, device: str | None = None) -> Engine:
+    """Load a checkpoint and start its engine; see `models.load.load_adapter` for the names."""
+    return Engine(load_adapter(name, dtype=dtype, device=device))
+
+
+def _open(session: Session) -> Stream:
+    if session.is_closed:
+        raise SessionClosed("the session is closed; open a new one")
+    return session.stream
+
+
+def _commit_prefix(adapter: Adapter, stream: Stream) -> None:
+    prefix_TE = adapter.prefix()
+    pending = stream.memory.begin_prefix(prefix_TE.shape[0])
+    adapter.run(PackedBatch([CommitSegment(prefix_TE, pending)], adapter.rope))
+    stream.memory.commit(pending)

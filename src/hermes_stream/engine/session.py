@@ -1,0 +1,113 @@
+"""One stream, as its user sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from hermes_stream.engine.answer import AnswerStream
+from hermes_stream.errors import UsageError
+from hermes_stream.types import Frame, Query
+
+if TYPE_CHECKING:
+    from hermes_stream.engine.engine import Engine
+    from hermes_stream.engine.ingest import Stream
+    from hermes_stream.memory.kv_memory import MemoryVersion
+    from hermes_stream.policies.base import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStats:
+    """Where a stream stands. held_tokens: per layer, prefix apart. peak_tokens: most that a layer ever held."""
+
+    frames_seen: int
+    tokens_seen: int
+    time_seconds: float
+    held_tokens: tuple[int, ...]
+    memory_bytes: int
+    peak_tokens: int
+    n_compressions: int
+    next_position: int
+
+
+class Session:
+    """Watch frames, ask questions, fork. Safe to use from several threads; made by `Engine.open`."""
+
+    def __init__(self, engine: Engine, stream: Stream) -> None:
+        self._engine = engine
+        self.stream = stream
+        self._is_closed = False
+
+    def watch(self, frames: Frame | Iterable[Frame]) -> None:
+        """Put frames into the memory; returns once they are in.
+
+        Raises UsageError if a frame is older than one that was watched before.
+        """
+        batch = [frames] if isinstance(frames, Frame) else list(frames)
+        if batch:
+            self._engine.submit_watch(self, batch)
+
+    def ask(self, query: str | Query, *, remember: bool = False, max_new_tokens: int | None = None) -> AnswerStream:
+        """Ask about everything watched so far; asking never changes the memory.
+
+        Returns at once; iterate over the tokens, or call `result()` for the whole answer. remember: let the question
+        and its answer guide what is kept from now on (HERMES' history).
+        """
+        if isinstance(query, str):
+            query = Query(query)
+        if not query.text.strip():
+            raise UsageError("the question is empty; write what you want to know")
+        if max_new_tokens is not None:
+            query = replace(query, max_new_tokens=max_new_tokens)
+        if query.max_new_tokens < 1:
+            raise UsageError(f"max_new_tokens is {query.max_new_tokens}; an answer needs at least 1")
+        stream = AnswerStream(query)
+        self._engine.submit_ask(self, stream, remember=remember)
+        return stream
+
+    def fork(self) -> Session:
+        """A second session with the same past and a future of its own; rows are shared until one of them writes."""
+        return Session(self._engine, self._engine.call(self, self.stream.fork))
+
+    @property
+    def memory(self) -> MemoryVersion:
+        """The current version: immutable, valid as long as it is held."""
+        return self.stream.memory.current
+
+    @property
+    def policy(self) -> Policy:
+        return self.stream.policy
+
+    @property
+    def stats(self) -> SessionStats:
+        version = self.memory
+        return SessionStats(
+            frames_seen=version.frames_seen,
+            tokens_seen=version.n_seen,
+            time_seconds=version.time_seconds,
+            held_tokens=version.held_tokens,
+            memory_bytes=version.n_bytes,
+            peak_tokens=self.stream.memory.peak_tokens,
+            n_compressions=self.stream.n_compressions,
+            next_position=version.next_position,
+        )
+
+    def check_invariants(self) -> None:
+        """Raise InvariantError if the memory breaks one of its laws; can run in production."""
+        self._engine.call(self, self.stream.memory.check_invariants)
+
+    def close(self) -> None:
+        """Give the memory back; unfinished answers end with SessionClosed."""
+        self._is_closed = True
+        self._engine.forget(self)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,233 @@
+"""The one thread that owns the model and every session's memory."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import torch
+
+from hermes_stream.engine.answer import AnswerChannel, AnswerTask
+from hermes_stream.engine.batch import PackedBatch, Segment
+from hermes_stream.engine.ingest import Piece, Stream
+from hermes_stream.errors import SessionClosed
+from hermes_stream.models.adapter import Adapter
+from hermes_stream.policies.base import Turn
+from hermes_stream.types import Frame, Query
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class WatchJob:
+    """Frames on their way into one stream; the future resolves when the last one is in."""
+
+    stream: Stream
+    frames: deque[Frame]
+    done: Future[None]
+
+
+@dataclass(eq=False)
+class AskJob:
+    """A question; once started, `task` holds its progress."""
+
+    stream: Stream
+    query: Query
+    channel: AnswerChannel
+    remember: bool
+    task: AnswerTask | None = None
+
+
+@dataclass(eq=False)
+class CallJob:
+    """Something to run between two forwards."""
+
+    function: Callable[[], Any]
+    done: Future[Any]
+
+
+class _Stop:
+    pass
+
+
+Job = WatchJob | AskJob | CallJob
+
+
+class Worker:
+    """Takes jobs, packs what is ready into forwards, hands out results.
+
+    Each step runs one forward: a segment of every unfinished answer, and one piece of every stream with frames
+    waiting. What fails alone fails alone; a failed forward fails the jobs in it and leaves every memory as it was.
+    """
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+        self._inbox: SimpleQueue[Job | _Stop] = SimpleQueue()
+        self._watching: dict[Stream, deque[WatchJob]] = {}
+        self._answering: list[AskJob] = []
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="hermes-stream engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        if self._stopping:
+            raise SessionClosed("the engine is closed")
+        self._inbox.put(job)
+
+    def stop(self) -> None:
+        """Finish nothing, end soon; waiting jobs fail with SessionClosed."""
+        self._stopping = True
+        self._inbox.put(_Stop())
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def forget(self, stream: Stream) -> None:
+        """Drop all work of a stream (called on the worker's thread)."""
+        for job in self._watching.pop(stream, ()):
+            job.done.set_exception(SessionClosed("the session was closed"))
+        for ask in [ask for ask in self._answering if ask.stream is stream]:
+            self._end(ask, SessionClosed("the session was closed"))
+
+    def _run(self) -> None:
+        with torch.inference_mode():
+            while not self._stopping:
+                self._take_jobs()
+                if not self._stopping:
+                    self._step()
+        self._fail_everything()
+
+    def _take_jobs(self) -> None:
+        is_idle = not self._answering and not self._watching
+        try:
+            while True:
+                job = self._inbox.get(block=is_idle)
+                is_idle = False
+                self._accept(job)
+        except Empty:
+            pass
+
+    def _accept(self, job: Job | _Stop) -> None:
+        if isinstance(job, WatchJob):
+            self._watching.setdefault(job.stream, deque()).append(job)
+        elif isinstance(job, AskJob):
+            self._start_answer(job)
+        elif isinstance(job, CallJob):
+            _resolve(job)
+
+    def _start_answer(self, job: AskJob) -> None:
+        """Pin the version that the question is asked of: all frames that are in at this moment."""
+        try:
+            version, view = job.stream.memory.current, job.stream.view_for()
+            job.task = AnswerTask(self._adapter, version, view, job.query, job.channel)
+            self._answering.append(job)
+        except Exception as error:  # it is the asker's to handle: this thread must live on
+            job.channel.put(error)
+
+    def _step(self) -> None:
+        for ask in [ask for ask in self._answering if ask.channel.is_cancelled]:
+            self._end(ask, SessionClosed("the answer was cancelled"))
+        asks = list(self._answering)
+        pieces = self._next_pieces()
+        segments: list[Segment] = [ask.task.segment() for ask in asks if ask.task]
+        for _, piece in pieces:
+            segments.extend(piece.segments())
+        try:
+            logits_LV = self._forward(segments)
+        except Exception as error:
+            self._fail_step(asks, pieces, error)
+            return
+        for ask, logits_V in zip(asks, logits_LV, strict=True):
+            self._advance(ask, logits_V)
+        for job, piece in pieces:
+            self._finish_piece(job, piece)
+
+    def _forward(self, segments: list[Segment]) -> torch.Tensor:
+        if not segments:
+            return torch.empty(0)
+        batch = PackedBatch(segments, self._adapter.rope)
+        hidden_TE = self._adapter.run(batch)
+        rows = batch.last_rows
+        return self._adapter.logits(hidden_TE[rows]) if rows else torch.empty(0)
+
+    def _next_pieces(self) -> list[tuple[WatchJob, Piece]]:
+        pieces = []
+        for stream in list(self._watching):
+            job = self._watching[stream][0]
+            try:
+                pieces.append((job, Piece(stream, list(job.frames)[: stream.chunk_frames])))
+            except Exception as error:
+                self._drop_watch(job, error)
+        return pieces
+
+    def _finish_piece(self, job: WatchJob, piece: Piece) -> None:
+        try:
+            piece.finish()
+        except Exception as error:
+            self._drop_watch(job, error)
+            return
+        for _ in range(piece.n_frames):
+            job.frames.popleft()
+        if not job.frames:
+            self._drop_watch(job, None)
+
+    def _drop_watch(self, job: WatchJob, error: BaseException | None) -> None:
+        waiting = self._watching[job.stream]
+        waiting.remove(job)
+        if not waiting:
+            del self._watching[job.stream]
+        if error is None:
+            job.done.set_result(None)
+        else:
+            job.done.set_exception(error)
+
+    def _advance(self, ask: AskJob, logits_V: torch.Tensor) -> None:
+        try:
+            assert ask.task is not None
+            if ask.task.accept(logits_V):
+                self._answering.remove(ask)
+                if ask.remember:
+                    ask.stream.history = (Turn(ask.query.text, ask.task.text),)
+        except Exception as error:
+            self._end(ask, error)
+
+    def _end(self, ask: AskJob, error: BaseException) -> None:
+        self._answering.remove(ask)
+        ask.channel.put(error)
+
+    def _fail_step(self, asks: list[AskJob], pieces: list[tuple[WatchJob, Piece]], error: BaseException) -> None:
+        _log.exception("a forward failed; the memories in it are unchanged")
+        for ask in asks:
+            self._end(ask, error)
+        for job, _ in pieces:
+            self._drop_watch(job, error)
+
+    def _fail_everything(self) -> None:
+        closed = SessionClosed("the engine is closed")
+        for ask in list(self._answering):
+            self._end(ask, closed)
+        for jobs in self._watching.values():
+            for job in jobs:
+                job.done.set_exception(closed)
+        self._watching.clear()
+        try:
+            while True:
+                waiting = self._inbox.get(block=False)
+                if isinstance(waiting, AskJob):
+                    waiting.channel.put(closed)
+                elif not isinstance(waiting, _Stop):
+                    waiting.done.set_exception(closed)
+        except Empty:
+            pass
+
+
+def _resolve(job: CallJob) -> None:
+    try:
+        job.done.set_result(job.function())
+    except BaseException as error:
+        job.done.set_exception(error)

@@ -1,0 +1,66 @@
+"""Everything that can go wrong, in our own words.
+
+HermesError
+├── UsageError       the caller asked for something that cannot be (command line: exit status 2)
+│   ├── ConfigError      an option has a value that it cannot have
+│   ├── SourceError      a video cannot be opened or read
+│   ├── ModelError       a checkpoint cannot be loaded, or its family is not supported
+│   └── PolicyError      a memory policy is unknown or cannot work as configured
+├── PlanError        a policy returned a plan that its memory cannot execute
+├── InvariantError   an invariant of the memory does not hold: a bug in this package
+├── LimitError       a question or chunk does not fit the model's positions
+└── SessionClosed    the session or engine was closed, or the answer cancelled
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HermesError(Exception):
+    """Base of all errors raised on purpose by this package."""
+
+
+class UsageError(HermesError):
+    """Wrong input; the message is one line that says what to do."""
+
+
+class ConfigError(UsageError):
+    """An option has a value that it cannot have."""
+
+
+class SourceError(UsageError):
+    """A video cannot be opened or read."""
+
+
+class ModelError(UsageError):
+    """A checkpoint cannot be loaded, or its family is not supported."""
+
+
+class PolicyError(UsageError):
+    """A memory policy is unknown or cannot work as configured."""
+
+
+class PlanError(HermesError):
+    """A policy returned a plan that its memory cannot execute."""
+
+
+class InvariantError(HermesError):
+    """An invariant of the memory does not hold: a bug in this package, please report it."""
+
+
+class LimitError(HermesError):
+    """A question or a chunk does not fit the positions that the model knows."""
+
+
+class SessionClosed(HermesError):
+    """The session or its engine was closed while work was waiting."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """One line for a name that does not exist, with the nearest ones that do."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    return f"unknown {kind} {name!r}; {hint}"

@@ -1,0 +1,70 @@
+"""Attention over a memory on any device that PyTorch's own operators run on: the reference path.
+
+Shape letters: H query heads, K key/value heads, G query heads per key/value head (H = K·G), T new tokens, N held
+tokens, M tail tokens, D head dimension.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+
+def lower_right_mask(n_queries: int, n_keys: int, device: torch.device) -> torch.Tensor:
+    """Bool `[n_queries, n_keys]`: the last query sees every key, the one before it all but the last, and so on."""
+    return torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).tril(n_keys - n_queries)
+
+
+def attend_causal(
+    query_HTD: torch.Tensor,
+    key_KND: torch.Tensor,
+    value_KND: torch.Tensor,
+    scaling: float,
+    mask_TN: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Tokens that were just appended attend to everything up to themselves; returns `[H, T, D]`.
+
+    The keys end with the T new ones. SDPA's own `is_causal` is aligned top left and cannot be used here.
+    mask_TN: `lower_right_mask(T, N)` if the caller has it already.
+    """
+    n_queries, n_keys = query_HTD.shape[1], key_KND.shape[1]
+    if mask_TN is None and n_queries > 1:
+        mask_TN = lower_right_mask(n_queries, n_keys, query_HTD.device)
+    out_BHTD = functional.scaled_dot_product_attention(
+        query_HTD[None], key_KND[None], value_KND[None], attn_mask=mask_TN, scale=scaling, enable_gqa=True
+    )
+    return out_BHTD[0]
+
+
+def attend_with_tail(
+    query_HTD: torch.Tensor,
+    held_key_KND: torch.Tensor,
+    held_value_KND: torch.Tensor,
+    tail_key_KMD: torch.Tensor,
+    tail_value_KMD: torch.Tensor,
+    scaling: float,
+    *,
+    want_mass: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The newest T tokens of a private tail attend to held tokens and, causally, to their tail.
+
+    Held and tail stay where they are: only their scores meet, in one softmax, so no key or value is copied.
+    Returns `[H, T, D]` and, if wanted, the mean attention to each held token, float32 `[K, N]`, over the G·T rows.
+    """
+    n_heads, n_queries, head_dim = query_HTD.shape
+    n_kv_heads, n_held, _ = held_key_KND.shape
+    n_tail = tail_key_KMD.shape[1]
+    group = n_heads // n_kv_heads
+    query_KRD = query_HTD.reshape(n_kv_heads, group * n_queries, head_dim)
+    # Softmax in float32 at least: half-precision weights of thousands of keys underflow.
+    exact = torch.promote_types(query_HTD.dtype, torch.float32)
+    score_KRN = torch.matmul(query_KRD, held_key_KND.transpose(1, 2)).to(exact)
+    score_KRM = torch.matmul(query_KRD, tail_key_KMD.transpose(1, 2)).to(exact)
+    if n_queries > 1:
+        hidden_TM = ~lower_right_mask(n_queries, n_tail, query_HTD.device)
+        score_KRM = score_KRM.masked_fill(hidden_TM.repeat(group, 1), float("-inf"))
+    weight = torch.softmax(torch.cat((score_KRN, score_KRM), dim=-1) * scaling, dim=-1)
+    weight_KRN, weight_KRM = weight.to(query_HTD.dtype).split((n_held, n_tail), dim=-1)
+    out_KRD = torch.matmul(weight_KRN, held_value_KND) + torch.matmul(weight_KRM, tail_value_KMD)
+    mass_KN = weight[..., :n_held].mean(dim=1) if want_mass else None
+    return out_KRD.reshape(n_heads, n_queries, head_dim), mass_KN

@@ -1,0 +1,114 @@
+"""What a policy wants done to a memory. Plans are values; `KVMemory.apply` executes them.
+
+Shape letters: N rows, K key/value heads, R position axes.
+Rows count from the first token after the prefix: the prefix is always kept and never named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+import torch
+
+from hermes_stream.errors import PlanError
+
+
+class Positions(StrEnum):
+    """`KEEP` leaves gaps where tokens went; `COMPACT` closes them."""
+
+    KEEP = "keep"
+    COMPACT = "compact"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fold:
+    """Rows that become one summary token, appended after the kept rows.
+
+    Its value and un-rotated key are the means over the rows (weighted by the rows' counts if `weight` is "count"),
+    its position follows the last kept one, its count is the sum of theirs.
+    """
+
+    rows_N: torch.Tensor
+    weight: Literal["equal", "count"] = "equal"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerPlan:
+    """keep: int64, sorted, unique; `[n]`, or `[K, n]` when heads keep different tokens. Folds share no row with it."""
+
+    keep: torch.Tensor
+    folds: tuple[Fold, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """One `LayerPlan` per layer, or none at all to keep every row.
+
+    positions: what happens to the positions of the rows that stay; or explicit positions `[R, n]` per layer for the
+    kept rows and folds together.
+    keep_frames: frames whose features stay (policies that ingest features); None keeps all.
+    """
+
+    layers: tuple[LayerPlan, ...] | None = None
+    positions: Positions | tuple[torch.Tensor, ...] = Positions.KEEP
+    keep_frames: tuple[int, ...] | None = field(default=None)
+
+    @staticmethod
+    def keep_all() -> Plan:
+        """The identity: nothing is dropped, nothing moves."""
+        return Plan()
+
+    @staticmethod
+    def same_rows(keep_N: torch.Tensor, n_layers: int, positions: Positions = Positions.KEEP) -> Plan:
+        """The same rows in every layer."""
+        return Plan((LayerPlan(keep_N),) * n_layers, positions)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.layers is None and self.positions is Positions.KEEP
+
+    def validate(self, n_rows: Sequence[int]) -> None:
+        """Raise PlanError unless rows are sorted, unique and in range, and folds are apart from kept rows.
+
+        n_rows: rows held by each layer, prefix excluded.
+        """
+        if self.layers is None:
+            return
+        if len(self.layers) != len(n_rows):
+            raise PlanError(f"the plan has {len(self.layers)} layers, the memory {len(n_rows)}")
+        seen: set[tuple[int, int]] = set()
+        for layer, (layer_plan, n) in enumerate(zip(self.layers, n_rows, strict=True)):
+            if (id(layer_plan), n) in seen:
+                continue
+            seen.add((id(layer_plan), n))
+            _validate_rows(f"layer {layer}: kept rows", layer_plan.keep, n)
+            for fold in layer_plan.folds:
+                _validate_rows(f"layer {layer}: folded rows", fold.rows_N, n)
+                if fold.rows_N.numel() == 0:
+                    raise PlanError(f"layer {layer}: a fold of no rows")
+            _validate_disjoint(layer, layer_plan)
+
+
+def _validate_rows(what: str, rows: torch.Tensor, n: int) -> None:
+    if rows.dtype != torch.int64:
+        raise PlanError(f"{what} are {rows.dtype}, expected int64")
+    if rows.shape[-1] == 0:
+        return
+    if bool((rows[..., 1:] <= rows[..., :-1]).any()):
+        raise PlanError(f"{what} are not sorted and unique")
+    low, high = int(rows.min()), int(rows.max())
+    if low < 0 or high >= n:
+        raise PlanError(f"{what} reach from {low} to {high}, but the layer has rows 0 to {n - 1}")
+
+
+def _validate_disjoint(layer: int, layer_plan: LayerPlan) -> None:
+    if not layer_plan.folds:
+        return
+    if layer_plan.keep.dim() != 1:
+        raise PlanError(f"layer {layer}: folds need the same kept rows in all heads")
+    rows = torch.cat([layer_plan.keep, *(fold.rows_N for fold in layer_plan.folds)])
+    if rows.unique().numel() != rows.numel():
+        raise PlanError(f"layer {layer}: a row is both kept and folded, or folded twice")

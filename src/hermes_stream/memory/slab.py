@@ -1,0 +1,97 @@
+"""Storage of one layer's keys and values.
+
+Shape letters: K key/value heads, N tokens, D head dimension.
+"""
+
+from __future__ import annotations
+
+import torch
+
+_ROTATED, _VALUE, _RAW = range(3)
+
+
+class Slab:
+    """Rows of rotated keys, values and (unless dropped) un-rotated keys, with room to grow.
+
+    Rows `[0, n_used)` are never written again, so any number of readers may hold a prefix of them. A writer that
+    continues at `n_used` appends in place; one that continues earlier (a fork, or a failed forward) gets a copy.
+    Not thread-safe: one thread writes.
+    """
+
+    def __init__(self, rows_SKCD: torch.Tensor, n_used: int) -> None:
+        self._rows_SKCD = rows_SKCD
+        self.n_used = n_used
+
+    @staticmethod
+    def empty(
+        n_kv_heads: int, head_dim: int, capacity: int, *, dtype: torch.dtype, device: torch.device, keep_raw: bool
+    ) -> Slab:
+        n_kinds = 3 if keep_raw else 2
+        return Slab(torch.zeros(n_kinds, n_kv_heads, capacity, head_dim, dtype=dtype, device=device), 0)
+
+    @property
+    def keeps_raw(self) -> bool:
+        return self._rows_SKCD.shape[0] == 3
+
+    @property
+    def capacity(self) -> int:
+        return self._rows_SKCD.shape[2]
+
+    @property
+    def bytes_per_row(self) -> int:
+        n_kinds, n_kv_heads, _, head_dim = self._rows_SKCD.shape
+        return n_kinds * n_kv_heads * head_dim * self._rows_SKCD.element_size()
+
+    @property
+    def allocated_bytes(self) -> int:
+        return self._rows_SKCD.numel() * self._rows_SKCD.element_size()
+
+    def keys(self, n: int) -> torch.Tensor:
+        """Rotated keys of the first n rows, `[K, n, D]`, sharing storage."""
+        return self._rows_SKCD[_ROTATED, :, :n]
+
+    def values(self, n: int) -> torch.Tensor:
+        """Values of the first n rows, `[K, n, D]`, sharing storage."""
+        return self._rows_SKCD[_VALUE, :, :n]
+
+    def raw_keys(self, n: int) -> torch.Tensor:
+        """Un-rotated keys of the first n rows, `[K, n, D]`, sharing storage. Only if `keeps_raw`."""
+        return self._rows_SKCD[_RAW, :, :n]
+
+    def append(
+        self, n_held: int, rotated_KND: torch.Tensor, value_KND: torch.Tensor, raw_KND: torch.Tensor
+    ) -> Slab:
+        """Write rows after the first `n_held`; returns the slab that holds them (this one, or a larger copy)."""
+        n_after = n_held + rotated_KND.shape[1]
+        slab = self
+        if n_held != self.n_used or n_after > self.capacity:
+            slab = self._copy(n_held, max(n_after, min(2 * self.capacity, n_after + 4096)))
+        rows_SKND = slab._rows_SKCD[:, :, n_held:n_after]
+        rows_SKND[_ROTATED].copy_(rotated_KND)
+        rows_SKND[_VALUE].copy_(value_KND)
+        if slab.keeps_raw:
+            rows_SKND[_RAW].copy_(raw_KND)
+        slab.n_used = n_after
+        return slab
+
+    def select(self, rows: torch.Tensor, capacity: int) -> Slab:
+        """A new slab with the given rows first: `[n]` for all heads alike, or `[K, n]` for each head its own."""
+        n_kinds, n_kv_heads, _, head_dim = self._rows_SKCD.shape
+        n = rows.shape[-1]
+        new_SKCD = self._rows_SKCD.new_zeros(n_kinds, n_kv_heads, max(capacity, n), head_dim)
+        if rows.dim() == 1:
+            new_SKCD[:, :, :n] = self._rows_SKCD.index_select(2, rows)
+        else:
+            index_SKND = rows[None, :, :, None].expand(n_kinds, -1, -1, head_dim)
+            new_SKCD[:, :, :n] = self._rows_SKCD.gather(2, index_SKND)
+        return Slab(new_SKCD, n)
+
+    def replace_keys(self, rotated_KND: torch.Tensor) -> None:
+        """Overwrite the rotated keys of all rows. Only for a slab that no reader has seen yet."""
+        self._rows_SKCD[_ROTATED, :, : self.n_used].copy_(rotated_KND)
+
+    def _copy(self, n_held: int, capacity: int) -> Slab:
+        n_kinds, n_kv_heads, _, head_dim = self._rows_SKCD.shape
+        new_SKCD = self._rows_SKCD.new_zeros(n_kinds, n_kv_heads, capacity, head_dim)
+        new_SKCD[:, :, :n_held] = self._rows_SKCD[:, :, :n_held]
+        return Slab(new_SKCD, n_held)

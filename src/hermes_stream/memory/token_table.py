@@ -1,0 +1,127 @@
+"""What each held token is: the rows beside the keys and values.
+
+Shape letters: C columns, H heads with rows of their own (1 when all heads hold the same tokens), N tokens, R axes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+
+
+class TokenKind(IntEnum):
+    """What a row stands for. Prefix rows are never evicted and never moved."""
+
+    PREFIX = 0
+    VISION = 1
+    TEXT = 2
+    SUMMARY = 3
+
+
+_KIND, _FRAME, _ROW, _COLUMN, _COUNT, _IDENTITY, _POSITION = range(7)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenTable:
+    """Immutable columns of the tokens of one layer, in time order.
+
+    data_CHN: int64 `[6 + axes, heads, n_tokens]`: kind, frame, row, column, count, identity, positions.
+    seconds_HN: float64, presentation time (of a summary: the mean over what it stands for).
+    """
+
+    data_CHN: torch.Tensor
+    seconds_HN: torch.Tensor
+
+    @staticmethod
+    def build(
+        *,
+        kind: TokenKind,
+        identity_N: torch.Tensor,
+        position_RN: torch.Tensor,
+        frame_N: torch.Tensor | None = None,
+        row_N: torch.Tensor | None = None,
+        column_N: torch.Tensor | None = None,
+        seconds_N: torch.Tensor | None = None,
+        count_N: torch.Tensor | None = None,
+    ) -> TokenTable:
+        """Rows of one kind, shared by all heads; what is not given is -1 (count: 1, seconds: 0)."""
+        missing_N = torch.full_like(identity_N, -1)
+        columns = (
+            torch.full_like(identity_N, int(kind)),
+            missing_N if frame_N is None else frame_N,
+            missing_N if row_N is None else row_N,
+            missing_N if column_N is None else column_N,
+            torch.ones_like(identity_N) if count_N is None else count_N,
+            identity_N,
+            *position_RN,
+        )
+        seconds = torch.zeros(identity_N.shape, dtype=torch.float64) if seconds_N is None else seconds_N.double()
+        return TokenTable(torch.stack(columns)[:, None], seconds[None].to(identity_N.device))
+
+    @property
+    def n_tokens(self) -> int:
+        return self.data_CHN.shape[-1]
+
+    @property
+    def n_heads(self) -> int:
+        return self.data_CHN.shape[1]
+
+    @property
+    def kind_HN(self) -> torch.Tensor:
+        return self.data_CHN[_KIND]
+
+    @property
+    def frame_HN(self) -> torch.Tensor:
+        return self.data_CHN[_FRAME]
+
+    @property
+    def row_HN(self) -> torch.Tensor:
+        return self.data_CHN[_ROW]
+
+    @property
+    def column_HN(self) -> torch.Tensor:
+        return self.data_CHN[_COLUMN]
+
+    @property
+    def count_HN(self) -> torch.Tensor:
+        """How many vision tokens each row stands for: 1, or more for a summary."""
+        return self.data_CHN[_COUNT]
+
+    @property
+    def identity_HN(self) -> torch.Tensor:
+        """A number that a token keeps for life, the same in every layer."""
+        return self.data_CHN[_IDENTITY]
+
+    @property
+    def position_RHN(self) -> torch.Tensor:
+        return self.data_CHN[_POSITION:]
+
+    def slice(self, start: int, stop: int | None = None) -> TokenTable:
+        """Rows `[start, stop)`, sharing storage."""
+        return TokenTable(self.data_CHN[..., start:stop], self.seconds_HN[..., start:stop])
+
+    def select(self, rows: torch.Tensor) -> TokenTable:
+        """The given rows: `[n]` for all heads alike, or `[heads, n]` for each head its own."""
+        if rows.dim() == 1:
+            return TokenTable(self.data_CHN.index_select(-1, rows), self.seconds_HN.index_select(-1, rows))
+        table = self.expand_heads(rows.shape[0])
+        index_CHN = rows.expand(table.data_CHN.shape[0], -1, -1)
+        return TokenTable(table.data_CHN.gather(-1, index_CHN), table.seconds_HN.gather(-1, rows))
+
+    def concat(self, newer: TokenTable) -> TokenTable:
+        """These rows, then the newer ones."""
+        n_heads = max(self.n_heads, newer.n_heads)
+        a, b = self.expand_heads(n_heads), newer.expand_heads(n_heads)
+        return TokenTable(
+            torch.cat((a.data_CHN, b.data_CHN), dim=-1), torch.cat((a.seconds_HN, b.seconds_HN), dim=-1)
+        )
+
+    def expand_heads(self, n_heads: int) -> TokenTable:
+        if self.n_heads == n_heads:
+            return self
+        return TokenTable(self.data_CHN.expand(-1, n_heads, -1), self.seconds_HN.expand(n_heads, -1))
+
+    def with_positions(self, position_RHN: torch.Tensor) -> TokenTable:
+        return TokenTable(torch.cat((self.data_CHN[:_POSITION], position_RHN)), self.seconds_HN)

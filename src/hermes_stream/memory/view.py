@@ -1,0 +1,77 @@
+"""What a policy sees when it decides: read-only tables and the signals that it asked for.
+
+Shape letters: K key/value heads, N rows after the prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from hermes_stream.errors import PlanError
+from hermes_stream.memory.token_table import TokenTable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerView:
+    """The rows of one layer after its prefix, in time order.
+
+    mass: by probe name, float32 `[K, N]`: attention that the probe's tokens pay to each row, mean over the tokens
+    and over the query heads of each key/value head. Softmax runs over prefix, rows and probe.
+    """
+
+    table: TokenTable
+    mass: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def n_rows(self) -> int:
+        return self.table.n_tokens
+
+    @property
+    def frame_N(self) -> torch.Tensor:
+        return self._shared(self.table.frame_HN)
+
+    @property
+    def identity_N(self) -> torch.Tensor:
+        return self._shared(self.table.identity_HN)
+
+    @property
+    def seconds_N(self) -> torch.Tensor:
+        return self._shared(self.table.seconds_HN)
+
+    @property
+    def kind_N(self) -> torch.Tensor:
+        return self._shared(self.table.kind_HN)
+
+    def _shared(self, column_HN: torch.Tensor) -> torch.Tensor:
+        if column_HN.shape[0] != 1:
+            raise PlanError("this layer's heads hold different tokens; read the table's [heads, rows] columns")
+        return column_HN[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MemoryView:
+    """A memory at a compression interval's end.
+
+    budget_tokens: rows that each layer may hold after the plan; None is unlimited.
+    feature_frames: frames whose features are held, oldest first (policies that ingest features).
+    tokens_per_frame: of the newest frame.
+    """
+
+    layers: tuple[LayerView, ...]
+    budget_tokens: int | None
+    frames_seen: int
+    time_seconds: float
+    next_position: int
+    tokens_per_frame: int
+    feature_frames: tuple[int, ...] = ()
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.layers)
+
+    @property
+    def is_over_budget(self) -> bool:
+        return self.budget_tokens is not None and any(layer.n_rows > self.budget_tokens for layer in self.layers)

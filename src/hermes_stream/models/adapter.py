@@ -1,0 +1,103 @@
+"""What the engine asks of a model family. Nothing above this room knows a family by name.
+
+Shape letters: T new tokens, E model width, V vocabulary, L rows whose logits are wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from hermes_stream.memory.rope import Rope
+from hermes_stream.types import Frame, VisualTokens
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Sizes that decide what a memory looks like. n_axes: position axes, 1 or 3."""
+
+    name: str
+    family: str
+    n_layers: int
+    n_kv_heads: int
+    head_dim: int
+    n_axes: int
+    max_positions: int
+    tokens_per_frame: int
+    n_parameters: int
+    dtype: torch.dtype
+    device: torch.device
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDefaults:
+    """Settings that suit a checkpoint: sampled frames per second, frames per compression interval, tokens per layer."""
+
+    fps: float
+    chunk_frames: int
+    budget_tokens: int
+
+
+class Batch(Protocol):
+    """A packed forward: its embeddings `[T, E]`, and the attention that the seam calls."""
+
+    embeddings_TE: torch.Tensor
+
+    def attend(
+        self,
+        layer_index: int,
+        query_HTD: torch.Tensor,
+        key_KTD: torch.Tensor,
+        value_KTD: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor: ...
+
+
+class Adapter(Protocol):
+    """One loaded checkpoint. Methods run on the engine's thread, without gradients, and keep no state."""
+
+    @property
+    def facts(self) -> ModelFacts: ...
+
+    @property
+    def defaults(self) -> StreamDefaults: ...
+
+    @property
+    def rope(self) -> Rope: ...
+
+    @property
+    def tokenizer(self) -> Any: ...
+
+    @property
+    def stop_token_ids(self) -> frozenset[int]: ...
+
+    def prefix(self) -> torch.Tensor:
+        """Embeddings `[T, E]` of what stands before the first frame."""
+        ...
+
+    def embed(self, frames: Sequence[Frame]) -> VisualTokens:
+        """Encode frames, one or many; the result does not depend on how they are grouped."""
+        ...
+
+    def question(self, text: str, *, after_video: bool) -> torch.Tensor:
+        """Embeddings `[T, E]` of a question up to where the answer starts, end of the visual span included."""
+        ...
+
+    def guidance(self, text: str) -> torch.Tensor:
+        """Embeddings `[T, E]` of raw text, without a chat template."""
+        ...
+
+    def token(self, token_id: int) -> torch.Tensor:
+        """Embedding `[1, E]` of one answer token."""
+        ...
+
+    def run(self, batch: Batch) -> torch.Tensor:
+        """One packed forward of the text model; hidden states `[T, E]`."""
+        ...
+
+    def logits(self, hidden_LE: torch.Tensor) -> torch.Tensor:
+        """`[L, V]` for chosen rows."""
+        ...

@@ -1,0 +1,107 @@
+"""The only file that knows how transformers runs attention.
+
+The text model is called with all position ids 0, so that its rotary embedding is the identity and queries and keys
+arrive here un-rotated; the batch that travels along as the keyword argument `memory` rotates, stores and attends.
+No mask function is registered under our name, so transformers builds no mask.
+
+Shape letters: B batch (always 1), H query heads, K key/value heads, T new tokens, D head dimension, R axes, E width.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from transformers import AttentionInterface
+
+from hermes_stream.errors import ModelError
+
+ATTENTION_NAME = "hermes_stream"
+_UNSUPPORTED_ROPE = frozenset({"dynamic", "longrope"})
+
+
+class Attends(Protocol):
+    """What the seam calls in each layer: un-rotated queries, keys and values in, attention output `[H, T, D]` out."""
+
+    def attend(
+        self,
+        layer_index: int,
+        query_HTD: torch.Tensor,
+        key_KTD: torch.Tensor,
+        value_KTD: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor: ...
+
+
+def _attention(
+    module: nn.Module,
+    query_BHTD: torch.Tensor,
+    key_BKTD: torch.Tensor,
+    value_BKTD: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float,
+    memory: Attends | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    if memory is None:
+        raise ModelError("this text model is attached to hermes-stream and cannot be called directly; use an Engine")
+    if attention_mask is not None:
+        raise ModelError("transformers built an attention mask for hermes-stream; this version is not supported")
+    layer_index = int(module.layer_idx)  # type: ignore[arg-type]
+    out_HTD = memory.attend(layer_index, query_BHTD[0], key_BKTD[0], value_BKTD[0], scaling)
+    return out_HTD.transpose(0, 1)[None].contiguous(), None
+
+
+def attach(model: nn.Module, text_config: Any) -> None:
+    """Route the attention of the model's text tower, and only of it, through `Attends`.
+
+    Raises ModelError for position schemes or layers that the memory cannot serve.
+    """
+    _refuse_unsupported(text_config)
+    AttentionInterface.register(ATTENTION_NAME, _attention)
+    model.set_attn_implementation({"text_config": ATTENTION_NAME})  # type: ignore[operator]
+
+
+def run_text_model(text_model: nn.Module, embeddings_TE: torch.Tensor, batch: Attends, n_axes: int) -> torch.Tensor:
+    """One packed forward without a cache; returns the last hidden states `[T, E]`."""
+    shape = (1, embeddings_TE.shape[0]) if n_axes == 1 else (n_axes, 1, embeddings_TE.shape[0])
+    zeros = torch.zeros(shape, dtype=torch.int64, device=embeddings_TE.device)
+    output = text_model(inputs_embeds=embeddings_TE[None], position_ids=zeros, use_cache=False, memory=batch)
+    hidden_TE: torch.Tensor = output.last_hidden_state[0]
+    return hidden_TE
+
+
+class ModelRope:
+    """The model's own rotary embedding, at true positions and as a pure rotation."""
+
+    def __init__(self, rotary_embedding: nn.Module, n_axes: int) -> None:
+        self._rotary = rotary_embedding
+        self._n_axes = n_axes
+
+    def tables(self, position_RN: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """cos and sin `[..., N, D]` for positions `[R, ..., N]`.
+
+        YaRN multiplies both by a factor, which the zero positions have already put on queries and keys once.
+        """
+        if self._n_axes != 1:
+            raise NotImplementedError("rotary tables of several position axes")
+        position_N = position_RN[0]
+        wanted = torch.empty(0, dtype=dtype, device=position_N.device)
+        cos, sin = self._rotary(wanted, position_N)
+        scaling = float(self._rotary.attention_scaling)  # type: ignore[arg-type]
+        return (cos, sin) if scaling == 1.0 else (cos / scaling, sin / scaling)
+
+
+def _refuse_unsupported(text_config: Any) -> None:
+    rope_type = (text_config.rope_parameters or {}).get("rope_type", "default")
+    if rope_type in _UNSUPPORTED_ROPE:
+        raise ModelError(
+            f"rope type {rope_type!r} changes its frequencies with the longest input, so stored keys would no longer "
+            "match; use a checkpoint with default, linear, llama3 or yarn positions"
+        )
+    layer_types = set(getattr(text_config, "layer_types", None) or ["full_attention"])
+    if layer_types != {"full_attention"}:
+        others = ", ".join(sorted(layer_types - {"full_attention"}))
+        raise ModelError(f"layers of type {others} are not supported; only full attention is")

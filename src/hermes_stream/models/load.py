@@ -1,0 +1,165 @@
+"""From a name to an adapter: bundled checkpoints, local folders, hub ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hermes_stream.errors import ModelError, unknown_name
+from hermes_stream.models.adapter import Adapter, StreamDefaults
+
+DEFAULT_MODEL = "tiny-llava-onevision"
+DEFAULTS_FILE = "hermes_stream.json"
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class _Checkpoint:
+    """What every adapter is made from."""
+
+    name: str
+    model: Any
+    tokenizer: Any
+    preprocessor: Mapping[str, Any]
+    stop_token_ids: frozenset[int]
+    defaults: Mapping[str, Any]
+
+
+def bundled_models() -> dict[str, Path]:
+    """Checkpoints that come with the package, by name."""
+    root = Path(str(resources.files("hermes_stream.models") / "bundled"))
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    return {folder.name: folder for folder in folders if (folder / "config.json").is_file()}
+
+
+def load_adapter(name: str = DEFAULT_MODEL, *, dtype: str | None = None, device: str | None = None) -> Adapter:
+    """Load a checkpoint and put the family's adapter around it.
+
+    name: a bundled name, a local folder in the Hugging Face format, or a hub id `owner/name`.
+    dtype: "float32", "bfloat16" or "float16"; by default the checkpoint's own on an accelerator, float32 on a CPU.
+    Raises ModelError, one line, for anything that cannot be loaded.
+    """
+    place = _resolve(name)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    config = _load_config(name, place)
+    family = _FAMILIES.get(config.model_type)
+    if family is None:
+        raise ModelError(f"{name}: no adapter for {config.model_type!r}; supported: {', '.join(_FAMILIES)}")
+    return family(_load_checkpoint(name, place, _dtype(dtype, device), device))
+
+
+def _resolve(name: str) -> str:
+    bundled = bundled_models()
+    if name in bundled:
+        return str(bundled[name])
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"{name}: the folder has no config.json; give a checkpoint folder in the HF format")
+        return str(path)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return name
+    raise ModelError(unknown_name("model", name, bundled) + "; or give a checkpoint folder or a hub id owner/name")
+
+
+def _dtype(dtype: str | None, device: str) -> torch.dtype | str:
+    if dtype is None:
+        return torch.float32 if device == "cpu" else "auto"
+    if dtype not in _DTYPES:
+        raise ModelError(unknown_name("dtype", dtype, _DTYPES))
+    return _DTYPES[dtype]
+
+
+def _load_config(name: str, place: str) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(place)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{name}: cannot read the checkpoint's config ({_first_line(error)})") from error
+
+
+def _load_checkpoint(name: str, place: str, dtype: torch.dtype | str, device: str) -> _Checkpoint:
+    from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(place, dtype=dtype).to(device).eval()
+        tokenizer = AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{name}: cannot load the checkpoint ({_first_line(error)})") from error
+    stops = model.generation_config.eos_token_id
+    stops = [stops] if isinstance(stops, int) else list(stops or [])
+    if tokenizer.eos_token_id is not None:
+        stops.append(tokenizer.eos_token_id)
+    return _Checkpoint(
+        name=name,
+        model=model,
+        tokenizer=tokenizer,
+        preprocessor=_preprocessor_settings(name, place),
+        stop_token_ids=frozenset(stops),
+        defaults=_read_json(place, DEFAULTS_FILE) or {},
+    )
+
+
+def _preprocessor_settings(name: str, place: str) -> Mapping[str, Any]:
+    """The video processor's settings; older checkpoints keep them with the image processor's."""
+    nested: Mapping[str, Any] = (_read_json(place, "processor_config.json") or {}).get("video_processor") or {}
+    settings = (
+        _read_json(place, "video_preprocessor_config.json") or nested or _read_json(place, "preprocessor_config.json")
+    )
+    if not settings:
+        raise ModelError(f"{name}: no preprocessor_config.json; take the checkpoint's original files")
+    return settings
+
+
+def _read_json(place: str, filename: str) -> dict[str, Any] | None:
+    from transformers.utils import cached_file
+
+    path = cached_file(place, filename, _raise_exceptions_for_missing_entries=False)
+    if path is None:
+        return None
+    try:
+        content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: not readable as JSON ({_first_line(error)})") from error
+    return content
+
+
+def _stream_defaults(given: Mapping[str, Any], family: StreamDefaults) -> StreamDefaults:
+    return StreamDefaults(
+        fps=float(given.get("fps", family.fps)),
+        chunk_frames=int(given.get("chunk", family.chunk_frames)),
+        budget_tokens=int(given.get("budget", family.budget_tokens)),
+    )
+
+
+def _llava_onevision(checkpoint: _Checkpoint) -> Adapter:
+    from hermes_stream.models.llava_onevision import DEFAULTS, LlavaOnevisionAdapter
+
+    return LlavaOnevisionAdapter(
+        checkpoint.model,
+        checkpoint.tokenizer,
+        checkpoint.preprocessor,
+        name=checkpoint.name,
+        stop_token_ids=checkpoint.stop_token_ids,
+        defaults=_stream_defaults(checkpoint.defaults, DEFAULTS),
+    )
+
+
+_FAMILIES: dict[str, Callable[[_Checkpoint], Adapter]] = {"llava_onevision": _llava_onevision}
+
+
+def supported_families() -> tuple[str, ...]:
+    """Model types, as `config.json` names them, that have an adapter."""
+    return tuple(_FAMILIES)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,96 @@
+"""The frozen nouns that every other module shares.
+
+Shape letters: N tokens, E model width, R position axes (1, or 3 for time, height, width), Y X C image height, width, channel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture and the moment at which it is shown.
+
+    pts_seconds: presentation time, in seconds since the first frame of the source.
+    image_YXC: uint8 RGB, `[height, width, 3]`, rotation already applied.
+    """
+
+    pts_seconds: float
+    image_YXC: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VisualTokens:
+    """Encoded frames, ready to enter a memory.
+
+    embeddings_NE: language-model inputs `[n_tokens, hidden]`.
+    positions_RN: int64 `[axes, n_tokens]`, relative to the position at which the span starts.
+    n_positions: how far the next position moves when these tokens are committed.
+    frame_N: int64, index of the frame within this batch.
+    row_N, column_N: int64, grid cell of the token within its frame.
+    times_seconds_N: float64, presentation time of the token's frame.
+    n_frames: frames encoded here.
+    """
+
+    embeddings_NE: torch.Tensor
+    positions_RN: torch.Tensor
+    n_positions: int
+    frame_N: torch.Tensor
+    row_N: torch.Tensor
+    column_N: torch.Tensor
+    times_seconds_N: torch.Tensor
+    n_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked of a session.
+
+    max_new_tokens: upper bound of the answer's length.
+    temperature: 0 is greedy; otherwise sampling with `seed`.
+    repetition_penalty: over the new tokens only; 1 is off.
+    """
+
+    text: str
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """One decoded token: its id, the text that became complete with it (may be empty), and seconds since the question was submitted."""
+
+    token_id: int
+    text: str
+    seconds_since_ask: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished answer and the memory that it was given from.
+
+    time_seconds: stream time of the newest frame in the pinned memory (0 before the first frame).
+    ttft_seconds: question submitted to first token.
+    held_tokens: vision and summary tokens held by each layer.
+    memory_bytes: bytes of the pinned version, all layers, truth and working copy.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    time_seconds: float
+    ttft_seconds: float
+    total_seconds: float
+    frames_seen: int
+    held_tokens: tuple[int, ...]
+    memory_bytes: int

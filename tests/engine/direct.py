@@ -1,0 +1,77 @@
+"""The engine's steps without its thread: for tests that look at logits and at single forwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
+from hermes_stream.engine.batch import CommitSegment, PackedBatch
+from hermes_stream.engine.ingest import Piece, Stream, open_stream
+from hermes_stream.models.adapter import Adapter
+from hermes_stream.policies.base import Policy
+from hermes_stream.types import Frame, Query
+
+
+@torch.inference_mode()
+def open_direct(adapter: Adapter, policy: Policy, *, chunk_frames: int = 4, keep_raw: bool = True) -> Stream:
+    stream = open_stream(adapter, policy, chunk_frames=chunk_frames, keep_raw=keep_raw, seed=0)
+    prefix_TE = adapter.prefix()
+    pending = stream.memory.begin_prefix(prefix_TE.shape[0])
+    adapter.run(PackedBatch([CommitSegment(prefix_TE, pending)], adapter.rope))
+    stream.memory.commit(pending)
+    return stream
+
+
+@torch.inference_mode()
+def watch_packed(streams: Sequence[Stream], frames: Sequence[Sequence[Frame]]) -> None:
+    """One forward that holds a piece of every stream; the frames must fit one piece each."""
+    pieces = [Piece(stream, list(batch)) for stream, batch in zip(streams, frames, strict=True)]
+    assert all(piece.n_frames == len(batch) for piece, batch in zip(pieces, frames, strict=True))
+    segments = [segment for piece in pieces for segment in piece.segments()]
+    if segments:
+        adapter = streams[0].adapter
+        adapter.run(PackedBatch(segments, adapter.rope))
+    for piece in pieces:
+        piece.finish()
+
+
+def watch_direct(stream: Stream, frames: Sequence[Frame], piece_frames: int) -> None:
+    """Frames in pieces of at most `piece_frames`, ended by the interval's end as in the engine."""
+    left = list(frames)
+    while left:
+        n = min(piece_frames, stream.chunk_frames - stream.interval_frames, len(left))
+        watch_packed([stream], [left[:n]])
+        left = left[n:]
+
+
+def make_task(stream: Stream, query: str | Query) -> tuple[AnswerTask, AnswerStream]:
+    query = Query(query) if isinstance(query, str) else query
+    asker = AnswerStream(query)
+    channel = AnswerChannel(asker)
+    with torch.inference_mode():
+        return AnswerTask(stream.adapter, stream.memory.current, stream.view_for(), query, channel), asker
+
+
+@torch.inference_mode()
+def question_logits(stream: Stream, text: str) -> torch.Tensor:
+    """Logits `[V]` of the first answer token."""
+    task, _ = make_task(stream, text)
+    batch = PackedBatch([task.segment()], stream.adapter.rope)
+    return stream.adapter.logits(stream.adapter.run(batch)[batch.last_rows])[0]
+
+
+def memory_bits(stream: Stream) -> list[torch.Tensor]:
+    """Copies of everything that the current version holds."""
+    version = stream.memory.current
+    tensors = []
+    for layer in version.layers:
+        tensors += [layer.keys, layer.values, layer.slab.raw_keys(layer.n_held), layer.table.data_CHN]
+        tensors.append(layer.table.seconds_HN)
+    return [tensor.clone() for tensor in tensors]
+
+
+def assert_same_bits(before: list[torch.Tensor], after: list[torch.Tensor]) -> None:
+    assert len(before) == len(after)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
