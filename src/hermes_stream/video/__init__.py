@@ -1,0 +1,24 @@
+"""World in: videos from files, networks and devices, sampled by time; and pictures back out to a file."""
+
+from __future__ import annotations
+
+from hermes_stream.video.memory_source import MemorySource
+from hermes_stream.video.open import Video, open_video
+from hermes_stream.video.pyav_source import PyAvSource, open_source
+from hermes_stream.video.sampler import sample_by_time
+from hermes_stream.video.source import Damage, LazyFrame, SourceInfo, VideoSource
+from hermes_stream.video.writer import write_video
+
+__all__ = [
+    "Damage",
+    "LazyFrame",
+    "MemorySource",
+    "PyAvSource",
+    "SourceInfo",
+    "Video",
+    "VideoSource",
+    "open_source",
+    "open_video",
+    "sample_by_time",
+    "write_video",
+]

@@ -1,0 +1,210 @@
+"""Videos through FFmpeg: files, network streams and devices, opened by one function and read past any damage.
+
+Shape letters: Y X C image height, width, channel.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+from av.codec.context import Flags
+
+from hermes_stream.errors import SourceError
+from hermes_stream.types import Frame
+from hermes_stream.video.clock import PresentationClock, StampChooser
+from hermes_stream.video.decoding import RgbConverter, Tally, decode_pictures, upright_size
+from hermes_stream.video.location import Kind, Location, locate
+from hermes_stream.video.open_errors import check_local_file, source_error
+from hermes_stream.video.source import Damage, LazyFrame, SourceInfo
+from hermes_stream.video.stream_info import (
+    choose_stream,
+    declared_seconds,
+    guess_is_live,
+    nominal_fps,
+    pictures_seconds,
+)
+
+OPEN_TIMEOUT_SECONDS = 20.0
+# An HLS server may rightly be silent for the length of a segment.
+READ_TIMEOUT_SECONDS = 30.0
+_FALLBACK_INTERVAL_SECONDS = Fraction(1, 25)
+_MISSING_SECONDS_TOLERATED = 1.0
+
+
+def open_source(
+    source: str | Path,
+    *,
+    live: bool | None = None,
+    open_timeout_seconds: float = OPEN_TIMEOUT_SECONDS,
+    read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
+) -> PyAvSource:
+    """Open a video and decode its first picture.
+
+    source: a path; an address (`rtsp://`, `http(s)://` also of HLS and DASH, `rtmp://`, `udp://`, ...); a device
+        (`/dev/video0`, or FFmpeg's format and name: `avfoundation:0`, `lavfi:testsrc=size=64x48`).
+    live: whether pictures come in real time; None decides by the source (devices, and network streams without end).
+    open_timeout_seconds, read_timeout_seconds: how long a network stream may be silent; files have no limit.
+    Raises SourceError, with one line, for anything from which no picture can be had.
+    """
+    location = locate(source)
+    if location.kind is Kind.FILE:
+        check_local_file(location)
+    container = _open_container(location, open_timeout_seconds, read_timeout_seconds)
+    try:
+        return PyAvSource(container, location, live=live, read_timeout_seconds=read_timeout_seconds)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _open_container(location: Location, open_timeout_seconds: float, read_timeout_seconds: float) -> Any:
+    # No fflags=nobuffer, though it is often advised for live streams: it throws away what was read while probing (5.8 s
+    # of an FLV stream, FFmpeg 8.1), and a reader that never waits has caught up with the buffer at once anyway.
+    # FFmpeg would ask for RTSP over UDP first, whose lost packets look like damage.
+    options = {"rtsp_flags": "prefer_tcp"} if location.url.lower().startswith("rtsp") else {}
+    timeout = (open_timeout_seconds, read_timeout_seconds) if location.kind is Kind.NETWORK else None
+    try:
+        return av.open(location.url, format=location.format, options=options, timeout=timeout)
+    # Beside its own tree PyAV raises ValueError for a format that its build lacks.
+    except (av.FFmpegError, ValueError) as error:
+        raise source_error(location, error, open_timeout_seconds) from error
+
+
+class PyAvSource:
+    """One video stream of one container; a `VideoSource`. Made by `open_source`.
+
+    Times come from the container's stamps, relative to the first decoded picture; a picture without a stamp follows the
+    one before by one nominal interval. Rotation in quarter turns is applied. Pixels are taken as square.
+    """
+
+    def __init__(self, container: Any, location: Location, *, live: bool | None, read_timeout_seconds: float) -> None:
+        self._container = container
+        self._location = location
+        self._stream = choose_stream(container, location)
+        self._is_live = guess_is_live(container, location) if live is None else live
+        self._fps = nominal_fps(self._stream)
+        self._nominal_interval_seconds = 1 / self._fps if self._fps else _FALLBACK_INTERVAL_SECONDS
+        self._prepare_decoder()
+        self._tally = Tally()
+        self._converter = RgbConverter()
+        self._clock: PresentationClock[Any] = PresentationClock()
+        self._is_closed = False
+        self._reader = self._read(read_timeout_seconds)
+        first = next(self._reader, None)
+        if first is None:
+            raise SourceError(self._no_picture())
+        self._info = self._describe(first[0])
+        self._pictures = itertools.chain([first], self._reader)
+
+    @property
+    def info(self) -> SourceInfo:
+        """What is known about the video; constant."""
+        return self._info
+
+    @property
+    def damage(self) -> Damage:
+        """What was lost up to now; may be read from any thread."""
+        return Damage(
+            n_decode_errors=self._tally.n_decode_errors,
+            n_packets_skipped=self._tally.n_packets_skipped,
+            n_frames_corrupt=self._tally.n_frames_corrupt,
+            n_frames_dropped=self._clock.n_dropped,
+            n_time_resets=self._clock.n_resets,
+            ended_early=bool(self._tally.end_reason),
+            end_reason=self._tally.end_reason,
+        )
+
+    def lazy_frames(self) -> Iterator[LazyFrame]:
+        """The pictures that come next, decoded but not converted."""
+        while not self._is_closed:
+            placed = next(self._pictures, None)
+            if placed is None:
+                return
+            picture, seconds = placed
+            yield LazyFrame(float(seconds), partial(self._converter.convert, picture))
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self.lazy_frames():
+            yield frame.to_frame()
+
+    def close(self) -> None:
+        """Close the container. Only from the thread that iterates, or when none does."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._reader.close()
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"PyAvSource({self._location.shown!r})"
+
+    def _prepare_decoder(self) -> None:
+        context = self._stream.codec_context
+        # Frame threads give every picture a few pictures late; slice threads do not.
+        self._stream.thread_type = "SLICE" if self._is_live else "AUTO"
+        # On the decoder itself, because options given to av.open do not reach it (PyAV 18.1). Where pictures are
+        # reordered (MPEG-2, MPEG-4 with B-pictures) the flag would give them in decoding order.
+        if self._is_live and not context.has_b_frames:
+            context.flags |= Flags.low_delay
+
+    def _read(self, read_timeout_seconds: float) -> Generator[tuple[Any, Fraction], None, None]:
+        """Pictures and their seconds; damage is counted, never raised."""
+        chooser = StampChooser()
+        # The stream's, because pictures that were flushed out of the decoder carry none (PyAV 18.1).
+        time_base = Fraction(self._stream.time_base or _FALLBACK_INTERVAL_SECONDS)
+        for picture in decode_pictures(
+            self._container, self._stream, self._location, self._tally, read_timeout_seconds
+        ):
+            stamp = chooser.choose(picture.pts, picture.dts)
+            stamp_seconds = None if stamp is None else stamp * time_base
+            interval_seconds = (picture.duration or 0) * time_base or self._nominal_interval_seconds
+            yield from self._clock.place(picture, stamp_seconds, interval_seconds)
+        yield from self._clock.flush()
+        self._note_missing_end()
+
+    def _note_missing_end(self) -> None:
+        declared = pictures_seconds(self._container, self._stream)
+        if self._is_live or declared is None or self._tally.end_reason:
+            return
+        end_seconds = float(self._clock.end_seconds)
+        # Some containers count from their own zero, some from the first picture: the later reading is the lenient one.
+        reached = max(end_seconds, end_seconds + float(self._clock.origin_seconds))
+        if declared - reached > max(_MISSING_SECONDS_TOLERATED, 2 * float(self._nominal_interval_seconds)):
+            self._tally.end_reason = f"ended at {end_seconds:.1f} s of {declared:.1f} s"
+
+    def _no_picture(self) -> str:
+        n_refused = self._tally.n_decode_errors
+        codec = self._stream.codec_context.name
+        if n_refused:
+            reason = f"the {codec} decoder refused {n_refused} packet{'s' if n_refused > 1 else ''}"
+        else:
+            reason = self._tally.end_reason or "its video stream holds no data"
+        hint = "check that something is sent" if self._location.kind is Kind.NETWORK else "copy or record it again"
+        return f"{self._location.shown}: no picture could be decoded ({reason}); {hint}"
+
+    def _describe(self, picture: Any) -> SourceInfo:
+        width, height = upright_size(picture)
+        return SourceInfo(
+            url=self._location.shown,
+            width=width,
+            height=height,
+            duration_seconds=None if self._is_live else declared_seconds(self._container, self._stream),
+            average_fps=float(self._fps) if self._fps else None,
+            is_live=self._is_live,
+            codec=self._stream.codec_context.name,
+        )
