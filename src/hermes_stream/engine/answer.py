@@ -15,7 +15,7 @@ import torch
 from hermes_stream.engine.batch import Tail, TailSegment
 from hermes_stream.engine.decode import Sampler, TextStream
 from hermes_stream.errors import LimitError, SessionClosed
-from hermes_stream.memory.kv_memory import MemoryVersion
+from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.policies.base import ViewSpec
 from hermes_stream.types import Answer, Query, TokenEvent

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.attention import attend_causal, attend_with_tail, lower_right_mask
-from hermes_stream.memory.kv_memory import MemoryVersion, PendingAppend
 from hermes_stream.memory.rope import Rope, rotate
+from hermes_stream.memory.version import MemoryVersion
 
 
 class Tail:
@@ -151,17 +152,13 @@ class PackedBatch:
         if isinstance(segment, ProbeSegment):
             held = segment.reads.read(layer_index)
             want_mass = layer_index in segment.layers
-            out_HTD, mass_KN = attend_with_tail(
-                query_HTD, *held, key_KTD, value_KTD, scaling, want_mass=want_mass
-            )
+            out_HTD, mass_KN = attend_with_tail(query_HTD, *held, key_KTD, value_KTD, scaling, want_mass=want_mass)
             if mass_KN is not None:
                 segment.mass[layer_index] = mass_KN
             return out_HTD
         layer = segment.tail.base.layers[layer_index]
         tail_keys_KMD, tail_values_KMD = segment.tail.append(layer_index, key_KTD, value_KTD)
-        out_HTD, _ = attend_with_tail(
-            query_HTD, layer.keys, layer.values, tail_keys_KMD, tail_values_KMD, scaling
-        )
+        out_HTD, _ = attend_with_tail(query_HTD, layer.keys, layer.values, tail_keys_KMD, tail_values_KMD, scaling)
         return out_HTD
 
     def _mask(self, n_queries: int, n_keys: int, device: torch.device) -> torch.Tensor | None:

@@ -115,11 +115,14 @@ class Engine:
         job.done.result()
 
     def _policy(self, memory: str | Policy, budget: int | str | None) -> Policy:
-        policy = memory if isinstance(memory, Policy) else parse_memory(memory)
-        if budget is not None:
-            if policy.budget is not None:
-                raise ConfigError(f"two budgets: {policy.budget} in the memory and {budget} beside it; give one")
-            policy = policy.with_budget(parse_budget(budget).tokens(self.bytes_per_token))
+        if not isinstance(memory, Policy):
+            policy = parse_memory(memory, budget, bytes_per_token=self.bytes_per_token)
+        elif budget is None:
+            policy = memory
+        elif memory.budget is None:
+            policy = memory.with_budget(parse_budget(budget).tokens(self.bytes_per_token))
+        else:
+            raise ConfigError(f"two budgets: {memory.budget} in the memory and {budget} beside it; give one")
         return policy.with_budget(self.defaults.budget_tokens)
 
 

@@ -13,7 +13,9 @@ import torch
 
 from hermes_stream.engine.batch import CommitSegment, ProbeSegment, Segment
 from hermes_stream.errors import UsageError
-from hermes_stream.memory.kv_memory import KVMemory, MemoryShape, MemoryVersion, PendingAppend
+from hermes_stream.memory.append import PendingAppend
+from hermes_stream.memory.kv_memory import KVMemory
+from hermes_stream.memory.version import MemoryShape, MemoryVersion
 from hermes_stream.memory.view import LayerView, MemoryView
 from hermes_stream.models.adapter import Adapter, ModelFacts
 from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
@@ -89,7 +91,9 @@ def check_times(stream: Stream, frames: Iterable[Frame]) -> None:
     last = version.time_seconds if version.frames_seen else float("-inf")
     for frame in frames:
         if frame.pts_seconds < last:
-            raise UsageError(f"a frame at {frame.pts_seconds:.3f} s came after one at {last:.3f} s; times must not fall")
+            raise UsageError(
+                f"a frame at {frame.pts_seconds:.3f} s came after one at {last:.3f} s; times must not fall"
+            )
         last = frame.pts_seconds
 
 
@@ -171,6 +175,7 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
     facts = StreamFacts(
         n_layers=adapter.facts.n_layers,
         tokens_per_frame=adapter.facts.tokens_per_frame,
+        prefix_tokens=adapter.facts.prefix_tokens,
         family=adapter.facts.family,
         seed=seed,
     )

@@ -13,7 +13,7 @@ from hermes_stream.types import Frame, Query
 if TYPE_CHECKING:
     from hermes_stream.engine.engine import Engine
     from hermes_stream.engine.ingest import Stream
-    from hermes_stream.memory.kv_memory import MemoryVersion
+    from hermes_stream.memory.version import MemoryVersion
     from hermes_stream.policies.base import Policy
 
 
@@ -78,6 +78,11 @@ class Session:
     @property
     def policy(self) -> Policy:
         return self.stream.policy
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames between two compressions."""
+        return self.stream.chunk_frames
 
     @property
     def stats(self) -> SessionStats:

@@ -1,156 +1,26 @@
-"""The memory of one stream: immutable versions of held tokens, and the two ways to the next version.
+"""The memory of one stream: its current version, and the two ways to the next one, append and plan.
 
-Shape letters: K key/value heads, N held tokens, T new tokens, D head dimension, R position axes.
-
-Rows of a layer: `[0, n_prefix)` prefix, never evicted and never moved; `[n_prefix, n_held)` everything else, in time
-order; `[n_held, n_held + T)` belongs to a pending append until it is committed.
+Shape letters: K key/value heads, N held tokens, D head dimension, R position axes, H heads with rows of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
-
 
 import torch
 
 from hermes_stream.errors import InvariantError, LimitError, PlanError
-from hermes_stream.memory.features import FrameFeatures, split_frames
+from hermes_stream.memory.append import NewRows, PendingAppend
+from hermes_stream.memory.features import split_frames
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
 from hermes_stream.memory.positions import compact_positions, next_free_position
 from hermes_stream.memory.rope import Rope, rotate, unrotate
 from hermes_stream.memory.slab import Slab
 from hermes_stream.memory.token_table import TokenKind, TokenTable
+from hermes_stream.memory.version import LayerMemory, MemoryShape, MemoryVersion
 from hermes_stream.types import VisualTokens
-
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryShape:
-    """What a model asks of its memory. max_positions: positions `[0, max_positions)` exist."""
-
-    n_layers: int
-    n_kv_heads: int
-    head_dim: int
-    n_axes: int
-    max_positions: int
-    dtype: torch.dtype
-    device: torch.device
-
-    def bytes_per_token(self, *, keep_raw: bool = True) -> int:
-        """Bytes of one token over all layers: rotated key, value, and un-rotated key if kept."""
-        element = torch.empty(0, dtype=self.dtype).element_size()
-        return (3 if keep_raw else 2) * self.n_layers * self.n_kv_heads * self.head_dim * element
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LayerMemory:
-    """One layer of one version. n_dropped: vision tokens seen that no row stands for any more (per head)."""
-
-    slab: Slab
-    table: TokenTable
-    n_dropped: int
-
-    @property
-    def n_held(self) -> int:
-        return self.table.n_tokens
-
-    @property
-    def keys(self) -> torch.Tensor:
-        """Rotated keys, `[K, N, D]`."""
-        return self.slab.keys(self.n_held)
-
-    @property
-    def values(self) -> torch.Tensor:
-        """Values, `[K, N, D]`."""
-        return self.slab.values(self.n_held)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MemoryVersion:
-    """The held tokens of all layers at one moment. Holding a reference is all that pinning takes.
-
-    next_position: where the next token goes, one clock for all layers.
-    features: encoded frames that never went through the text model (policies that ingest features).
-    n_seen: vision tokens committed since the stream began. frames_seen, time_seconds: of the newest committed frame.
-    """
-
-    layers: tuple[LayerMemory, ...]
-    n_prefix: int
-    next_position: int
-    next_identity: int
-    n_seen: int
-    frames_seen: int
-    time_seconds: float
-    number: int
-    features: tuple[FrameFeatures, ...] = ()
-
-    @property
-    def held_tokens(self) -> tuple[int, ...]:
-        """Vision, text and summary tokens held by each layer, prefix apart."""
-        return tuple(layer.n_held - self.n_prefix for layer in self.layers)
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of the held rows, prefix included, all layers, truth and working copy, and of held features."""
-        rows = sum(layer.n_held * layer.slab.bytes_per_row for layer in self.layers)
-        return rows + sum(frame.n_bytes for frame in self.features)
-
-    @property
-    def allocated_bytes(self) -> int:
-        """Bytes of the slabs behind this version, room to grow included."""
-        return sum(layer.slab.allocated_bytes for layer in self.layers)
-
-    def prefix_only(self) -> MemoryVersion:
-        """The same stream as if only its prefix were held; shares storage."""
-        layers = tuple(replace(layer, table=layer.table.slice(0, self.n_prefix)) for layer in self.layers)
-        return replace(self, layers=layers, next_position=self.n_prefix)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NewRows:
-    """Tokens about to be committed: their columns. Positions and frames are absolute."""
-
-    table: TokenTable
-    n_positions: int
-    n_frames: int
-    time_seconds: float
-
-
-class PendingAppend:
-    """Rows on their way into a memory, layer by layer, during one forward.
-
-    `write` stores a layer's keys and values behind the rows of the base version and returns everything up to them;
-    nobody else sees the new rows until `KVMemory.commit`. Dropping the object instead leaves the memory as it was.
-    """
-
-    def __init__(self, base: MemoryVersion, rows: NewRows) -> None:
-        self.base = base
-        self.rows = rows
-        self._slabs: list[Slab | None] = [None] * len(base.layers)
-
-    def write(
-        self, layer_index: int, rotated_KTD: torch.Tensor, value_KTD: torch.Tensor, raw_KTD: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns rotated keys and values `[K, N + T, D]`, the new rows last."""
-        layer = self.base.layers[layer_index]
-        self._slabs[layer_index] = layer.slab.append(layer.n_held, rotated_KTD, value_KTD, raw_KTD)
-        return self.read(layer_index)
-
-    def read(self, layer_index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotated keys and values of a layer that was written, new rows included."""
-        slab = self._slabs[layer_index]
-        if slab is None:
-            raise InvariantError(f"layer {layer_index} was read before it was written")
-        n = self.base.layers[layer_index].n_held + self.rows.table.n_tokens
-        return slab.keys(n), slab.values(n)
-
-    def finished_slabs(self) -> list[Slab]:
-        slabs = [slab for slab in self._slabs if slab is not None]
-        if len(slabs) != len(self._slabs):
-            raise InvariantError("commit of an append that has not reached every layer")
-        return slabs
 
 
 class KVMemory:
@@ -409,9 +279,7 @@ class KVMemory:
             placed.append(replace(layer, table=layer.table.with_positions(position_RHN)))
         return tuple(placed)
 
-    def _next_position(
-        self, layers: tuple[LayerMemory, ...], positions: Positions | tuple[torch.Tensor, ...]
-    ) -> int:
+    def _next_position(self, layers: tuple[LayerMemory, ...], positions: Positions | tuple[torch.Tensor, ...]) -> int:
         largest = max(next_free_position(layer.table) for layer in layers)
         if positions is Positions.KEEP:
             return max(largest, self.current.next_position)

@@ -58,9 +58,7 @@ class Slab:
         """Un-rotated keys of the first n rows, `[K, n, D]`, sharing storage. Only if `keeps_raw`."""
         return self._rows_SKCD[_RAW, :, :n]
 
-    def append(
-        self, n_held: int, rotated_KND: torch.Tensor, value_KND: torch.Tensor, raw_KND: torch.Tensor
-    ) -> Slab:
+    def append(self, n_held: int, rotated_KND: torch.Tensor, value_KND: torch.Tensor, raw_KND: torch.Tensor) -> Slab:
         """Write rows after the first `n_held`; returns the slab that holds them (this one, or a larger copy)."""
         n_after = n_held + rotated_KND.shape[1]
         slab = self

@@ -114,9 +114,7 @@ class TokenTable:
         """These rows, then the newer ones."""
         n_heads = max(self.n_heads, newer.n_heads)
         a, b = self.expand_heads(n_heads), newer.expand_heads(n_heads)
-        return TokenTable(
-            torch.cat((a.data_CHN, b.data_CHN), dim=-1), torch.cat((a.seconds_HN, b.seconds_HN), dim=-1)
-        )
+        return TokenTable(torch.cat((a.data_CHN, b.data_CHN), dim=-1), torch.cat((a.seconds_HN, b.seconds_HN), dim=-1))
 
     def expand_heads(self, n_heads: int) -> TokenTable:
         if self.n_heads == n_heads:

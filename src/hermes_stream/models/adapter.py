@@ -27,6 +27,7 @@ class ModelFacts:
     n_axes: int
     max_positions: int
     tokens_per_frame: int
+    prefix_tokens: int
     n_parameters: int
     dtype: torch.dtype
     device: torch.device

@@ -61,6 +61,7 @@ class LlavaOnevisionAdapter:
             n_axes=1,
             max_positions=text_config.max_position_embeddings,
             tokens_per_frame=self._grid**2,
+            prefix_tokens=len(self._ids(PREFIX)),
             n_parameters=model.num_parameters(),
             dtype=weight.dtype,
             device=weight.device,
@@ -105,7 +106,11 @@ class LlavaOnevisionAdapter:
         return logits_LV
 
     def _embed_text(self, text: str) -> torch.Tensor:
-        return self._embed_ids(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self._embed_ids(self._ids(text))
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     def _embed_ids(self, ids: Sequence[int]) -> torch.Tensor:
         embeddings_TE: torch.Tensor = self._text_model.embed_tokens(torch.tensor(ids, device=self.facts.device))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from hermes_stream.errors import ModelError, unknown_name
 from hermes_stream.models.adapter import Adapter, StreamDefaults
@@ -87,12 +88,18 @@ def _load_config(name: str, place: str) -> Any:
 
 def _load_checkpoint(name: str, place: str, dtype: torch.dtype | str, device: str) -> _Checkpoint:
     from transformers import AutoModelForImageTextToText, AutoTokenizer
+    from transformers.utils import logging
 
+    if name in bundled_models():
+        # A bar for a file of ten megabytes is noise; large checkpoints keep theirs.
+        logging.disable_progress_bar()
     try:
         model = AutoModelForImageTextToText.from_pretrained(place, dtype=dtype).to(device).eval()
         tokenizer = AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{name}: cannot load the checkpoint ({_first_line(error)})") from error
+    finally:
+        logging.enable_progress_bar()
     stops = model.generation_config.eos_token_id
     stops = [stops] if isinstance(stops, int) else list(stops or [])
     if tokenizer.eos_token_id is not None:

@@ -63,7 +63,7 @@ class FixedSizePreprocessor:
         return (resized - mean) / std
 
     def _resize(self, frame: Frame) -> torch.Tensor:
-        image_FCYX = torch.from_numpy(frame.image_YXC).permute(2, 0, 1)[None].contiguous()
+        image_FCYX = torch.tensor(frame.image_YXC).permute(2, 0, 1)[None].contiguous()
         if image_FCYX.shape[-2:] == (self.height, self.width):
             return image_FCYX
         # On uint8: the float path differs from the processors by up to 25 of 255 levels.

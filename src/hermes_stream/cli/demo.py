@@ -1,0 +1,165 @@
+"""`hermes-stream demo`: a fresh video, a bounded memory, questions of every regime, and what was remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from hermes_stream.cli.ask import DEFAULT_MEMORY, DEFAULT_MODEL, open_session, report_damage, with_progress
+from hermes_stream.cli.output import answer_row, human_bytes, progress_bar, put_json, say
+
+if TYPE_CHECKING:
+    from hermes_stream.engine.session import Session
+    from hermes_stream.shapestream import Question, Script
+    from hermes_stream.types import Answer
+
+_N_QUESTIONS = 12
+_SECONDS = 75.0
+_VIDEO_FPS = 24
+
+
+def demo(
+    *,
+    seed: int = 900_001,
+    model: str = DEFAULT_MODEL,
+    memory: str = DEFAULT_MEMORY,
+    budget: str | None = None,
+    out: Path = Path("demo-output"),
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Watch a freshly rendered video, answer questions about now, before and by-then, and draw what is remembered.
+
+    Parameters
+    ----------
+    seed
+        Of the episode; every number gives another one.
+    model
+        A bundled model, a checkpoint folder or a hub id.
+    memory
+        A policy with options; see hermes-stream policies.
+    budget
+        Tokens per layer, or bytes over all layers as in 16MiB. Default: the model's.
+    out
+        Folder for the video, its questions and the picture of the memory.
+    json
+        Print one JSON object per answer.
+    """
+    from hermes_stream.engine.timeline import TimedQuestion, answer_in_time
+    from hermes_stream.shapestream import is_right, make_script
+    from hermes_stream.types import Query
+
+    script = make_script(seed, _SECONDS)
+    video_path = _render(script, out)
+    with open_session(str(video_path), model, memory, budget, None, None, None) as (engine, session, video, batch):
+        questions = _choose(script, engine.defaults.fps)
+        timed = [TimedQuestion(question.time_s, Query(question.question), question) for question in questions]
+        results: list[tuple[Question, Answer]] = []
+        for asked, answer in answer_in_time(session, with_progress(video), timed, batch_frames=batch):
+            results.append((asked.label, answer))
+            if json:
+                put_json(_json_row(asked.label, answer, session))
+            else:
+                _print_answer(asked.label, answer, is_right(answer.text, asked.label.answer))
+        report_damage(video)
+        _say_summary(results, session)
+        _draw(session, results, out / "memory.png", engine.model.tokens_per_frame)
+
+
+def _render(script: Script, out: Path) -> Path:
+    """The episode as a real mp4; rendered once per seed."""
+    from hermes_stream.shapestream import write_episode
+
+    path = out / f"shapestream-{script.seed}.mp4"
+    if path.is_file():
+        return path
+    out.mkdir(parents=True, exist_ok=True)
+    with progress_bar() as progress:
+        task = progress.add_task("rendering", total=None, note="")
+        write_episode(
+            script,
+            path,
+            fps=_VIDEO_FPS,
+            progress=lambda done, total: progress.update(task, completed=done, total=total, note=f"{done} frames"),
+        )
+    say(f"{path}: {_SECONDS:g} s of ShapeStream, seed {script.seed}")
+    return path
+
+
+def _choose(script: Script, fps: float) -> list[Question]:
+    """Questions of all regimes in turn, spread over the second half, where the memory is already full."""
+    from hermes_stream.shapestream import make_questions
+
+    late = [question for question in make_questions(script, fps=fps) if question.time_s > _SECONDS / 3]
+    by_regime = [[q for q in late if q.regime == regime] for regime in ("real-time", "backward", "forward")]
+    per_regime = [_spread(questions, _N_QUESTIONS // 3) for questions in by_regime]
+    return sorted((question for questions in per_regime for question in questions), key=lambda q: q.time_s)
+
+
+def _spread(questions: Sequence[Question], n: int) -> list[Question]:
+    """n of them, evenly over time, of as many tasks as there are."""
+    by_task: dict[str, list[Question]] = {}
+    for question in questions:
+        by_task.setdefault(question.task, []).append(question)
+    return list(islice(_in_turn(list(by_task.values())), n))
+
+
+def _in_turn(groups: list[list[Question]]) -> Iterator[Question]:
+    queues = [list(group) for group in groups]
+    for queue in cycle(queues):
+        if not any(queues):
+            return
+        if queue:
+            yield queue.pop(len(queue) // 2)
+
+
+def _json_row(question: Question, answer: Answer, session: Session) -> dict[str, object]:
+    from hermes_stream.shapestream import is_right
+
+    row = answer_row(question.question, answer, session.policy.name)
+    truth = {"truth": question.answer, "right": is_right(answer.text, question.answer)}
+    return {**row, **truth, "regime": question.regime, "task": question.task, "recall_delay_s": question.recall_delay_s}
+
+
+def _print_answer(question: Question, answer: Answer, right: bool) -> None:
+    tick = "✓" if right else "✗"
+    held = f"{max(answer.held_tokens)} tokens a layer, {human_bytes(answer.memory_bytes)}"
+    print(f"{tick} {question.time_s:5.1f} s  {question.regime:9}  {question.question}")
+    print(f"           {answer.text!r}, truth {question.answer!r}   {answer.ttft_seconds * 1000:.0f} ms · {held}")
+
+
+def _say_summary(results: Sequence[tuple[Question, Answer]], session: Session) -> None:
+    from hermes_stream.shapestream import is_right
+
+    n_right = sum(is_right(answer.text, question.answer) for question, answer in results)
+    stats = session.stats
+    per_layer = sorted({min(stats.held_tokens), max(stats.held_tokens)})
+    held = " to ".join(str(n) for n in per_layer)
+    say(
+        f"{n_right} of {len(results)} right · {stats.tokens_seen} tokens seen, {held} held by each layer "
+        f"({human_bytes(stats.memory_bytes)}) after {stats.n_compressions} compressions"
+    )
+
+
+def _draw(session: Session, results: Sequence[tuple[Question, Answer]], path: Path, tokens_per_frame: int) -> None:
+    from hermes_stream.errors import ConfigError
+    from hermes_stream.shapestream import is_right
+    from hermes_stream.viz.memory_map import Mark, draw_memory_map
+
+    version = session.memory
+    try:
+        draw_memory_map(
+            version,
+            path,
+            tokens_per_frame=tokens_per_frame,
+            groups=session.policy.layer_groups(len(version.layers)),
+            title=f"What {session.policy.name} still holds after {version.time_seconds:.0f} s",
+            marks=[Mark(q.time_s, is_right(answer.text, q.answer)) for q, answer in results],
+        )
+    except ConfigError as error:
+        say(f"no picture: {error}")
+    else:
+        say(f"{path}: layers × time, what is still held")

@@ -1,0 +1,55 @@
+"""`hermes-stream models` and `hermes-stream policies`: what there is."""
+
+from __future__ import annotations
+
+import json as json_module
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from hermes_stream.cli.output import human_bytes, put_json
+
+
+def models(*, json: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """List the bundled models and the families that can be loaded.
+
+    Parameters
+    ----------
+    json
+        Print one JSON object per bundled model.
+    """
+    from hermes_stream.models.load import DEFAULTS_FILE, bundled_models, supported_families
+
+    for name, folder in bundled_models().items():
+        config = json_module.loads((folder / "config.json").read_text(encoding="utf-8"))
+        defaults = json_module.loads((folder / DEFAULTS_FILE).read_text(encoding="utf-8"))
+        n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if json:
+            put_json({"name": name, "family": config["model_type"], "bytes": n_bytes, **defaults})
+        else:
+            settings = ", ".join(f"{key} {value:g}" for key, value in defaults.items())
+            print(f"{name:24} bundled, {human_bytes(n_bytes)}; {settings}")
+    if not json:
+        print(f"families: {', '.join(supported_families())} (a checkpoint folder or a hub id owner/name)")
+
+
+def policies(*, json: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """List the memory policies and their options.
+
+    Parameters
+    ----------
+    json
+        Print one JSON object per policy.
+    """
+    from hermes_stream.policies import POLICIES
+
+    for name, policy in sorted(POLICIES.items()):
+        summary = (policy.__doc__ or "").strip().splitlines()[0]
+        options = {key: field.default for key, field in policy.model_fields.items()}
+        if json:
+            put_json({"name": name, "summary": summary, "options": options, "presets": sorted(policy.presets)})
+            continue
+        print(f"{name:16} {summary}")
+        print(f"{'':16} options: {', '.join(f'{key}={value}' for key, value in options.items())}")
+        if policy.presets:
+            print(f"{'':16} presets: {', '.join(sorted(policy.presets))}")

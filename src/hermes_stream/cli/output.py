@@ -1,0 +1,74 @@
+"""What the command line says: answers on standard output, everything for people on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from hermes_stream.engine.engine import Engine
+    from hermes_stream.engine.session import Session
+    from hermes_stream.types import Answer
+
+
+def say(message: str) -> None:
+    """A line for people."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def put_json(row: Mapping[str, Any]) -> None:
+    """A row for programs."""
+    print(json.dumps(row, ensure_ascii=False), flush=True)
+
+
+def answer_row(question: str, answer: Answer, policy: str) -> dict[str, Any]:
+    """The fields of one answer, as `--json` prints them."""
+    return {
+        "time_s": round(answer.time_seconds, 3),
+        "question": question,
+        "answer": answer.text,
+        "ttft_ms": round(answer.ttft_seconds * 1000, 2),
+        "frames_seen": answer.frames_seen,
+        "held_tokens": list(answer.held_tokens),
+        "memory_bytes": answer.memory_bytes,
+        "policy": policy,
+    }
+
+
+def settings_line(engine: Engine, session: Session, fps: float) -> str:
+    """Which defaults are in force; they belong to the model."""
+    facts = engine.model
+    budget = session.policy.budget_tokens
+    limit = "no budget" if budget is None else f"budget {budget} tokens per layer"
+    size = f"{facts.n_parameters / 1e6:.1f} M parameters, {facts.n_layers} layers"
+    return (
+        f"model {facts.name} ({size}) · {fps:g} fps, {facts.tokens_per_frame} tokens a frame · "
+        f"memory {session.policy.name}, {limit}, chunk {session.chunk_frames} frames · {facts.device}, {str(facts.dtype)[6:]}"
+    )
+
+
+def human_bytes(n: int) -> str:
+    """1536 as "1.5 KiB"."""
+    size = float(n)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A progress bar on standard error that vanishes when done; silent where nobody watches."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield progress

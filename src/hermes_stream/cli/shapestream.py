@@ -1,0 +1,73 @@
+"""`hermes-stream shapestream`: videos with exact ground truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cyclopts import App
+
+from hermes_stream.cli.output import progress_bar, say
+from hermes_stream.errors import ConfigError
+
+shapestream = App(name="shapestream", help="Make videos of a synthetic world whose every answer is known.")
+
+
+@shapestream.command
+def render(
+    *,
+    seed: int,
+    seconds: float = 60,
+    fps: float = 24,
+    size: str = "640x360",
+    out: Path,
+    questions: Path | None = None,
+    sample_fps: float = 1,
+) -> None:
+    """Render an episode as a video file, and questions about it as JSON.
+
+    Parameters
+    ----------
+    seed
+        Any integer; seeds from 900000 are kept for evaluation and never trained on.
+    seconds
+        Length of the episode.
+    fps
+        Frames per second of the file.
+    size
+        WIDTHxHEIGHT in pixels.
+    out
+        The video file; its ending chooses the container.
+    questions
+        A JSON file of questions with their times and answers.
+    sample_fps
+        The rate at which a model will sample the file; questions ask nothing that it could miss.
+    """
+    from hermes_stream.shapestream import make_questions, make_script, questions_to_json, write_episode
+
+    width, height = parse_size(size)
+    if not seconds > 0:
+        raise ConfigError(f"--seconds is {seconds:g}; give a length above 0")
+    script = make_script(seed, seconds)
+    with progress_bar() as progress:
+        task = progress.add_task("rendering", total=None, note="")
+        n_frames = write_episode(
+            script,
+            out,
+            fps=fps,
+            width=width,
+            height=height,
+            progress=lambda done, total: progress.update(task, completed=done, total=total, note=f"{done}/{total}"),
+        )
+    say(f"{out}: {n_frames} frames, {seconds:g} s, {width}x{height}")
+    if questions is not None:
+        rows = make_questions(script, fps=sample_fps)
+        questions.write_text(questions_to_json(rows), encoding="utf-8")
+        say(f"{questions}: {len(rows)} questions")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "640x360" as width and height. Raises ConfigError for anything else."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+        raise ConfigError(f"--size is {text!r}; write WIDTHxHEIGHT, as in 640x360")
+    return int(width), int(height)

@@ -1,0 +1,60 @@
+"""Rows on their way into a memory.
+
+Shape letters: K key/value heads, N held tokens, T new tokens, D head dimension.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from hermes_stream.errors import InvariantError
+from hermes_stream.memory.slab import Slab
+from hermes_stream.memory.token_table import TokenTable
+from hermes_stream.memory.version import MemoryVersion
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewRows:
+    """Tokens about to be committed: their columns. Positions and frames are absolute."""
+
+    table: TokenTable
+    n_positions: int
+    n_frames: int
+    time_seconds: float
+
+
+class PendingAppend:
+    """Rows on their way into a memory, layer by layer, during one forward.
+
+    `write` stores a layer's keys and values behind the rows of the base version and returns everything up to them;
+    nobody else sees the new rows until `KVMemory.commit`. Dropping the object instead leaves the memory as it was.
+    """
+
+    def __init__(self, base: MemoryVersion, rows: NewRows) -> None:
+        self.base = base
+        self.rows = rows
+        self._slabs: list[Slab | None] = [None] * len(base.layers)
+
+    def write(
+        self, layer_index: int, rotated_KTD: torch.Tensor, value_KTD: torch.Tensor, raw_KTD: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns rotated keys and values `[K, N + T, D]`, the new rows last."""
+        layer = self.base.layers[layer_index]
+        self._slabs[layer_index] = layer.slab.append(layer.n_held, rotated_KTD, value_KTD, raw_KTD)
+        return self.read(layer_index)
+
+    def read(self, layer_index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rotated keys and values of a layer that was written, new rows included."""
+        slab = self._slabs[layer_index]
+        if slab is None:
+            raise InvariantError(f"layer {layer_index} was read before it was written")
+        n = self.base.layers[layer_index].n_held + self.rows.table.n_tokens
+        return slab.keys(n), slab.values(n)
+
+    def finished_slabs(self) -> list[Slab]:
+        slabs = [slab for slab in self._slabs if slab is not None]
+        if len(slabs) != len(self._slabs):
+            raise InvariantError("commit of an append that has not reached every layer")
+        return slabs

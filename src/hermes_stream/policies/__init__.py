@@ -1,0 +1,15 @@
+"""Memory policies: what stays, by name."""
+
+from __future__ import annotations
+
+from hermes_stream.policies.base import Policy
+from hermes_stream.policies.hermes import Hermes
+from hermes_stream.policies.keep_all import KeepAll
+from hermes_stream.policies.random import Random
+from hermes_stream.policies.recent_frames import RecentFrames
+from hermes_stream.policies.sliding_window import SlidingWindow
+from hermes_stream.policies.uniform import Uniform
+
+POLICIES: dict[str, type[Policy]] = {
+    policy.name: policy for policy in (Hermes, KeepAll, Random, RecentFrames, SlidingWindow, Uniform)
+}

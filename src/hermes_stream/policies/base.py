@@ -1,0 +1,145 @@
+"""What a memory policy is: a frozen value that turns views into plans.
+
+A new policy is one file with one class, one line in `policies/__init__.py` and one row in docs/policies.md.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hermes_stream.errors import PolicyError
+from hermes_stream.memory.plan import Plan
+from hermes_stream.memory.view import MemoryView
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """What a policy may know of its stream before the first frame.
+
+    seed: of everything random in the policy. prefix_tokens: rows that stand before the first frame in every layer.
+    """
+
+    n_layers: int
+    tokens_per_frame: int
+    family: str
+    seed: int = 0
+    prefix_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A text to run over the memory at an interval's end, and the layers whose attention is wanted."""
+
+    name: str
+    text: str
+    layers: range
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A remembered question and the model's own answer to it."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSpec:
+    """What one question may see.
+
+    sees_held: the rows of the memory; otherwise only its prefix.
+    fresh_frames: frames (by number) whose features are run through the text model for this question.
+    """
+
+    sees_held: bool = True
+    fresh_frames: tuple[int, ...] = ()
+
+
+class Policy(BaseModel, ABC):
+    """Base of all policies: options are fields, decisions are methods, state is an explicit value.
+
+    `start` makes the state, `after_chunk` takes it and returns the next one; a state is never changed in place, so
+    that forks and snapshots may share it. Methods must be deterministic given the state.
+
+    budget: tokens after the prefix that a layer may hold once an interval ends; None takes the checkpoint's default.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: ClassVar[str]
+    # "tokens": frames run through the text model as they come; "features": they wait until a question needs them.
+    ingests: ClassVar[Literal["tokens", "features"]] = "tokens"
+    is_bounded: ClassVar[bool] = True
+    # Named sets of options, as in `hermes:released`.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    budget: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _check_unbounded(self) -> Self:
+        if self.budget is not None and not self.is_bounded:
+            raise ValueError(f"{self.name} holds everything and takes no budget")
+        return self
+
+    @classmethod
+    def describe(cls) -> str:
+        """One line for people: the first of the docstring."""
+        return (inspect.getdoc(cls) or "").partition("\n")[0]
+
+    def with_budget(self, budget_tokens: int) -> Self:
+        """The same policy with the given budget where none was set."""
+        if self.budget is not None or not self.is_bounded:
+            return self
+        return self.model_copy(update={"budget": budget_tokens})
+
+    @property
+    def budget_tokens(self) -> int | None:
+        """The budget, or None for a policy without one. Raises PolicyError before a budget is known."""
+        if not self.is_bounded:
+            return None
+        if self.budget is None:
+            raise PolicyError(f"{self.name} has no budget yet; give one, as in {self.name}(budget=256)")
+        return self.budget
+
+    def start(self, stream: StreamFacts) -> Any:
+        """The state before the first frame. Raises PolicyError if the options cannot work for this stream.
+
+        Policies with a state of their own call this one first: it refuses a budget that cannot hold one frame.
+        """
+        budget = self.budget_tokens
+        if budget is not None and budget < stream.tokens_per_frame:
+            raise PolicyError(
+                f"{self.name}: a budget of {budget} tokens cannot hold one frame of {stream.tokens_per_frame}; "
+                f"give at least {stream.tokens_per_frame}"
+            )
+        return None
+
+    def probes(
+        self,
+        n_rows: Sequence[int],  # noqa: ARG002
+        history: Sequence[Turn],  # noqa: ARG002
+        stream: StreamFacts,  # noqa: ARG002
+    ) -> tuple[Probe, ...]:
+        """Texts to run in the forward that ends the interval; empty if the coming plan needs none.
+
+        n_rows: rows that each layer will hold after that forward, before the plan. history: remembered turns.
+        """
+        return ()
+
+    @abstractmethod
+    def after_chunk(self, view: MemoryView, state: Any) -> tuple[Plan, Any]:
+        """Decide what stays. Called at the end of every interval, with the probes' attention in the view."""
+
+    def view_for(self, view: MemoryView, state: Any) -> ViewSpec:  # noqa: ARG002
+        """What a question sees; the memory itself unless a policy says otherwise."""
+        return ViewSpec()
+
+    def layer_groups(self, n_layers: int) -> dict[str, range]:
+        """Layers that this policy treats alike, by name, shallow first; for people who look at a memory."""
+        return {"all layers": range(n_layers)}

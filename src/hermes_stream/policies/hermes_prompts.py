@@ -1,0 +1,44 @@
+"""The guidance prompts of HERMES: fixed texts that stand in for the question that nobody has asked yet.
+
+Source: HERMES, arXiv 2601.14724; the wording is the same in the paper and in its released code.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hermes_stream.policies.base import Turn
+
+LOCAL = (
+    "Describe the current scene in detail, focusing on specific objects, fine-grained actions, "
+    "and spatial relationships."
+)
+GLOBAL = (
+    "Summarize the video narrative, identifying main characters, key events, timeline changes, and the overall theme."
+)
+
+_OPTION_LABEL = re.compile(r"\(?\b[A-Z]\) ")
+
+
+def local_prompt(last_turn: Turn | None) -> str:
+    """What is going on now; about the last question, if there is one."""
+    return LOCAL if last_turn is None else f"Find recent details related to: {history_text(last_turn)}. {LOCAL}"
+
+
+def global_prompt(last_turn: Turn | None) -> str:
+    """What the whole video is about; deep layers keep what this one looks at."""
+    return GLOBAL if last_turn is None else f"Context summary: {history_text(last_turn)}. {GLOBAL}"
+
+
+def mixed_prompt(last_turn: Turn | None) -> str:
+    """Both, for middle layers; history appears twice, as in the paper."""
+    return f"{local_prompt(last_turn)}; {global_prompt(last_turn)}"
+
+
+def history_text(turn: Turn) -> str:
+    """A remembered turn as the prompts quote it.
+
+    Labels of options, as in "B) a cat", are removed from the answer. A lone option letter stays as it is: the text of
+    the options is not part of a turn yet.
+    """
+    return f"Question: {turn.question} Answer: {_OPTION_LABEL.sub('', turn.answer)}"

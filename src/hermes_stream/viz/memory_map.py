@@ -1,0 +1,109 @@
+"""Layers against time: which frames a memory still holds, and how much of each.
+
+Shape letters: L layers, F frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hermes_stream.errors import ConfigError
+from hermes_stream.memory.token_table import TokenKind
+from hermes_stream.memory.version import MemoryVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment worth a mark above the map. is_right: None draws it neutrally."""
+
+    time_seconds: float
+    is_right: bool | None = None
+
+
+def held_share(version: MemoryVersion, tokens_per_frame: int) -> NDArray[np.float64]:
+    """`[L, F]`: the share of each seen frame's tokens that each layer still holds; summaries apart."""
+    share_LF = np.zeros((len(version.layers), version.frames_seen))
+    for index, layer in enumerate(version.layers):
+        is_vision_HN = layer.table.kind_HN == TokenKind.VISION
+        frames = layer.table.frame_HN[is_vision_HN].cpu().numpy()
+        share_LF[index] = np.bincount(frames, minlength=version.frames_seen) / layer.table.n_heads
+    return share_LF / tokens_per_frame
+
+
+def summarised_tokens(version: MemoryVersion) -> list[int]:
+    """Per layer, how many vision tokens its summary tokens stand for."""
+    return [
+        int(layer.table.count_HN[layer.table.kind_HN == TokenKind.SUMMARY].sum()) // layer.table.n_heads
+        for layer in version.layers
+    ]
+
+
+def draw_memory_map(
+    version: MemoryVersion,
+    path: Path,
+    *,
+    tokens_per_frame: int,
+    groups: Mapping[str, range],
+    title: str,
+    marks: Sequence[Mark] = (),
+) -> None:
+    """Write the map of one version as PNG or SVG, by the path's suffix.
+
+    groups: layers by name, drawn as bands. Raises ConfigError if matplotlib is not installed.
+    """
+    figure, axes = _new_figure()
+    share_LF = held_share(version, tokens_per_frame)
+    end = version.time_seconds * (1 + 1 / max(version.frames_seen - 1, 1))
+    n_layers = share_LF.shape[0]
+    image = axes.imshow(
+        share_LF, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest",
+        extent=(0, max(end, 1e-3), n_layers, 0),
+    )  # fmt: skip
+    figure.colorbar(image, ax=axes, label="share of the frame's tokens held", pad=0.01)
+    _draw_groups(axes, groups, summarised_tokens(version))
+    _draw_marks(axes, marks)
+    axes.set(xlabel="time of the frame (s)", title=title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130, bbox_inches="tight")
+
+
+def _new_figure() -> tuple[Any, Any]:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("drawing needs matplotlib; install it with pip install 'hermes-stream[plot]'") from error
+    figure = Figure(figsize=(10, 4))
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def _draw_groups(axes: Any, groups: Mapping[str, range], summarised: Sequence[int]) -> None:
+    ticks, labels = [], []
+    for name, layers in groups.items():
+        if not layers:
+            continue
+        n_summarised = max(summarised[index] for index in layers)
+        axes.axhline(layers.stop, color="white", linewidth=1.5)
+        ticks.append((layers.start + layers.stop) / 2)
+        labels.append(f"{name}\n{_span(layers)}" + (f"\n+ summary of {n_summarised}" if n_summarised else ""))
+    axes.set_yticks(ticks, labels)
+
+
+def _span(layers: range) -> str:
+    last = layers.stop - 1
+    return f"layer {last}" if layers.start == last else f"layers {layers.start}–{last}"
+
+
+def _draw_marks(axes: Any, marks: Sequence[Mark]) -> None:
+    colours = {True: "tab:green", False: "tab:red", None: "tab:gray"}
+    for mark in marks:
+        axes.plot(
+            mark.time_seconds, 0, marker="v", markersize=8, color=colours[mark.is_right], clip_on=False, linestyle=""
+        )

@@ -1,0 +1,78 @@
+"""What every policy promises, as functions that take a policy and raise AssertionError."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+
+from hermes_stream.memory.plan import Plan
+from hermes_stream.memory.rope import rotate
+from hermes_stream.policies.base import Policy, Turn
+
+from .harness import FakeStream, Interval
+
+
+def chunk_sizes(n_intervals: int) -> list[int]:
+    """Frames of each interval: mostly a few, often one, now and then many."""
+    return [(1, 2, 4, 1, 3, 7)[index * index % 6] for index in range(n_intervals)]
+
+
+def assert_same_plans(ours: Plan, theirs: Plan) -> None:
+    assert ours.keep_frames == theirs.keep_frames
+    assert ours.positions == theirs.positions
+    assert (ours.layers is None) == (theirs.layers is None)
+    for a, b in zip(ours.layers or (), theirs.layers or (), strict=True):
+        assert torch.equal(a.keep, b.keep)
+        assert len(a.folds) == len(b.folds)
+        for fold, other in zip(a.folds, b.folds, strict=True):
+            assert torch.equal(fold.rows_N, other.rows_N)
+            assert fold.weight == other.weight
+
+
+def assert_within_budget(stream: FakeStream) -> None:
+    if stream.budget is None:
+        return
+    features = sum(frame.n_tokens for frame in stream.memory.current.features)
+    assert max((*stream.memory.current.held_tokens, features)) <= stream.budget
+
+
+def assert_rows_sorted(plan: Plan) -> None:
+    for layer in plan.layers or ():
+        for rows in (layer.keep, *(fold.rows_N for fold in layer.folds)):
+            assert rows.dtype == torch.int64
+            assert bool((rows[..., 1:] > rows[..., :-1]).all())
+
+
+def assert_keys_stand_where_the_table_says(stream: FakeStream) -> None:
+    """Each working key is its un-rotated key, rotated once to the recorded position; summaries too."""
+    for layer in stream.memory.current.layers:
+        tables = stream.memory.rope.tables(layer.table.position_RHN, torch.float32)
+        assert torch.equal(layer.keys, rotate(layer.slab.raw_keys(layer.n_held), *tables))
+
+
+def run(policy: Policy, sizes: Sequence[int], *, seed: int = 0, max_positions: int = 2**31) -> FakeStream:
+    """Watch a stream; the laws hold after each of its intervals."""
+    stream = FakeStream(policy, seed=seed, max_positions=max_positions)
+    for index, n_frames in enumerate(sizes):
+        if index == len(sizes) // 2:
+            stream.history = (Turn("What is red?", "A) the circle"),)
+        state_before, state_value = stream.state, copy.deepcopy(stream.state)
+        interval = stream.advance(n_frames)
+        assert state_before == state_value, "a state was changed in place"
+        assert_rows_sorted(interval.plan)
+        assert_within_budget(stream)
+        _assert_view_spec_is_possible(stream)
+        stream.memory.check_invariants()
+    assert_keys_stand_where_the_table_says(stream)
+    return stream
+
+
+def run_from(stream: FakeStream, sizes: Sequence[int]) -> list[Interval]:
+    return [stream.advance(n_frames) for n_frames in sizes]
+
+
+def _assert_view_spec_is_possible(stream: FakeStream) -> None:
+    view = stream.view()
+    assert set(stream.policy.view_for(view, stream.state).fresh_frames) <= set(view.feature_frames)

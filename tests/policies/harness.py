@@ -1,0 +1,190 @@
+"""A stream without a model: random keys, values and attention, real memory, real policy.
+
+Shape letters: K key/value heads, T new tokens, N held, D head dimension, E model width, R axes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from hermes_stream.memory.append import PendingAppend
+from hermes_stream.memory.kv_memory import KVMemory
+from hermes_stream.memory.plan import Plan
+from hermes_stream.memory.rope import rotate
+from hermes_stream.memory.token_table import TokenTable
+from hermes_stream.memory.version import MemoryShape
+from hermes_stream.memory.view import LayerView, MemoryView
+from hermes_stream.policies.base import Policy, StreamFacts, Turn
+from hermes_stream.types import VisualTokens
+
+HEADS, HEAD_DIM = 2, 2
+
+
+class QuarterTurnRope:
+    """One rotary pair, 90 degrees per position: positions can be read off the keys by eye."""
+
+    def tables(self, position_RN: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        quarter_N = position_RN[0] % 4
+        cos = torch.tensor([1.0, 0.0, -1.0, 0.0], dtype=dtype)[quarter_N]
+        sin = torch.tensor([0.0, 1.0, 0.0, -1.0], dtype=dtype)[quarter_N]
+        return cos[..., None].expand(*cos.shape, 2), sin[..., None].expand(*sin.shape, 2)
+
+
+def empty_memory(
+    n_layers: int, budget: int | None = None, *, n_heads: int = HEADS, max_positions: int = 2**31
+) -> KVMemory:
+    shape = MemoryShape(
+        n_layers=n_layers,
+        n_kv_heads=n_heads,
+        head_dim=HEAD_DIM,
+        n_axes=1,
+        max_positions=max_positions,
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+    )
+    return KVMemory(shape, QuarterTurnRope(), budget_tokens=budget)
+
+
+def append(memory: KVMemory, pending: PendingAppend, raw_KTD: torch.Tensor, value_KTD: torch.Tensor) -> None:
+    """Commit the same un-rotated keys and values in every layer."""
+    cos_TD, sin_TD = memory.rope.tables(pending.rows.table.position_RHN[:, 0], raw_KTD.dtype)
+    rotated_KTD = rotate(raw_KTD, cos_TD, sin_TD)
+    for layer in range(memory.shape.n_layers):
+        pending.write(layer, rotated_KTD, value_KTD, raw_KTD)
+    memory.commit(pending)
+
+
+def append_prefix(memory: KVMemory, n_tokens: int) -> None:
+    zeros_KTD = torch.zeros(memory.shape.n_kv_heads, n_tokens, HEAD_DIM)
+    append(memory, memory.begin_prefix(n_tokens), zeros_KTD, zeros_KTD)
+
+
+def visual_tokens(n_frames: int, tokens_per_frame: int, first_second: float = 0.0) -> VisualTokens:
+    n = n_frames * tokens_per_frame
+    frame_N = torch.arange(n_frames).repeat_interleave(tokens_per_frame)
+    return VisualTokens(
+        embeddings_NE=torch.zeros(n, 3),
+        positions_RN=torch.arange(n)[None],
+        n_positions=n,
+        frame_N=frame_N,
+        row_N=torch.zeros(n, dtype=torch.int64),
+        column_N=torch.arange(n) % tokens_per_frame,
+        times_seconds_N=first_second + frame_N.double(),
+        n_frames=n_frames,
+    )
+
+
+def append_frames(
+    memory: KVMemory, n_frames: int, tokens_per_frame: int, generator: torch.Generator | None = None
+) -> None:
+    tokens = visual_tokens(n_frames, tokens_per_frame, memory.current.frames_seen)
+    shape = memory.shape.n_kv_heads, tokens.frame_N.numel(), HEAD_DIM
+    raw_KTD, value_KTD = (torch.randn(shape, generator=generator) for _ in range(2))
+    append(memory, memory.begin_vision(tokens, tokens.times_seconds_N[-1].item()), raw_KTD, value_KTD)
+
+
+def hand_made_view(
+    identities: list[list[int]],
+    mass: list[dict[str, torch.Tensor]] | None = None,
+    *,
+    frames: list[list[int]] | None = None,
+    budget: int | None = None,
+) -> MemoryView:
+    """A view of one table per layer, whose rows have the given identities (and frames)."""
+    layers = []
+    for index, identity in enumerate(identities):
+        table = TokenTable.build(
+            kind=1,  # type: ignore[arg-type]
+            identity_N=torch.tensor(identity, dtype=torch.int64),
+            position_RN=torch.arange(len(identity))[None],
+            frame_N=None if frames is None else torch.tensor(frames[index], dtype=torch.int64),
+        )
+        layers.append(LayerView(table, mass[index] if mass else {}))
+    seen = 0 if frames is None else max(max(layer) for layer in frames) + 1
+    return MemoryView(tuple(layers), budget, frames_seen=seen, time_seconds=0.0, next_position=0, tokens_per_frame=1)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What one compression interval looked like."""
+
+    n_rows: tuple[int, ...]
+    probe_names: tuple[str, ...]
+    plan: Plan
+    held: tuple[int, ...]
+
+
+@dataclass
+class FakeStream:
+    """One stream under a policy, advanced an interval at a time."""
+
+    policy: Policy
+    n_layers: int = 10
+    tokens_per_frame: int = 3
+    prefix_tokens: int = 2
+    seed: int = 0
+    max_positions: int = 2**31
+    history: tuple[Turn, ...] = ()
+    state: Any = None
+    intervals: list[Interval] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.facts = StreamFacts(self.n_layers, self.tokens_per_frame, "llava-onevision", self.seed, self.prefix_tokens)
+        self.state = self.policy.start(self.facts)
+        budget = self.policy.budget_tokens if self.policy.ingests == "tokens" else None
+        self.memory = empty_memory(self.n_layers, budget, max_positions=self.max_positions)
+        append_prefix(self.memory, self.prefix_tokens)
+        self._generator = torch.Generator().manual_seed(self.seed)
+
+    @property
+    def budget(self) -> int | None:
+        return self.policy.budget_tokens
+
+    def view(self, masses: dict[str, dict[int, torch.Tensor]] | None = None) -> MemoryView:
+        version = self.memory.current
+        layers = tuple(
+            LayerView(
+                layer.table.slice(version.n_prefix),
+                {name: mass[index] for name, mass in (masses or {}).items() if index in mass},
+            )
+            for index, layer in enumerate(version.layers)
+        )
+        return MemoryView(
+            layers,
+            budget_tokens=self.budget,
+            frames_seen=version.frames_seen,
+            time_seconds=version.time_seconds,
+            next_position=version.next_position,
+            tokens_per_frame=self.tokens_per_frame,
+            feature_frames=tuple(frame.frame for frame in version.features),
+        )
+
+    def advance(self, n_frames: int) -> Interval:
+        """Watch frames, run the probes that the policy wants, let it decide, execute its plan."""
+        masses = self._ingest(n_frames)
+        n_rows = self.memory.current.held_tokens
+        plan, self.state = self.policy.after_chunk(self.view(masses), self.state)
+        plan.validate(n_rows)
+        self.memory.apply(plan)
+        interval = Interval(n_rows, tuple(masses), plan, self.memory.current.held_tokens)
+        self.intervals.append(interval)
+        return interval
+
+    def _ingest(self, n_frames: int) -> dict[str, dict[int, torch.Tensor]]:
+        tokens = visual_tokens(n_frames, self.tokens_per_frame, self.memory.current.frames_seen)
+        if self.policy.ingests == "features":
+            self.memory.commit_features(tokens, tokens.times_seconds_N[-1].item())
+            return {}
+        self.memory.make_room(tokens.n_positions + 1)  # a summary may need one more, as the engine's reserve gives it
+        n_rows = tuple(n + tokens.frame_N.numel() for n in self.memory.current.held_tokens)
+        probes = self.policy.probes(n_rows, self.history, self.facts)
+        append_frames(self.memory, n_frames, self.tokens_per_frame, self._generator)
+        return {probe.name: {layer: self._mass(n_rows[layer]) for layer in probe.layers} for probe in probes}
+
+    def _mass(self, n_rows: int) -> torch.Tensor:
+        """As if a softmax over prefix, rows and probe had been sliced to the rows."""
+        logits_KN = 3 * torch.randn(HEADS, self.prefix_tokens + n_rows + 5, generator=self._generator)
+        return logits_KN.softmax(dim=-1)[:, self.prefix_tokens : self.prefix_tokens + n_rows]

@@ -1,0 +1,142 @@
+"""What every registered policy promises; no policy is named here, registering one enrols it."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import typing
+from typing import Any
+
+import pytest
+
+from hermes_stream.errors import PolicyError
+from hermes_stream.policies import POLICIES
+from hermes_stream.policies.base import Policy, StreamFacts
+
+from .contract import assert_same_plans, chunk_sizes, run, run_from
+from .harness import FakeStream
+
+BUDGET = 24
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """The values of an option that has few of them."""
+    if annotation is bool:
+        return (False, True)
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return tuple(annotation)
+    return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
+
+
+def _variants(policy_class: type[Policy]) -> dict[str, dict[str, Any]]:
+    """Each preset, and each option with few values set to each of them."""
+    variants = {f"{policy_class.name}:{preset}": options for preset, options in policy_class.presets.items()}
+    for option, field in policy_class.model_fields.items():
+        for value in _choices(field.annotation):
+            if value != field.default:
+                variants[f"{policy_class.name}({option}={value})"] = {option: value}
+    return variants
+
+
+PLAIN = [pytest.param(policy_class(), id=name) for name, policy_class in POLICIES.items()]
+BOUNDED = [pytest.param(policy_class(), id=name) for name, policy_class in POLICIES.items() if policy_class.is_bounded]
+VARIANTS = [
+    pytest.param(policy_class(**options), id=name)
+    for policy_class in POLICIES.values()
+    for name, options in _variants(policy_class).items()
+]
+
+
+@pytest.mark.parametrize("policy", PLAIN)
+def test_laws_hold_over_200_intervals(policy: Policy) -> None:
+    run(policy.with_budget(BUDGET), chunk_sizes(200))
+
+
+@pytest.mark.parametrize("policy", VARIANTS)
+def test_laws_hold_for_every_variant(policy: Policy) -> None:
+    run(policy.with_budget(BUDGET), chunk_sizes(20), max_positions=200 if policy.is_bounded else 2**31)
+
+
+@pytest.mark.parametrize("policy", BOUNDED)
+def test_laws_hold_when_positions_run_out(policy: Policy) -> None:
+    stream = run(policy.with_budget(BUDGET), chunk_sizes(40), max_positions=60)
+    assert stream.memory.current.next_position <= 60
+
+
+@pytest.mark.parametrize("policy", PLAIN + VARIANTS)
+def test_the_same_seed_gives_the_same_plans(policy: Policy) -> None:
+    first, second = (run(policy.with_budget(BUDGET), chunk_sizes(6), seed=7) for _ in range(2))
+    for ours, theirs in zip(first.intervals, second.intervals, strict=True):
+        assert_same_plans(ours.plan, theirs.plan)
+
+
+@pytest.mark.parametrize("policy", PLAIN)
+def test_a_copied_state_goes_on_as_the_original_does(policy: Policy) -> None:
+    stream = run(policy.with_budget(BUDGET), chunk_sizes(10))
+    twin = copy.copy(stream)
+    twin.memory, twin.state = stream.memory.fork(), copy.deepcopy(stream.state)
+    twin.intervals, twin._generator = [], stream._generator.clone_state()
+    ours, theirs = run_from(stream, chunk_sizes(10)), run_from(twin, chunk_sizes(10))
+    for a, b in zip(ours, theirs, strict=True):
+        assert_same_plans(a.plan, b.plan)
+
+
+@pytest.mark.parametrize("policy", PLAIN + VARIANTS)
+@pytest.mark.parametrize("size", [1, 5])
+def test_a_budget_that_the_stream_never_fills_keeps_everything(policy: Policy, size: int) -> None:
+    stream = run(policy.with_budget(10_000), [size] * 6)
+    version = stream.memory.current
+    n_tokens = 6 * size * stream.tokens_per_frame
+    features = sum(frame.n_tokens for frame in version.features)
+    assert [held + features for held in version.held_tokens] == [n_tokens] * stream.n_layers
+    assert all(interval.probe_names == () for interval in stream.intervals)
+    assert all(interval.plan.is_identity and interval.plan.keep_frames is None for interval in stream.intervals)
+
+
+@pytest.mark.parametrize("policy", PLAIN + VARIANTS)
+def test_probes_are_asked_for_only_when_rows_go(policy: Policy) -> None:
+    stream = run(policy.with_budget(6), [1] * 6)
+    for interval in stream.intervals:
+        if interval.plan.layers is None:
+            assert interval.probe_names == ()
+
+
+@pytest.mark.parametrize("policy", PLAIN + VARIANTS)
+def test_one_frame_at_a_time(policy: Policy) -> None:
+    run(policy.with_budget(6), [1] * 8)
+
+
+@pytest.mark.parametrize("policy", PLAIN + VARIANTS)
+def test_an_interval_may_bring_more_than_the_budget(policy: Policy) -> None:
+    run(policy.with_budget(6), [20, 1, 20])
+
+
+@pytest.mark.parametrize("policy", PLAIN + VARIANTS)
+def test_a_stream_without_frames_can_be_asked_about(policy: Policy) -> None:
+    policy = policy.with_budget(BUDGET)
+    stream = FakeStream(policy)
+    view = stream.view()
+    assert policy.view_for(view, stream.state).fresh_frames == ()
+    plan, _ = policy.after_chunk(view, stream.state)
+    stream.memory.apply(plan)
+    stream.memory.check_invariants()
+    assert stream.memory.current.held_tokens == (0,) * stream.n_layers
+
+
+@pytest.mark.parametrize("policy", BOUNDED)
+def test_a_budget_below_one_frame_is_refused(policy: Policy) -> None:
+    with pytest.raises(PolicyError, match=r"budget of 7 tokens cannot hold one frame of 8"):
+        policy.with_budget(7).start(StreamFacts(n_layers=10, tokens_per_frame=8, family="any"))
+
+
+@pytest.mark.parametrize("policy", BOUNDED)
+def test_a_budget_is_needed_before_the_start(policy: Policy) -> None:
+    with pytest.raises(PolicyError, match="has no budget yet"):
+        policy.start(StreamFacts(n_layers=10, tokens_per_frame=8, family="any"))
+
+
+def test_the_registry_is_sorted_and_described() -> None:
+    assert list(POLICIES) == sorted(POLICIES)
+    for name, policy_class in POLICIES.items():
+        assert policy_class.name == name
+        assert policy_class.describe().endswith(".")
