@@ -1,6 +1,7 @@
 """The frozen nouns that every other module shares.
 
-Shape letters: N tokens, E model width, R position axes (1, or 3 for time, height, width), Y X C image height, width, channel.
+Shape letters: N tokens, E model width, R position axes (1, or 3 for time, height, width), Y X C image height, width,
+channel.
 """
 
 from __future__ import annotations
@@ -69,7 +70,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """One decoded token: its id, the text that became complete with it (may be empty), and seconds since the question was submitted."""
+    """One decoded token.
+
+    text: what became complete with it, may be empty. seconds_since_ask: since the question was submitted.
+    """
 
     token_id: int
     text: str

@@ -39,7 +39,7 @@ def test_rows_have_the_promised_fields_and_come_in_time_order(command: Command, 
 
 
 def test_hermes_answers_about_now_from_a_quarter_of_the_tokens(command: Command, episode: tuple[Path, Path]) -> None:
-    """The main job, end to end: rendered at 24 fps and 640x360, asked about now, with a quarter of keep-all's tokens."""
+    """End to end: a file of 24 fps and 640x360, asked about now, with a quarter of the tokens that keep-all holds."""
     video, path = episode
     questions = [q for q in json.loads(path.read_text()) if q["regime"] == "real-time"]
     arguments = [part for q in questions for part in ("--question", f"{q['time_s']}={q['question']}")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,8 +25,8 @@ def adapter(llava_folder: Path) -> LlavaOnevisionAdapter:
 
 
 @pytest.fixture(scope="module", params=["sdpa", "eager"])
-def stock(llava_folder: Path, request: pytest.FixtureRequest) -> Iterator[StockLlava]:
-    yield StockLlava(llava_folder, attention=request.param)
+def stock(llava_folder: Path, request: pytest.FixtureRequest) -> StockLlava:
+    return StockLlava(llava_folder, attention=request.param)
 
 
 @pytest.mark.parametrize("piece_frames", [1, 3, 4, 11])

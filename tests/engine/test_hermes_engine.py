@@ -77,7 +77,7 @@ def test_layers_hold_what_their_group_is_for(adapter: Adapter) -> None:
 
 @pytest.mark.parametrize(("reindex", "n_chunks"), [("lazy", 1000), ("eager", 200)])
 def test_the_budget_holds_and_nothing_grows(adapter: Adapter, reindex: str, n_chunks: int) -> None:
-    """One frame an interval, so 1,000 compressions; in lazy mode positions run out and are compacted dozens of times."""
+    """One frame an interval, so 1,000 compressions; lazy positions run out and are compacted dozens of times."""
     memory = Hermes(budget=30, reindex=reindex)
     stream = open_direct(adapter, memory, chunk_frames=1)
     images = [frame.image_YXC for frame in make_frames(50)]

@@ -48,7 +48,8 @@ def settings_line(engine: Engine, session: Session, fps: float) -> str:
     size = f"{facts.n_parameters / 1e6:.1f} M parameters, {facts.n_layers} layers"
     return (
         f"model {facts.name} ({size}) · {fps:g} fps, {facts.tokens_per_frame} tokens a frame · "
-        f"memory {session.policy.name}, {limit}, chunk {session.chunk_frames} frames · {facts.device}, {str(facts.dtype)[6:]}"
+        f"memory {session.policy.name}, {limit}, chunk {session.chunk_frames} frames · "
+        f"{facts.device}, {str(facts.dtype).removeprefix('torch.')}"
     )
 
 
