@@ -135,6 +135,13 @@ def test_a_budget_is_needed_before_the_start(policy: Policy) -> None:
         policy.start(StreamFacts(n_layers=10, tokens_per_frame=8, family="any"))
 
 
+@pytest.mark.parametrize("policy", PLAIN + VARIANTS)
+@pytest.mark.parametrize("n_layers", [1, 9, 28])
+def test_layer_groups_name_each_layer_once(policy: Policy, n_layers: int) -> None:
+    groups = policy.layer_groups(n_layers).values()
+    assert [layer for group in groups for layer in group] == list(range(n_layers))
+
+
 def test_the_registry_is_sorted_and_described() -> None:
     assert list(POLICIES) == sorted(POLICIES)
     for name, policy_class in POLICIES.items():

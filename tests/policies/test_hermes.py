@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hermes_stream.errors import PlanError, PolicyError
 from hermes_stream.memory.plan import Plan, Positions
@@ -182,10 +185,16 @@ def test_the_released_schedule_differs_between_families(
 
 
 def test_single_constants_replace_those_of_the_schedule() -> None:
-    state = Hermes(budget=8, schedule="released", weight=0.5, decay_drop=1).start(FACTS)
+    state = Hermes(budget=8, schedule="released", weight=0.95, decay_drop=1).start(FACTS)
     schedule = state.schedule
-    assert (schedule.weight, schedule.weight_drop) == (0.5, 0.9)
+    assert (schedule.weight, schedule.weight_drop) == (0.95, 0.9)
     assert (schedule.decay_shallow, schedule.decay, schedule.decay_drop) == (20, 20, 1)
+
+
+@pytest.mark.parametrize("constants", [{"weight": 0.5}, {"decay": 10}])
+def test_recency_may_not_count_negatively(constants: dict[str, float]) -> None:
+    with pytest.raises(PolicyError, match="recency would count negatively"):
+        Hermes(budget=8, **constants).start(FACTS)
 
 
 def test_prompts_run_only_where_their_attention_counts() -> None:
@@ -289,6 +298,24 @@ def test_the_state_is_one_frozen_value() -> None:
 def test_impossible_borders_are_refused_at_the_start(borders: tuple[int, int]) -> None:
     with pytest.raises(PolicyError, match=r"borders \(.*\) do not divide 10 layers"):
         Hermes(budget=8, borders=borders).start(FACTS)
+
+
+class _NothingComesBack(TorchDispatchMode):
+    """Fails where a tensor's values decide on the host what happens next."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert function not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("match", ["identity", "index"])
+def test_indices_stay_on_the_device(match: str) -> None:
+    policy = Hermes(budget=6, borders=(1, 3), match=match)
+    view, _, _ = random_view(0, 5, 3, 12)
+    state = policy.start(StreamFacts(5, 1, "any"))
+    with _NothingComesBack():
+        plan, _ = policy.after_chunk(view, state)
+    assert plan.layers is not None
 
 
 def test_missing_attention_is_named() -> None:

@@ -182,13 +182,19 @@ class Hermes(Policy):
     def _schedule(self, family: str) -> RecencySchedule:
         is_released_llava = self.schedule == "released" and "llava" in family.lower()
         given = _RELEASED_LLAVA_SCHEDULE if is_released_llava else _PAPER_SCHEDULE
-        return RecencySchedule(
+        schedule = RecencySchedule(
             weight=given.weight if self.weight is None else self.weight,
             weight_drop=given.weight_drop if self.weight_drop is None else self.weight_drop,
             decay_shallow=given.decay_shallow if self.decay_shallow is None else self.decay_shallow,
             decay=given.decay if self.decay is None else self.decay,
             decay_drop=given.decay_drop if self.decay_drop is None else self.decay_drop,
         )
+        if schedule.weight_drop > schedule.weight or schedule.decay_drop > schedule.decay:
+            raise PolicyError(
+                f"hermes: recency would count negatively in late middle layers: weight {schedule.weight} falls by "
+                f"{schedule.weight_drop}, decay {schedule.decay} by {schedule.decay_drop}; lower the drop"
+            )
+        return schedule
 
 
 def _attention(layer: LayerView, probe: str) -> torch.Tensor:
