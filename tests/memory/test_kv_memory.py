@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -121,7 +122,7 @@ def test_rows_follow_their_keys_through_a_plan() -> None:
         assert torch.equal(new.keys[:, N_PREFIX:], old.keys[:, keep + N_PREFIX])
         assert torch.equal(new.values[:, N_PREFIX:], old.values[:, keep + N_PREFIX])
         assert new.table.identity_HN[0, N_PREFIX:].tolist() == (keep + N_PREFIX).tolist()
-        assert new.n_dropped == 8
+        assert new.n_dropped_H.tolist() == [8]
     assert after.next_position == before.next_position
     compacted = memory.apply(Plan(positions=Positions.COMPACT))
     assert compacted.layers[0].table.position_RHN[0, 0].tolist() == [0, 1, 2, 3, 4, 5]
@@ -170,6 +171,32 @@ def test_a_dropped_append_leaves_nothing_and_the_next_one_succeeds() -> None:
     for a, b in zip(memory.current.layers, twin.current.layers, strict=True):
         assert torch.equal(a.keys, b.keys)
         assert torch.equal(a.values, b.values)
+
+
+def test_frames_before_the_prefix_are_refused() -> None:
+    shape = MemoryShape(N_LAYERS, N_KV_HEADS, HEAD_DIM, 1, 64, torch.float64, torch.device("cpu"))
+    with pytest.raises(InvariantError, match="before the prefix"):
+        KVMemory(shape, TwoSpeedRope()).begin_vision(frames(1), 0.0)
+
+
+def test_a_summary_at_the_models_limit_compacts_instead_of_passing_it() -> None:
+    memory = make_memory(max_positions=N_PREFIX + 4 * PER_FRAME)
+    watch(memory, 4)
+    assert memory.room() == 0
+    memory.apply(Plan((LayerPlan(torch.tensor([6, 11]), (Fold(torch.arange(6)),)),) * N_LAYERS))
+    memory.check_invariants()
+    assert memory.current.layers[0].table.position_RHN[0, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_plan_that_loses_rows_breaks_the_first_law() -> None:
+    """What was dropped is counted from the plan, not from what is left."""
+    memory = make_memory()
+    watch(memory, 2)
+    version = memory.apply(Plan.same_rows(torch.arange(4), N_LAYERS))
+    lost = replace(version.layers[0], table=version.layers[0].table.slice(0, -1))
+    memory.current = replace(version, layers=(lost, *version.layers[1:]))
+    with pytest.raises(InvariantError, match="rows stand for"):
+        memory.check_invariants()
 
 
 def test_a_stale_append_is_refused() -> None:
@@ -244,4 +271,4 @@ def test_a_summary_of_summaries_counts_what_it_stands_for() -> None:
     memory.apply(Plan((LayerPlan(torch.tensor([3, 4, 5]), (Fold(torch.arange(3)),)),) * N_LAYERS))
     memory.check_invariants()
     assert memory.current.layers[0].table.count_HN[0].tolist() == [1, 1, 1, 1, 1, 6]
-    assert memory.current.layers[0].n_dropped == 0
+    assert memory.current.layers[0].n_dropped_H.tolist() == [0]

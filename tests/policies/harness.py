@@ -178,7 +178,7 @@ class FakeStream:
         if self.policy.ingests == "features":
             self.memory.commit_features(tokens, tokens.times_seconds_N[-1].item())
             return {}
-        self.memory.make_room(tokens.n_positions + 1)  # a summary may need one more, as the engine's reserve gives it
+        self.memory.make_room(tokens.n_positions)
         n_rows = tuple(n + tokens.frame_N.numel() for n in self.memory.current.held_tokens)
         probes = self.policy.probes(n_rows, self.history, self.facts)
         append_frames(self.memory, n_frames, self.tokens_per_frame, self._generator)

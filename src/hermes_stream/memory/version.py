@@ -1,6 +1,7 @@
 """A memory at one moment: immutable, shared by whoever holds a reference.
 
-Shape letters: K key/value heads, N held tokens, D head dimension.
+Shape letters: K key/value heads, H heads with rows of their own (1 when all hold the same), N held tokens, D head
+dimension.
 
 Rows of a layer: `[0, n_prefix)` prefix, never evicted and never moved; `[n_prefix, n_held)` everything else, in time
 order.
@@ -37,11 +38,11 @@ class MemoryShape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerMemory:
-    """One layer of one version. n_dropped: vision tokens seen that no row stands for any more (per head)."""
+    """One layer of one version. n_dropped_H: vision tokens seen that no row stands for any more."""
 
     slab: Slab
     table: TokenTable
-    n_dropped: int
+    n_dropped_H: torch.Tensor
 
     @property
     def n_held(self) -> int:

@@ -57,7 +57,7 @@ class MemoryView:
 
     budget_tokens: rows that each layer may hold after the plan; None is unlimited.
     feature_frames: frames whose features are held, oldest first (policies that ingest features).
-    tokens_per_frame: of the newest frame.
+    tokens_per_frame: what the model makes of a frame.
     """
 
     layers: tuple[LayerView, ...]

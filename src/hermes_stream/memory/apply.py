@@ -1,0 +1,168 @@
+"""From one version of a memory to the next by a plan. Pure: the old version stays as it is.
+
+Shape letters: K key/value heads, H heads with rows of their own (1 when all hold the same), N rows, D head dimension,
+R position axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
+from hermes_stream.memory.positions import compact_positions, next_free_position
+from hermes_stream.memory.rope import Rope, rotate, unrotate
+from hermes_stream.memory.slab import Slab
+from hermes_stream.memory.token_table import TokenKind, TokenTable
+from hermes_stream.memory.version import LayerMemory, MemoryShape, MemoryVersion
+
+
+def apply_plan(base: MemoryVersion, plan: Plan, shape: MemoryShape, rope: Rope) -> MemoryVersion:
+    """Execute a plan that was validated. Where summaries would pass the model's limit, positions are compacted."""
+    if plan.keep_frames is not None:
+        keep = frozenset(plan.keep_frames)
+        features = tuple(frame for frame in base.features if frame.frame in keep)
+        base = replace(base, features=features, number=base.number + 1)
+    if plan.is_identity:
+        return base
+    layer_plans = plan.layers or tuple(LayerPlan(torch.arange(n, device=shape.device)) for n in base.held_tokens)
+    select_table = _once_per_object(lambda table, p: table.select(_with_prefix(p.keep, base.n_prefix)))
+    layers = tuple(
+        _apply_rows(layer, p, base, select_table(layer.table, p), shape, rope)
+        for layer, p in zip(base.layers, layer_plans, strict=True)
+    )
+    positions = plan.positions
+    largest = max(next_free_position(layer.table) for layer in layers)
+    if positions is Positions.KEEP and largest > shape.max_positions:
+        positions = Positions.COMPACT
+    if positions is Positions.KEEP:
+        next_position = max(largest, base.next_position)
+    else:
+        layers = _place(layers, positions, base.n_prefix, shape, rope)
+        next_position = max(next_free_position(layer.table) for layer in layers)
+    return replace(
+        base,
+        layers=layers,
+        next_position=next_position,
+        next_identity=base.next_identity + max(len(p.folds) for p in layer_plans),
+        number=base.number + 1,
+    )
+
+
+def _apply_rows(
+    layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, table: TokenTable, shape: MemoryShape, rope: Rope
+) -> LayerMemory:
+    slab = layer.slab.select(_with_prefix(plan.keep, base.n_prefix), capacity=layer.slab.capacity)
+    for index, fold in enumerate(plan.folds):
+        slab, table = _append_summary(layer, fold, slab, table, base, base.next_identity + index, shape, rope)
+    return LayerMemory(slab, table, layer.n_dropped_H + _count_dropped(layer.table.slice(base.n_prefix), plan))
+
+
+def _count_dropped(rows: TokenTable, plan: LayerPlan) -> torch.Tensor:
+    """Tokens that the rows which are neither kept nor folded stand for, int64 `[H]`."""
+    keep_Hn = plan.keep if plan.keep.dim() == 2 else plan.keep[None]
+    rows = rows.expand_heads(max(rows.n_heads, keep_Hn.shape[0]))
+    is_dropped_HN = torch.ones_like(rows.count_HN, dtype=torch.bool)
+    is_dropped_HN.scatter_(1, keep_Hn.expand(rows.n_heads, -1), False)
+    for fold in plan.folds:
+        is_dropped_HN[:, fold.rows_N] = False
+    return (rows.count_HN * is_dropped_HN).sum(dim=-1)
+
+
+def _append_summary(
+    layer: LayerMemory,
+    fold: Fold,
+    slab: Slab,
+    table: TokenTable,
+    base: MemoryVersion,
+    identity: int,
+    shape: MemoryShape,
+    rope: Rope,
+) -> tuple[Slab, TokenTable]:
+    """HERMES 3.8: mean value and mean un-rotated key, rotated once to the position after the last kept token.
+
+    Summaries that one plan makes in different layers share an identity: they stand for the same moment, and smoothing
+    over layers may pair them.
+    """
+    rows_N = fold.rows_N + base.n_prefix
+    folded = layer.table.select(rows_N)
+    count_N = folded.count_HN[0]
+    weight_N = (count_N if fold.weight == "count" else torch.ones_like(count_N)).double()
+    weight_N = weight_N / weight_N.sum()
+    position_R1 = torch.full((shape.n_axes, 1), next_free_position(table), device=shape.device)
+    raw_K1D = _weighted_mean(_raw_keys(layer, shape, rope)[:, rows_N], weight_N)
+    value_K1D = _weighted_mean(layer.values[:, rows_N], weight_N)
+    rotated_K1D = rotate(raw_K1D, *rope.tables(position_R1, shape.dtype))
+    row = TokenTable.build(
+        kind=TokenKind.SUMMARY,
+        identity_N=torch.tensor([identity], device=shape.device),
+        position_RN=position_R1,
+        count_N=count_N.sum()[None],
+        seconds_N=(folded.seconds_HN[0] * (count_N / count_N.sum())).sum()[None],
+    )
+    return slab.append(table.n_tokens, rotated_K1D, value_K1D, raw_K1D), table.concat(row)
+
+
+def _weighted_mean(x_KND: torch.Tensor, weight_N: torch.Tensor) -> torch.Tensor:
+    exact = torch.promote_types(x_KND.dtype, torch.float32)
+    mean_KD = torch.einsum("knd,n->kd", x_KND.to(exact), weight_N.to(exact))
+    return mean_KD[:, None].to(x_KND.dtype)
+
+
+def _raw_keys(layer: LayerMemory, shape: MemoryShape, rope: Rope) -> torch.Tensor:
+    """Un-rotated keys `[K, N, D]`: the stored ones, or the rotated ones turned back."""
+    if layer.slab.keeps_raw:
+        return layer.slab.raw_keys(layer.n_held)
+    exact = torch.promote_types(shape.dtype, torch.float32)
+    cos, sin = rope.tables(layer.table.position_RHN, exact)
+    return unrotate(layer.keys.to(exact), cos, sin).to(shape.dtype)
+
+
+def _place(
+    layers: tuple[LayerMemory, ...],
+    positions: Positions | tuple[torch.Tensor, ...],
+    n_prefix: int,
+    shape: MemoryShape,
+    rope: Rope,
+) -> tuple[LayerMemory, ...]:
+    """Give rows their new positions and remake the working copy of their keys from the truth."""
+    if isinstance(positions, Positions):
+        compact = _once_per_object(lambda table, _: table.with_positions(compact_positions(table, n_prefix)))
+        tables = [compact(layer.table, None) for layer in layers]
+    else:
+        tables = [_with_positions(layer.table, given, n_prefix) for layer, given in zip(layers, positions, strict=True)]
+    placed = []
+    for layer, table in zip(layers, tables, strict=True):
+        cos, sin = rope.tables(table.position_RHN, shape.dtype)
+        # The slab is new: no reader has seen it yet.
+        layer.slab.replace_keys(rotate(_raw_keys(layer, shape, rope), cos, sin))
+        placed.append(replace(layer, table=table))
+    return tuple(placed)
+
+
+def _with_positions(table: TokenTable, position_RN: torch.Tensor, n_prefix: int) -> TokenTable:
+    position_RHN = table.position_RHN.clone()
+    position_RHN[..., n_prefix:] = position_RN[:, None]
+    return table.with_positions(position_RHN)
+
+
+def _with_prefix(keep: torch.Tensor, n_prefix: int) -> torch.Tensor:
+    """Row numbers that count from the first token: the prefix, then the kept rows; `[n]` or `[K, n]`."""
+    prefix = torch.arange(n_prefix, device=keep.device).expand(*keep.shape[:-1], -1)
+    return torch.cat((prefix, keep + n_prefix), dim=-1)
+
+
+def _once_per_object(function: Callable[[TokenTable, Any], TokenTable]) -> Callable[[TokenTable, Any], TokenTable]:
+    """Layers that hold the same tokens share one table: compute it once, not once per layer."""
+    results: dict[tuple[int, int], TokenTable] = {}
+
+    def once(table: TokenTable, argument: Any) -> TokenTable:
+        key = id(table), id(argument)
+        if key not in results:
+            results[key] = function(table, argument)
+        return results[key]
+
+    return once
