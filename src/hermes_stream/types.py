@@ -32,12 +32,13 @@ class VisualTokens:
     """Encoded frames, ready to enter a memory.
 
     embeddings_NE: language-model inputs `[n_tokens, hidden]`.
-    positions_RN: int64 `[axes, n_tokens]`, relative to the position at which the span starts.
-    n_positions: how far the next position moves when these tokens are committed.
-    frame_N: int64, index of the frame within this batch.
+    positions_RN: int64 `[axes, n_tokens]`, relative to the position at which the span starts; in families with absolute
+        time, to where the stream's first moment stands.
+    n_positions: how far the next position moves when these tokens are committed (families without absolute time).
+    frame_N: int64, index of the grid within this batch: of the frame, or of the pair of frames that share tokens.
     row_N, column_N: int64, grid cell of the token within its frame.
     times_seconds_N: float64, presentation time of the token's frame.
-    n_frames: frames encoded here.
+    n_frames: sampled frames encoded here. n_grids: grids that they became.
     """
 
     embeddings_NE: torch.Tensor
@@ -48,6 +49,7 @@ class VisualTokens:
     column_N: torch.Tensor
     times_seconds_N: torch.Tensor
     n_frames: int
+    n_grids: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
 from hermes_stream.memory.rope import rotate
-from hermes_stream.memory.version import MemoryShape
+from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.types import VisualTokens
 
 N_LAYERS, N_KV_HEADS, HEAD_DIM, PER_FRAME, N_PREFIX = 3, 2, 4, 3, 2
@@ -61,11 +61,12 @@ def frames(n: int, seconds: float = 0.0) -> VisualTokens:
         index % PER_FRAME,
         torch.full((n_tokens,), seconds, dtype=torch.float64),
         n,
+        n,
     )
 
 
 def watch(memory: KVMemory, n: int, seed: int = 0) -> None:
-    memory.make_room(n * PER_FRAME)
+    memory.make_room(frames(n))
     write(memory, memory.begin_vision(frames(n), 0.0), seed)
 
 
@@ -247,7 +248,7 @@ def test_positions_end_at_the_models_limit() -> None:
         memory.apply(Plan.same_rows(newest, N_LAYERS))
         assert memory.current.next_position <= 20
     with pytest.raises(LimitError, match="smaller budget"):
-        memory.make_room(13)
+        memory.make_room(frames(1), reserve=10)
     with pytest.raises(LimitError, match="does not fit"):
         memory.begin_vision(frames(7), 0.0)
 

@@ -14,8 +14,8 @@ from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.rope import rotate
+from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.token_table import TokenTable
-from hermes_stream.memory.version import MemoryShape
 from hermes_stream.memory.view import LayerView, MemoryView
 from hermes_stream.policies.base import Policy, StreamFacts, Turn
 from hermes_stream.types import VisualTokens
@@ -74,6 +74,7 @@ def visual_tokens(n_frames: int, tokens_per_frame: int, first_second: float = 0.
         column_N=torch.arange(n) % tokens_per_frame,
         times_seconds_N=first_second + frame_N.double(),
         n_frames=n_frames,
+        n_grids=n_frames,
     )
 
 
@@ -178,7 +179,7 @@ class FakeStream:
         if self.policy.ingests == "features":
             self.memory.commit_features(tokens, tokens.times_seconds_N[-1].item())
             return {}
-        self.memory.make_room(tokens.n_positions)
+        self.memory.make_room(tokens)
         n_rows = tuple(n + tokens.frame_N.numel() for n in self.memory.current.held_tokens)
         probes = self.policy.probes(n_rows, self.history, self.facts)
         append_frames(self.memory, n_frames, self.tokens_per_frame, self._generator)

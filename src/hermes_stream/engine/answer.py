@@ -15,6 +15,7 @@ import torch
 from hermes_stream.engine.batch import Tail, TailSegment
 from hermes_stream.engine.decode import Sampler, TextStream
 from hermes_stream.errors import LimitError, SessionClosed
+from hermes_stream.memory.features import place_fresh
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.policies.base import ViewSpec
@@ -132,14 +133,11 @@ class AnswerTask:
         )
 
     def _first_segment(self, view: ViewSpec) -> TailSegment:
-        fresh = [frame.tokens for frame in self._version.features if frame.frame in frozenset(view.fresh_frames)]
-        embeddings, positions = [], []
-        start = self._tail.next_position
-        for tokens in fresh:
-            embeddings.append(tokens.embeddings_NE)
-            positions.append(start + tokens.positions_RN.to(self._adapter.facts.device))
-            start += tokens.n_positions
-            self._n_fresh += tokens.embeddings_NE.shape[0]
+        fresh = [frame for frame in self._version.features if frame.frame in frozenset(view.fresh_frames)]
+        placed, start = place_fresh(fresh, self._tail.next_position, self._version.shape)
+        embeddings = [frame.tokens.embeddings_NE for frame in fresh]
+        positions = [position_RN.to(self._adapter.facts.device) for position_RN in placed]
+        self._n_fresh = sum(frame.n_tokens for frame in fresh)
         text_TE = self._adapter.question(self.query.text, after_video=self._version.frames_seen > 0)
         n_text = text_TE.shape[0]
         n_positions = start - self._tail.next_position + n_text

@@ -15,7 +15,8 @@ from hermes_stream.engine.batch import CommitSegment, ProbeSegment, Segment
 from hermes_stream.errors import UsageError
 from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.kv_memory import KVMemory
-from hermes_stream.memory.version import MemoryShape, MemoryVersion
+from hermes_stream.memory.shape import MemoryShape
+from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.memory.view import LayerView, MemoryView
 from hermes_stream.models.adapter import Adapter, ModelFacts
 from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
@@ -77,7 +78,7 @@ def memory_view(
     return MemoryView(
         layers,
         budget_tokens=stream.policy.budget_tokens,
-        frames_seen=version.frames_seen,
+        frames_seen=version.grids_seen,
         time_seconds=version.time_seconds,
         next_position=version.next_position,
         tokens_per_frame=stream.facts.tokens_per_frame,
@@ -134,7 +135,7 @@ class Piece:
     def _prepare_commit(self) -> None:
         memory = self.stream.memory
         reserved = min(_RESERVED_POSITIONS, memory.shape.max_positions // 8)
-        memory.make_room(self._tokens.n_positions + reserved)
+        memory.make_room(self._tokens, reserved)
         self._pending = memory.begin_vision(self._tokens, self._seconds)
         if self._ends_interval:
             for probe in self._wanted_probes():
@@ -151,7 +152,7 @@ class Piece:
         facts = self.stream.adapter.facts
         text_TE = self.stream.adapter.guidance(probe.text)
         # A probe commits nothing, so a long one may not push the stream to compact: it is cut to the room there is.
-        start = pending.base.next_position + pending.rows.n_positions
+        start = pending.rows.next_position
         text_TE = text_TE[: facts.max_positions - start]
         position_RT = (start + torch.arange(text_TE.shape[0], device=facts.device)).expand(facts.n_axes, -1)
         return ProbeSegment(text_TE, position_RT, pending, frozenset(probe.layers))

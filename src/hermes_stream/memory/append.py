@@ -17,11 +17,12 @@ from hermes_stream.memory.version import MemoryVersion
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewRows:
-    """Tokens about to be committed: their columns. Positions and frames are absolute."""
+    """Tokens about to be committed: their columns, and what the memory will say once they are in."""
 
     table: TokenTable
-    n_positions: int
-    n_frames: int
+    next_position: int
+    frames_seen: int
+    grids_seen: int
     time_seconds: float
 
 

@@ -6,18 +6,19 @@ R position axes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
-from hermes_stream.memory.positions import compact_positions, next_free_position
+from hermes_stream.memory.positions import TimeMap, compact_rows, next_free_position, rank_rows
 from hermes_stream.memory.rope import Rope, rotate, unrotate
+from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
 from hermes_stream.memory.token_table import TokenKind, TokenTable
-from hermes_stream.memory.version import LayerMemory, MemoryShape, MemoryVersion
+from hermes_stream.memory.version import LayerMemory, MemoryVersion
 
 
 def apply_plan(base: MemoryVersion, plan: Plan, shape: MemoryShape, rope: Rope) -> MemoryVersion:
@@ -34,22 +35,16 @@ def apply_plan(base: MemoryVersion, plan: Plan, shape: MemoryShape, rope: Rope) 
         _apply_rows(layer, p, base, select_table(layer.table, p), shape, rope)
         for layer, p in zip(base.layers, layer_plans, strict=True)
     )
-    positions = plan.positions
-    largest = max(next_free_position(layer.table) for layer in layers)
-    if positions is Positions.KEEP and largest > shape.max_positions:
-        positions = Positions.COMPACT
-    if positions is Positions.KEEP:
-        next_position = max(largest, base.next_position)
-    else:
-        layers = _place(layers, positions, base.n_prefix, shape, rope)
-        next_position = max(next_free_position(layer.table) for layer in layers)
-    return replace(
+    after = replace(
         base,
         layers=layers,
-        next_position=next_position,
+        next_position=max(base.next_position, _largest(layers)),
         next_identity=base.next_identity + max(len(p.folds) for p in layer_plans),
         number=base.number + 1,
     )
+    if plan.positions is Positions.KEEP and after.next_position <= shape.max_positions:
+        return after
+    return _place(after, Positions.COMPACT if plan.positions is Positions.KEEP else plan.positions, rope)
 
 
 def _apply_rows(
@@ -121,26 +116,51 @@ def _raw_keys(layer: LayerMemory, shape: MemoryShape, rope: Rope) -> torch.Tenso
     return unrotate(layer.keys.to(exact), cos, sin).to(shape.dtype)
 
 
-def _place(
-    layers: tuple[LayerMemory, ...],
-    positions: Positions | tuple[torch.Tensor, ...],
-    n_prefix: int,
-    shape: MemoryShape,
-    rope: Rope,
-) -> tuple[LayerMemory, ...]:
-    """Give rows their new positions and remake the working copy of their keys from the truth."""
-    if isinstance(positions, Positions):
-        compact = _once_per_object(lambda table, _: table.with_positions(compact_positions(table, n_prefix)))
-        tables = [compact(layer.table, None) for layer in layers]
+def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...], rope: Rope) -> MemoryVersion:
+    """Give rows their new positions and remake the working copy of their keys from the truth.
+
+    The slabs must be new, seen by no reader. The clock goes on behind the largest position.
+    """
+    tables, shift = _placed_tables(version, positions)
+    layers = []
+    for layer, table in zip(version.layers, tables, strict=True):
+        cos, sin = rope.tables(table.position_RHN, version.shape.dtype)
+        layer.slab.replace_keys(rotate(_raw_keys(layer, version.shape, rope), cos, sin))
+        layers.append(replace(layer, table=table))
+    return replace(
+        version,
+        layers=tuple(layers),
+        next_position=_largest(layers),
+        time_start=version.time_start + shift,
+    )
+
+
+def _placed_tables(
+    version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...]
+) -> tuple[list[TokenTable], int]:
+    """Tables with new positions, and how far the stream's time moves."""
+    tables, n_prefix, shape = [layer.table for layer in version.layers], version.n_prefix, version.shape
+    if not isinstance(positions, Positions):
+        return [_with_positions(t, given, n_prefix) for t, given in zip(tables, positions, strict=True)], 0
+    if positions is Positions.COMPACT and shape.n_axes > 1:
+        time_map = TimeMap(tables, n_prefix, shape.longest_span)
+        move = _once_per_object(lambda table, _: table.with_positions(time_map.place(table, n_prefix, shape.time_axes)))
     else:
-        tables = [_with_positions(layer.table, given, n_prefix) for layer, given in zip(layers, positions, strict=True)]
-    placed = []
-    for layer, table in zip(layers, tables, strict=True):
-        cos, sin = rope.tables(table.position_RHN, shape.dtype)
-        # The slab is new: no reader has seen it yet.
-        layer.slab.replace_keys(rotate(_raw_keys(layer, shape, rope), cos, sin))
-        placed.append(replace(layer, table=table))
-    return tuple(placed)
+        rows = compact_rows if positions is Positions.COMPACT else rank_rows
+        move = _once_per_object(lambda table, _: table.with_positions(rows(table, n_prefix)))
+    placed = [move(table, None) for table in tables]
+    return placed, _newest_time(placed, n_prefix) - _newest_time(tables, n_prefix)
+
+
+def _newest_time(tables: Sequence[TokenTable], n_prefix: int) -> int:
+    """The largest time after the prefix in any layer; the prefix's end if nothing is held."""
+    return max(
+        int(table.position_RHN[0, :, n_prefix:].max()) if table.n_tokens > n_prefix else n_prefix for table in tables
+    )
+
+
+def _largest(layers: Sequence[LayerMemory]) -> int:
+    return max(next_free_position(layer.table) for layer in layers)
 
 
 def _with_positions(table: TokenTable, position_RN: torch.Tensor, n_prefix: int) -> TokenTable:

@@ -1,20 +1,22 @@
-"""Encoded frames that wait outside the text model, for policies that re-encode them at question time.
+"""Encoded frames that wait outside the text model, for policies that run them through it at question time.
 
-Shape letters: N tokens, E model width, R axes.
+Shape letters: N tokens, E model width, R position axes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
+from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.types import VisualTokens
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameFeatures:
-    """One frame's visual tokens under its number in the stream."""
+    """One frame's visual tokens under its number in the stream, positions as the adapter gave them."""
 
     frame: int
     tokens: VisualTokens
@@ -29,22 +31,41 @@ class FrameFeatures:
 
 
 def split_frames(tokens: VisualTokens, first_frame: int) -> tuple[FrameFeatures, ...]:
-    """One entry per frame, its positions relative to its own start. Embeddings are copied, not shared."""
+    """One entry per frame. Embeddings are copied, not shared; positions stay as they are."""
     parts = []
-    for index in range(tokens.n_frames):
+    for index in range(tokens.n_grids):
         rows = tokens.frame_N == index
-        positions_RN = tokens.positions_RN[:, rows]
-        start = int(positions_RN.min())
         part = replace(
             tokens,
             embeddings_NE=tokens.embeddings_NE[rows.to(tokens.embeddings_NE.device)],
-            positions_RN=positions_RN - start,
-            n_positions=int(positions_RN.max()) + 1 - start,
+            positions_RN=tokens.positions_RN[:, rows],
+            n_positions=tokens.n_positions // tokens.n_grids,
             frame_N=torch.zeros_like(tokens.frame_N[rows]),
             row_N=tokens.row_N[rows],
             column_N=tokens.column_N[rows],
             times_seconds_N=tokens.times_seconds_N[rows],
-            n_frames=1,
+            n_frames=tokens.n_frames // tokens.n_grids,
+            n_grids=1,
         )
         parts.append(FrameFeatures(first_frame + index, part))
     return tuple(parts)
+
+
+def place_fresh(features: Sequence[FrameFeatures], start: int, shape: MemoryShape) -> tuple[list[torch.Tensor], int]:
+    """Positions `[R, N]` of frames that begin a sequence of their own at `start`, and the position after them.
+
+    Contiguous families put one frame after the other. With absolute time the first frame stands at `start` and the
+    others as much later as they were shown.
+    """
+    placed, end = [], start
+    for entry in features:
+        position_RN = entry.tokens.positions_RN.clone()
+        if shape.has_absolute_time:
+            for axis in shape.time_axes:
+                position_RN[axis] -= features[0].tokens.positions_RN[axis].min()
+            position_RN += start
+        else:
+            position_RN += end - position_RN.min()
+        placed.append(position_RN)
+        end = max(end, int(position_RN.max()) + 1)
+    return placed, end

@@ -16,9 +16,10 @@ from hermes_stream.memory.features import split_frames
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.positions import next_free_position
 from hermes_stream.memory.rope import Rope
+from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
 from hermes_stream.memory.token_table import TokenKind, TokenTable
-from hermes_stream.memory.version import LayerMemory, MemoryShape, MemoryVersion
+from hermes_stream.memory.version import LayerMemory, MemoryVersion
 from hermes_stream.types import VisualTokens
 
 
@@ -51,7 +52,19 @@ class KVMemory:
             )
             for _ in range(shape.n_layers)
         )
-        self.current = MemoryVersion(layers, 0, 0, 0, 0, 0, 0.0, 0)
+        self.current = MemoryVersion(
+            shape,
+            layers,
+            n_prefix=0,
+            next_position=0,
+            time_start=0,
+            next_identity=0,
+            n_seen=0,
+            frames_seen=0,
+            grids_seen=0,
+            time_seconds=0.0,
+            number=0,
+        )
 
     def fork(self) -> KVMemory:
         """A memory that shares every row with this one and then goes its own way (copy on write)."""
@@ -63,16 +76,18 @@ class KVMemory:
         """Positions left before the model's limit."""
         return self.shape.max_positions - self.current.next_position
 
-    def make_room(self, n_positions: int) -> None:
-        """Compact if the next `n_positions` would pass the model's limit; LimitError if even that is not enough."""
-        if n_positions <= self.room():
+    def make_room(self, tokens: VisualTokens, reserve: int = 0) -> None:
+        """Compact if these tokens and a reserve would pass the model's limit; LimitError if that is not enough."""
+        limit = self.shape.max_positions
+        if self.current.end_after(tokens) + reserve <= limit:
             return
         # Mid-interval, when layers may rightly hold more than the budget.
         self.current = apply_plan(self.current, Plan(positions=Positions.COMPACT), self.shape, self.rope)
-        if n_positions > self.room():
+        if (end := self.current.end_after(tokens)) + reserve > limit:
             raise LimitError(
-                f"{n_positions} more positions do not fit: {self.current.next_position} of the model's "
-                f"{self.shape.max_positions} are taken by tokens that the policy keeps; use a smaller budget"
+                f"{end - self.current.next_position} more positions do not fit: {self.current.next_position} of the "
+                f"model's {limit} are taken by tokens that the policy keeps, {reserve} are reserved for questions; "
+                "use a smaller budget"
             )
 
     def begin_prefix(self, n_tokens: int) -> PendingAppend:
@@ -85,7 +100,7 @@ class KVMemory:
             identity_N=positions_T,
             position_RN=positions_T.expand(self.shape.n_axes, -1),
         )
-        return PendingAppend(self.current, NewRows(table, n_tokens, 0, 0.0))
+        return PendingAppend(self.current, NewRows(table, n_tokens, 0, 0, 0.0))
 
     def begin_vision(self, tokens: VisualTokens, time_seconds: float) -> PendingAppend:
         """Start the commit of encoded frames, the newest of which is shown at `time_seconds`.
@@ -95,19 +110,20 @@ class KVMemory:
         base = self.current
         if base.number == 0:
             raise InvariantError("frames came before the prefix")
-        if tokens.n_positions > self.room():
-            raise LimitError(f"a chunk of {tokens.n_positions} positions does not fit the {self.room()} that are left")
+        if (end := base.end_after(tokens)) > self.shape.max_positions:
+            raise LimitError(f"a chunk that ends at position {end} does not fit the model's {self.shape.max_positions}")
         device = self.shape.device
         table = TokenTable.build(
             kind=TokenKind.VISION,
             identity_N=base.next_identity + torch.arange(tokens.frame_N.numel(), device=device),
-            position_RN=base.next_position + tokens.positions_RN.to(device),
-            frame_N=base.frames_seen + tokens.frame_N.to(device),
+            position_RN=base.place(tokens).to(device),
+            frame_N=base.grids_seen + tokens.frame_N.to(device),
             row_N=tokens.row_N.to(device),
             column_N=tokens.column_N.to(device),
             seconds_N=tokens.times_seconds_N.to(device),
         )
-        return PendingAppend(base, NewRows(table, tokens.n_positions, tokens.n_frames, time_seconds))
+        seen = base.frames_seen + tokens.n_frames, base.grids_seen + tokens.n_grids
+        return PendingAppend(base, NewRows(table, end, *seen, time_seconds))
 
     def commit(self, pending: PendingAppend) -> MemoryVersion:
         """Make the rows of a finished append part of the memory."""
@@ -125,13 +141,16 @@ class KVMemory:
             for layer, slab in zip(base.layers, pending.finished_slabs(), strict=True)
         )
         n_new = rows.table.n_tokens
-        self.current = MemoryVersion(
-            layers,
+        self.current = replace(
+            base,
+            layers=layers,
             n_prefix=n_new if is_prefix else base.n_prefix,
-            next_position=base.next_position + rows.n_positions,
+            next_position=rows.next_position,
+            time_start=n_new if is_prefix else base.time_start,
             next_identity=base.next_identity + n_new,
             n_seen=base.n_seen + (0 if is_prefix else n_new),
-            frames_seen=base.frames_seen + rows.n_frames,
+            frames_seen=rows.frames_seen,
+            grids_seen=rows.grids_seen,
             time_seconds=rows.time_seconds,
             number=base.number + 1,
         )
@@ -143,8 +162,9 @@ class KVMemory:
         base = self.current
         self.current = replace(
             base,
-            features=base.features + split_frames(tokens, base.frames_seen),
+            features=base.features + split_frames(tokens, base.grids_seen),
             frames_seen=base.frames_seen + tokens.n_frames,
+            grids_seen=base.grids_seen + tokens.n_grids,
             time_seconds=time_seconds,
             number=base.number + 1,
         )

@@ -17,10 +17,15 @@ from hermes_stream.errors import PlanError
 
 
 class Positions(StrEnum):
-    """`KEEP` leaves gaps where tokens went; `COMPACT` closes them."""
+    """`KEEP` leaves gaps where tokens went; `COMPACT` closes them; `RANKS` is HERMES' released way of closing them.
+
+    They differ where positions have three axes: `COMPACT` moves time alone, for all layers alike, and keeps grids;
+    `RANKS` numbers the distinct values of each axis and layer.
+    """
 
     KEEP = "keep"
     COMPACT = "compact"
+    RANKS = "ranks"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,29 +1,81 @@
 """Where tokens stand after an eviction, and where the next one will.
 
-Shape letters: R position axes, H heads with rows of their own, N tokens.
+Shape letters: R position axes, H heads with rows of their own, N tokens, U distinct times.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 
 from hermes_stream.memory.token_table import TokenTable
 
 
-def compact_positions(table: TokenTable, n_prefix: int) -> torch.Tensor:
+def compact_rows(table: TokenTable, n_prefix: int) -> torch.Tensor:
     """Left compaction in one dimension: the prefix stays, what follows it becomes contiguous (HERMES, 3.9).
 
-    Returns int64 `[1, H, N]`. Models with several position axes are not handled here yet.
+    Returns int64 `[1, H, N]`.
     """
-    position_RHN = table.position_RHN
-    if position_RHN.shape[0] != 1:
-        raise NotImplementedError("compaction of several position axes")
-    ranks_N = torch.arange(n_prefix, table.n_tokens, device=position_RHN.device)
-    compacted_RHN = position_RHN.clone()
-    compacted_RHN[..., n_prefix:] = ranks_N
-    return compacted_RHN
+    position_RHN = table.position_RHN.clone()
+    position_RHN[..., n_prefix:] = torch.arange(n_prefix, table.n_tokens, device=position_RHN.device)
+    return position_RHN
+
+
+def rank_rows(table: TokenTable, n_prefix: int) -> torch.Tensor:
+    """HERMES' release: on each axis by itself, the rank among the distinct values that are held; int64 `[R, H, N]`.
+
+    In one dimension the same as `compact_rows`. In three the grid of a frame is lost once rows or columns have gaps.
+    """
+    position_RHN = table.position_RHN.clone()
+    for axis_HN in position_RHN[..., n_prefix:].unbind():
+        for row_N in axis_HN.unbind():
+            _, rank_N = row_N.unique(sorted=True, return_inverse=True)
+            row_N.copy_(n_prefix + rank_N)
+    return position_RHN
+
+
+class TimeMap:
+    """New times for old ones, the same in all layers, so that a frame stays a grid and one clock serves them all.
+
+    The oldest held token moves to `start`. Differences between neighbouring times are kept; only if the whole would be
+    longer than `longest_span`, those above a common cap shrink to it: what is close in time keeps its scale.
+    """
+
+    def __init__(self, tables: Sequence[TokenTable], n_prefix: int, longest_span: int) -> None:
+        times = [table.position_RHN[0, :, n_prefix:].flatten() for table in {id(t): t for t in tables}.values()]
+        self._old_U = torch.cat(times).unique(sorted=True)
+        old = self._old_U.tolist()
+        cap = _largest_cap([later - earlier for earlier, later in pairwise(old)], longest_span)
+        new = [n_prefix] if old else []
+        for earlier, later in pairwise(old):
+            new.append(new[-1] + min(later - earlier, cap))
+        self._new_U = torch.tensor(new, dtype=torch.int64, device=self._old_U.device)
+
+    def place(self, table: TokenTable, n_prefix: int, time_axes: Sequence[int]) -> torch.Tensor:
+        """int64 `[R, H, N]`: rows after the prefix move alike on all axes on which time shows, not on the others."""
+        position_RHN = table.position_RHN.clone()
+        time_HN = position_RHN[0, :, n_prefix:].contiguous()
+        index_HN = torch.searchsorted(self._old_U, time_HN)
+        move_HN = self._new_U[index_HN] - time_HN
+        for axis in time_axes:
+            position_RHN[axis, :, n_prefix:] += move_HN
+        return position_RHN
 
 
 def next_free_position(table: TokenTable) -> int:
     """One past the largest position on any axis; 0 for an empty table."""
     return int(table.position_RHN.max()) + 1 if table.n_tokens else 0
+
+
+def _largest_cap(gaps: Sequence[int], longest_span: int) -> int:
+    """The largest c of at least 1 for which the gaps, none counted above c, add up to no more than the span."""
+    low, high = 1, max(gaps, default=1)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if sum(min(gap, middle) for gap in gaps) <= longest_span:
+            low = middle
+        else:
+            high = middle - 1
+    return low

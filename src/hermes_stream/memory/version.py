@@ -14,26 +14,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from hermes_stream.memory.features import FrameFeatures
+from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
 from hermes_stream.memory.token_table import TokenTable
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryShape:
-    """What a model asks of its memory. max_positions: positions `[0, max_positions)` exist."""
-
-    n_layers: int
-    n_kv_heads: int
-    head_dim: int
-    n_axes: int
-    max_positions: int
-    dtype: torch.dtype
-    device: torch.device
-
-    def bytes_per_token(self, *, keep_raw: bool = True) -> int:
-        """Bytes of one token over all layers: rotated key, value, and un-rotated key if kept."""
-        element = torch.empty(0, dtype=self.dtype).element_size()
-        return (3 if keep_raw else 2) * self.n_layers * self.n_kv_heads * self.head_dim * element
+from hermes_stream.types import VisualTokens
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,17 +47,23 @@ class LayerMemory:
 class MemoryVersion:
     """The held tokens of all layers at one moment. Holding a reference is all that pinning takes.
 
-    next_position: where the next token goes, one clock for all layers.
+    next_position: where the next text token goes, one clock for all layers.
+    time_start: position of the stream's first moment, for models with absolute time; falls with each compaction.
     features: encoded frames that never went through the text model (policies that ingest features).
-    n_seen: vision tokens committed since the stream began. frames_seen, time_seconds: of the newest committed frame.
+    n_seen: vision tokens committed since the stream began.
+    frames_seen: sampled frames; grids_seen: frames as the memory numbers them (Qwen makes one grid of two frames).
+    time_seconds: of the newest sampled frame.
     """
 
+    shape: MemoryShape
     layers: tuple[LayerMemory, ...]
     n_prefix: int
     next_position: int
+    time_start: int
     next_identity: int
     n_seen: int
     frames_seen: int
+    grids_seen: int
     time_seconds: float
     number: int
     features: tuple[FrameFeatures, ...] = ()
@@ -93,6 +83,20 @@ class MemoryVersion:
     def allocated_bytes(self) -> int:
         """Bytes of the slabs behind this version, room to grow included."""
         return sum(layer.slab.allocated_bytes for layer in self.layers)
+
+    def place(self, tokens: VisualTokens) -> torch.Tensor:
+        """Where encoded frames would stand if they came next: int64 `[axes, n_tokens]`, on their own device."""
+        if not self.shape.has_absolute_time:
+            return tokens.positions_RN + self.next_position
+        start_R = torch.full((self.shape.n_axes, 1), self.n_prefix)
+        start_R[list(self.shape.time_axes)] = self.time_start
+        return tokens.positions_RN + start_R
+
+    def end_after(self, tokens: VisualTokens) -> int:
+        """The next position once the frames stand there."""
+        if not self.shape.has_absolute_time:
+            return self.next_position + tokens.n_positions
+        return max(self.next_position, int(self.place(tokens).max()) + 1)
 
     def prefix_only(self) -> MemoryVersion:
         """The same stream as if only its prefix were held; shares storage."""

@@ -56,6 +56,7 @@ class MemoryView:
     """A memory at a compression interval's end.
 
     budget_tokens: rows that each layer may hold after the plan; None is unlimited.
+    frames_seen: frames as the token table numbers them; a family that pairs frames counts pairs.
     feature_frames: frames whose features are held, oldest first (policies that ingest features).
     tokens_per_frame: what the model makes of a frame.
     """

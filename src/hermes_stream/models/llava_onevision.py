@@ -86,6 +86,7 @@ class LlavaOnevisionAdapter:
             column_N=(cells_P % self._grid).repeat(n_frames),
             times_seconds_N=times.repeat_interleave(per_frame),
             n_frames=n_frames,
+            n_grids=n_frames,
         )
 
     def question(self, text: str, *, after_video: bool) -> torch.Tensor:

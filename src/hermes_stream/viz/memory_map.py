@@ -28,11 +28,11 @@ class Mark:
 
 def held_share(version: MemoryVersion, tokens_per_frame: int) -> NDArray[np.float64]:
     """`[L, F]`: the share of each seen frame's tokens that each layer still holds; summaries apart."""
-    share_LF = np.zeros((len(version.layers), version.frames_seen))
+    share_LF = np.zeros((len(version.layers), version.grids_seen))
     for index, layer in enumerate(version.layers):
         is_vision_HN = layer.table.kind_HN == TokenKind.VISION
         frames = layer.table.frame_HN[is_vision_HN].cpu().numpy()
-        share_LF[index] = np.bincount(frames, minlength=version.frames_seen) / layer.table.n_heads
+        share_LF[index] = np.bincount(frames, minlength=version.grids_seen) / layer.table.n_heads
     return share_LF / tokens_per_frame
 
 
@@ -59,7 +59,7 @@ def draw_memory_map(
     """
     figure, axes = _new_figure()
     share_LF = held_share(version, tokens_per_frame)
-    end = version.time_seconds * (1 + 1 / max(version.frames_seen - 1, 1))
+    end = version.time_seconds * (1 + 1 / max(version.grids_seen - 1, 1))
     n_layers = share_LF.shape[0]
     image = axes.imshow(
         share_LF, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest",

@@ -1,0 +1,38 @@
+"""What a model asks of its memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryShape:
+    """What a model asks of its memory.
+
+    max_positions: positions `[0, max_positions)` exist.
+    time_axes: position axes on which the time of a frame shows.
+    has_absolute_time: vision positions count from the start of the stream (Qwen2.5-VL); otherwise each span begins
+        where the last one ended.
+    """
+
+    n_layers: int
+    n_kv_heads: int
+    head_dim: int
+    n_axes: int
+    max_positions: int
+    dtype: torch.dtype
+    device: torch.device
+    time_axes: tuple[int, ...] = (0,)
+    has_absolute_time: bool = False
+
+    @property
+    def longest_span(self) -> int:
+        """How much of the positions the held times may take after a compaction: half, so that it is not soon needed."""
+        return self.max_positions // 2
+
+    def bytes_per_token(self, *, keep_raw: bool = True) -> int:
+        """Bytes of one token over all layers: rotated key, value, and un-rotated key if kept."""
+        element = torch.empty(0, dtype=self.dtype).element_size()
+        return (3 if keep_raw else 2) * self.n_layers * self.n_kv_heads * self.head_dim * element

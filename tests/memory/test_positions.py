@@ -1,0 +1,84 @@
+"""Three axes: time moves, grids stay grids, near differences keep their scale, all layers share one clock."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hermes_stream.memory.positions import TimeMap, rank_rows
+from hermes_stream.memory.token_table import TokenKind, TokenTable
+
+N_PREFIX = 2
+ROWS, COLUMNS = 2, 3
+
+
+def grid_table(times: list[int], *, time_on_all_axes: bool = False) -> TokenTable:
+    """A prefix of two, then a grid of 2 x 3 tokens at each time."""
+    prefix_RN = torch.arange(N_PREFIX).expand(3, -1)
+    grids = []
+    for time in times:
+        cells = torch.cartesian_prod(torch.arange(ROWS), torch.arange(COLUMNS)).T
+        base = time if time_on_all_axes else N_PREFIX
+        grids.append(torch.cat((torch.full((1, ROWS * COLUMNS), time), base + cells)))
+    position_RN = torch.cat([prefix_RN, *grids], dim=-1)
+    identity_N = torch.arange(position_RN.shape[1])
+    return TokenTable.build(kind=TokenKind.VISION, identity_N=identity_N, position_RN=position_RN)
+
+
+def grid_at(position_RHN: torch.Tensor, index: int) -> torch.Tensor:
+    start = N_PREFIX + index * ROWS * COLUMNS
+    return position_RHN[:, 0, start : start + ROWS * COLUMNS]
+
+
+increasing = st.lists(st.integers(0, 500), min_size=1, max_size=8, unique=True).map(sorted)
+
+
+@settings(max_examples=60, deadline=None)
+@given(times=increasing, others=increasing, span=st.integers(5, 400), on_all_axes=st.booleans())
+def test_time_maps_keep_order_grids_and_near_differences(
+    times: list[int], others: list[int], span: int, on_all_axes: bool
+) -> None:
+    times, others = [N_PREFIX + t for t in times], [N_PREFIX + t for t in others]
+    tables = [grid_table(held, time_on_all_axes=on_all_axes) for held in (times, others)]
+    time_map = TimeMap(tables, N_PREFIX, span)
+    axes = (0, 1, 2) if on_all_axes else (0,)
+    placed = [time_map.place(table, N_PREFIX, axes) for table in tables]
+    new_times: dict[int, int] = {}
+    for table, held, new_RHN in zip(tables, (times, others), placed, strict=True):
+        assert torch.equal(new_RHN[..., :N_PREFIX], table.position_RHN[..., :N_PREFIX])
+        for index, time in enumerate(held):
+            before, after = grid_at(table.position_RHN, index), grid_at(new_RHN, index)
+            move = int(after[0, 0]) - time
+            assert torch.equal(after[0], before[0] + move)
+            expected = before[1:] + move if on_all_axes else before[1:]
+            assert torch.equal(after[1:], expected)
+            assert new_times.setdefault(time, time + move) == time + move
+    union = sorted(set(times) | set(others))
+    mapped = [new_times[time] for time in union]
+    assert mapped[0] == N_PREFIX
+    gaps = [b - a for a, b in pairwise(union)]
+    new_gaps = [b - a for a, b in pairwise(mapped)]
+    if sum(gaps) <= span:
+        assert new_gaps == gaps
+    else:
+        cap = max(new_gaps)
+        assert new_gaps == [min(gap, cap) for gap in gaps]
+        assert sum(new_gaps) <= max(span, len(gaps))
+        assert sum(min(gap, cap + 1) for gap in gaps) > span or cap == 1
+
+
+def test_ranks_are_those_of_the_release() -> None:
+    """HERMES' worked example: P = 2, kept (t,h,w) = (2,2,2), (2,3,5), (6,2,5) become (2,2,2), (2,3,3), (3,2,3)."""
+    position_RN = torch.tensor([[0, 1, 2, 2, 6], [0, 1, 2, 3, 2], [0, 1, 2, 5, 5]])
+    table = TokenTable.build(kind=TokenKind.VISION, identity_N=torch.arange(5), position_RN=position_RN)
+    assert rank_rows(table, 2)[:, 0].tolist() == [[0, 1, 2, 2, 3], [0, 1, 2, 3, 2], [0, 1, 2, 3, 3]]
+
+
+def test_ranks_of_one_axis_close_gaps() -> None:
+    table = TokenTable.build(
+        kind=TokenKind.VISION, identity_N=torch.arange(4), position_RN=torch.tensor([[0, 1, 7, 30]])
+    )
+    assert rank_rows(table, 2)[0, 0].tolist() == [0, 1, 2, 3]
