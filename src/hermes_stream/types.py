@@ -39,6 +39,8 @@ class VisualTokens:
     row_N, column_N: int64, grid cell of the token within its frame.
     times_seconds_N: float64, presentation time of the token's frame.
     n_frames: sampled frames encoded here. n_grids: grids that they became.
+    is_text_N: bool, separators between grids; None where a family has none.
+    deepstack: per tap, what is added to the visual (not text) rows after an early layer, `[n_visual, hidden]`.
     """
 
     embeddings_NE: torch.Tensor
@@ -50,6 +52,8 @@ class VisualTokens:
     times_seconds_N: torch.Tensor
     n_frames: int
     n_grids: int
+    is_text_N: torch.Tensor | None = None
+    deepstack: tuple[torch.Tensor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

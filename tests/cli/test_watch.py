@@ -31,8 +31,9 @@ from hermes_stream import Engine
 from hermes_stream.cli.conversation import Conversation, Exchange
 from hermes_stream.cli.keyboard import LineEditor
 from hermes_stream.cli.main import main
-from hermes_stream.cli.panel import Status, clock_text, render, status_line, transcript
+from hermes_stream.cli.panel import render
 from hermes_stream.cli.playback import Pace, Playback, RateMeter
+from hermes_stream.cli.status import Status, clock_text, status_line, transcript
 from hermes_stream.engine.session import Session, SessionStats
 from hermes_stream.engine.timeline import TimedQuestion
 from hermes_stream.types import Frame, Query
@@ -43,7 +44,7 @@ from tests.tiny import make_frames
 Command = Callable[..., Done]
 FIELDS = {"time_s", "question", "answer", "ttft_ms", "frames_seen", "held_tokens", "memory_bytes", "policy"}
 # A test machine may be busy with other things; nothing here waits that long otherwise.
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 60
 ROWS, COLUMNS = 30, 80
 CLIP_SECONDS, CLIP_FPS = 2, 10
 BACKSPACE, KILL_LINE, END, INTERRUPT = "\x7f", "\x15", "\x04", "\x03"
@@ -58,6 +59,14 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def blink(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """0.4 seconds of noise at 10 fps, in a container that can be cut anywhere."""
+    path = tmp_path_factory.mktemp("blink") / "blink.ts"
+    write_video(path, (frame.image_YXC for frame in make_frames(4)), fps=10)
+    return path
+
+
 @pytest.fixture(scope="module", autouse=True)
 def forks() -> ForkServerContext:
     """Makes processes that have imported torch already; on its way while the other tests run."""
@@ -65,23 +74,6 @@ def forks() -> ForkServerContext:
     context.set_forkserver_preload(["hermes_stream.models.llava_onevision", "hermes_stream.engine.engine", __name__])
     forkserver.ensure_running()
     return context
-
-
-@pytest.fixture(scope="module", autouse=True)
-def piped(clip: Path, llava_folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """The command as programs use it, started before the other tests: while it imports torch, they can run."""
-    arguments = ["watch", str(clip), "--model", str(llava_folder), "--fps", "5", "--json"]
-    timed = ["--question", "end=Last?", "--question", "1.1=Middle?"]
-    with subprocess.Popen(
-        [sys.executable, "-c", "from hermes_stream.cli.main import main; main()", *arguments, *timed],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    ) as process:
-        yield process
-        process.kill()
 
 
 class Terminal:
@@ -102,7 +94,8 @@ class Terminal:
             ["hermes_stream.models.llava_onevision", "hermes_stream.engine.engine", __name__]
         )
         target = [str(argument) for argument in arguments]
-        self.process = forks.Process(target=_command_on, args=(os.ttyname(self._slave), str(out), target))
+        name = os.ttyname(self._slave)
+        self.process = forks.Process(target=_command_on, args=((name, str(out), name), target))
         self.process.start()
 
     @property
@@ -125,8 +118,9 @@ class Terminal:
         """Read what is shown until something holds."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
-            assert time.monotonic() < deadline, f"waited in vain for {what}; shown so far:\n{self.text[-4000:]}"
+            is_over = self.process.exitcode is not None or time.monotonic() > deadline
             self._read(0.05)
+            assert not is_over or condition(), f"waited in vain for {what}; shown so far:\n{self.text[-4000:]}"
 
     def wait_for(self, text: str) -> None:
         self.wait(lambda: text in self.text, repr(text))
@@ -155,12 +149,12 @@ class Terminal:
             self.raw += os.read(self._master, 65536).decode(errors="replace")
 
 
-def _command_on(terminal: str, out: str, arguments: list[str]) -> None:
-    """What the child runs."""
+def _command_on(paths: tuple[str, str, str], arguments: list[str]) -> None:
+    """What a child runs, on files for standard input, output and error."""
     os.setsid()
     # The first terminal that the leader of a session opens is its controlling one: Ctrl-C will reach it.
-    for descriptor, path in enumerate((terminal, out, terminal)):
-        os.dup2(os.open(path, os.O_RDWR), descriptor)
+    for descriptor, path in enumerate(paths):
+        os.dup2(os.open(path, os.O_WRONLY if descriptor else os.O_RDONLY), descriptor)
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
     for name in ("COLUMNS", "LINES", "NO_COLOR"):
         os.environ.pop(name, None)
@@ -202,16 +196,16 @@ def test_bad_input_is_one_line_and_status_2(command: Command, arguments: list[st
     assert message in done.err
 
 
-def test_without_a_terminal_people_read_lines(command: Command, clip: Path, llava_folder: Path) -> None:
-    done = command("watch", clip, "--model", llava_folder, "--fps", 2, "--question", "1.2=Which colour?")
+def test_without_a_terminal_people_read_lines(command: Command, blink: Path, llava_folder: Path) -> None:
+    done = command("watch", blink, "--model", llava_folder, "--fps", 10, "--question", "0.22=Which colour?")
     assert (done.status, done.out) == (0, "")
-    assert re.search(r"^\[    1\.0 s\] Which colour\?\n {12}.* ms; \d+ tokens, .*\)$", done.err, re.M)
+    assert re.search(r"^\[    0\.2 s\] Which colour\?\n {12}.* ms; \d+ tokens, .*\)$", done.err, re.M)
 
 
-def test_a_question_that_fails_fails_the_command(command: Command, clip: Path, llava_folder: Path) -> None:
+def test_a_question_that_fails_fails_the_command(command: Command, blink: Path, llava_folder: Path) -> None:
     """The random model has 512 positions; the other question is answered all the same."""
     questions = ["--question", "0.1=" + "too long " * 200, "--question", "end=Which colour?"]
-    done = command("watch", clip, "--model", llava_folder, "--fps", 2, "--json", *questions)
+    done = command("watch", blink, "--model", llava_folder, "--fps", 10, "--json", *questions)
     assert done.status == 1
     assert [row["question"] for row in done.rows] == ["Which colour?"]
     assert re.search(r"no answer: the question takes \d+ positions", done.err)
@@ -219,15 +213,13 @@ def test_a_question_that_fails_fails_the_command(command: Command, clip: Path, l
 
 
 def test_a_source_that_breaks_off_can_be_asked_and_fails_the_command(
-    command: Command, llava_folder: Path, tmp_path: Path
+    command: Command, blink: Path, llava_folder: Path
 ) -> None:
-    path = tmp_path / "a.ts"
-    write_video(path, (frame.image_YXC for frame in make_frames(10)), fps=10)
-    with broken_download(path.read_bytes()) as address:
+    with broken_download(blink.read_bytes()) as address:
         done = command("watch", address, "--model", llava_folder, "--fps", 10, "--json", "--question", "end=What?")
     assert done.status == 1, done.err
     assert [row["question"] for row in done.rows] == ["What?"]
-    assert done.rows[0]["frames_seen"] > 5
+    assert done.rows[0]["frames_seen"] == 4
     stopped = [line for line in done.err.splitlines() if "stopped at 0." in line]
     assert len(stopped) == 2
     assert stopped[0].endswith("what was seen can still be asked")
@@ -464,16 +456,45 @@ def test_a_live_source_is_left_by_a_signal_with_the_terminal_in_order(
     watched.assert_left_as_it_was()
 
 
-def test_lines_of_a_pipe_are_questions(piped: subprocess.Popen[str]) -> None:
-    """More than are decoded at once, and the last one without a line break."""
+def test_lines_of_a_pipe_are_questions(
+    forks: ForkServerContext, clip: Path, llava_folder: Path, tmp_path: Path
+) -> None:
+    """More than are decoded at once, some when the first have been asked, and the last one without a line break."""
     lines = [f"Question {number}?" for number in range(11)]
-    out, err = piped.communicate("\n\n".join(lines), timeout=PATIENCE_SECONDS)
-    assert piped.returncode == 0, err
-    rows = {row["question"]: row for row in map(json.loads, out.splitlines())}
+    pipe, out, err = (tmp_path / name for name in ("pipe", "out", "err"))
+    os.mkfifo(pipe)
+    out.touch()
+    err.touch()
+    timed = ["--question", "end=Last?", "--question", "1.1=Middle?"]
+    arguments = ["watch", str(clip), "--model", str(llava_folder), "--fps", "5", "--json", *timed]
+    process = forks.Process(target=_command_on, args=((str(pipe), str(out), str(err)), arguments))
+    process.start()
+    with pipe.open("w") as writer:
+        writer.write("\n\n".join(lines[:10]) + "\n")
+        writer.flush()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not out.read_text():
+            assert process.exitcode is None, err.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        writer.write(lines[10])
+    process.join(PATIENCE_SECONDS)
+    assert process.exitcode == 0, err.read_text()
+    rows = {row["question"]: row for row in map(json.loads, out.read_text().splitlines())}
     assert sorted(rows) == sorted([*lines, "Middle?", "Last?"])
     assert all(set(row) == FIELDS for row in rows.values())
     assert (rows["Middle?"]["time_s"], rows["Middle?"]["frames_seen"]) == (1.0, 6)
     assert (rows["Last?"]["time_s"], rows["Last?"]["frames_seen"]) == (1.8, 10)
     assert all(1 <= rows[line]["frames_seen"] <= 10 for line in lines)
-    assert "\x1b" not in err
-    assert re.search(r"^0:01 / 0:02 · 10 frames · \d.* fps · .*tokens a layer .* first token \d+ ms$", err, re.M)
+    assert "\x1b" not in err.read_text()
+    summary = r"^0:01 / 0:02 · 10 frames · \d.* fps · .*tokens a layer .* first token \d+ ms$"
+    assert re.search(summary, err.read_text(), re.M)
+
+
+def test_a_fresh_interpreter_explains_the_command() -> None:
+    code = "from hermes_stream.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "watch", "--help"], capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--question" in done.stdout

@@ -25,24 +25,24 @@ def open_direct(adapter: Adapter, policy: Policy, *, chunk_frames: int = 4, keep
 
 
 @torch.inference_mode()
-def watch_packed(streams: Sequence[Stream], frames: Sequence[Sequence[Frame]]) -> None:
-    """One forward that holds a piece of every stream; the frames must fit one piece each."""
+def watch_packed(streams: Sequence[Stream], frames: Sequence[Sequence[Frame]]) -> list[int]:
+    """One forward that holds a piece of every stream; returns how many of its frames each took."""
     pieces = [Piece(stream, list(batch)) for stream, batch in zip(streams, frames, strict=True)]
-    assert all(piece.n_frames == len(batch) for piece, batch in zip(pieces, frames, strict=True))
     segments = [segment for piece in pieces for segment in piece.segments()]
     if segments:
         adapter = streams[0].adapter
         adapter.run(PackedBatch(segments, adapter.rope))
     for piece in pieces:
         piece.finish()
+    return [piece.n_frames for piece in pieces]
 
 
 def watch_direct(stream: Stream, frames: Sequence[Frame], piece_frames: int) -> None:
     """Frames in pieces of at most `piece_frames`, ended by the interval's end as in the engine."""
     left = list(frames)
     while left:
-        n = min(piece_frames, stream.chunk_frames - stream.interval_frames, len(left))
-        watch_packed([stream], [left[:n]])
+        (n,) = watch_packed([stream], [left[:piece_frames]])
+        assert n > 0
         left = left[n:]
 
 
@@ -51,7 +51,7 @@ def make_task(stream: Stream, query: str | Query) -> tuple[AnswerTask, AnswerStr
     asker = AnswerStream(query)
     channel = AnswerChannel(asker)
     with torch.inference_mode():
-        return AnswerTask(stream.adapter, stream.memory.current, stream.view_for(), query, channel), asker
+        return AnswerTask(stream, query, channel), asker
 
 
 @torch.inference_mode()

@@ -10,22 +10,10 @@ import torch
 
 from hermes_stream import Engine, KeepAll, SlidingWindow
 from hermes_stream.engine.batch import PackedBatch
-from hermes_stream.models.adapter import Adapter
-from hermes_stream.models.llava_onevision import LlavaOnevisionAdapter
 from hermes_stream.models.load import load_adapter
 from hermes_stream.policies.base import Policy
 from tests.engine.direct import make_task, open_direct, question_logits, watch_direct, watch_packed
 from tests.tiny import make_frames
-
-
-def float64_adapter(folder: Path) -> Adapter:
-    """Rounding out of the way, so that any difference is a mistake."""
-    loaded = load_adapter(str(folder))
-    assert isinstance(loaded, LlavaOnevisionAdapter)
-    settings = {"size": {"height": 40, "width": 40}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    return LlavaOnevisionAdapter(
-        loaded._model.double(), loaded.tokenizer, settings, name="float64", stop_token_ids=loaded.stop_token_ids
-    )
 
 
 @pytest.mark.parametrize(
@@ -34,7 +22,8 @@ def float64_adapter(folder: Path) -> Adapter:
     ids=["keep-all beside a window", "two windows"],
 )
 def test_two_sessions_packed_equal_two_alone(llava_folder: Path, policies: tuple[Policy, Policy]) -> None:
-    adapter = float64_adapter(llava_folder)
+    # Rounding out of the way, so that any difference is a mistake.
+    adapter = load_adapter(str(llava_folder), dtype="float64")
     clips = [make_frames(10, seed=1), make_frames(10, seed=2)]
     ragged = [((0, 2), (0, 1)), ((2, 4), (1, 4)), ((4, 7), (4, 6)), ((7, 8), (6, 8)), ((8, 10), (8, 10))]
     alone = [open_direct(adapter, policy) for policy in policies]

@@ -37,13 +37,16 @@ increasing = st.lists(st.integers(0, 500), min_size=1, max_size=8, unique=True).
 
 
 @settings(max_examples=60, deadline=None)
-@given(times=increasing, others=increasing, span=st.integers(5, 400), on_all_axes=st.booleans())
+@given(
+    times=increasing, others=increasing, span=st.integers(5, 400), on_all_axes=st.booleans(), unheld=st.integers(0, 90)
+)
 def test_time_maps_keep_order_grids_and_near_differences(
-    times: list[int], others: list[int], span: int, on_all_axes: bool
+    times: list[int], others: list[int], span: int, on_all_axes: bool, unheld: int
 ) -> None:
     times, others = [N_PREFIX + t for t in times], [N_PREFIX + t for t in others]
     tables = [grid_table(held, time_on_all_axes=on_all_axes) for held in (times, others)]
-    time_map = TimeMap(tables, N_PREFIX, span)
+    newest = max(*times, *others) + unheld
+    time_map = TimeMap(tables, N_PREFIX, newest, span)
     axes = (0, 1, 2) if on_all_axes else (0,)
     placed = [time_map.place(table, N_PREFIX, axes) for table in tables]
     new_times: dict[int, int] = {}
@@ -57,6 +60,8 @@ def test_time_maps_keep_order_grids_and_near_differences(
             assert torch.equal(after[1:], expected)
             assert new_times.setdefault(time, time + move) == time + move
     union = sorted(set(times) | set(others))
+    new_times[newest] = time_map.newest_time
+    union = sorted({*union, newest})
     mapped = [new_times[time] for time in union]
     assert mapped[0] == N_PREFIX
     gaps = [b - a for a, b in pairwise(union)]

@@ -112,7 +112,7 @@ def test_a_checkpoint_is_an_ordinary_folder_that_answers(
 def _facts() -> dict[str, object]:
     return {
         "recipe": {"minutes": 1.0, "seed": 0, "n_vision_steps": 2},
-        "machine": "a machine",
+        "made": "Made by hand.",
         "seconds": 60,
         "n_parameters": 5_000_000,
         "n_steps": 2,

@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -15,10 +14,18 @@ from rich.panel import Panel
 from rich.text import Text
 
 from hermes_stream.cli.output import human_bytes, put_json, say
+from hermes_stream.cli.status import (
+    VISIBLE_LAG_SECONDS,
+    Status,
+    clock_text,
+    held_groups,
+    printable,
+    status_line,
+    transcript,
+)
 
 if TYPE_CHECKING:
     from hermes_stream.cli.conversation import Exchange
-    from hermes_stream.engine.session import SessionStats
 
 _MAX_WIDTH = 100
 # What a frame and one column of air on either side take.
@@ -28,41 +35,9 @@ _BAR_COLUMNS = 28
 _MAX_EXCHANGES = 4
 _MAX_ANSWER_ROWS = 3
 _TIME_COLUMNS = 9
-_VISIBLE_LAG_SECONDS = 1.0
 _SECONDS_BETWEEN_LINES = 10.0
 _HINT = "Enter asks · Ctrl-U clears · Ctrl-D leaves"
 _STATE_STYLES = {"playing": "green", "live": "green", "stopped": "red"}
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Everything that is shown, at one moment.
-
-    fps: frames per second that came into the memory, as measured. groups: names of ranges of layers.
-    interval_tokens: what comes in between two compressions.
-    typed: the line that is being typed, None where nobody can type. notice: what went wrong, empty if nothing did.
-    """
-
-    source: str
-    state: str
-    stats: SessionStats
-    duration_seconds: float | None
-    fps: float | None
-    lag_seconds: float
-    n_dropped: int
-    groups: Mapping[str, range]
-    budget_tokens: int | None
-    interval_tokens: int
-    ttft_seconds: float | None
-    n_questions: int
-    typed: str | None
-    notice: str
-
-    @property
-    def clock(self) -> str:
-        """Where the stream stands, of how much."""
-        seconds = clock_text(self.stats.time_seconds)
-        return seconds if self.duration_seconds is None else f"{seconds} / {clock_text(self.duration_seconds)}"
 
 
 class View(Protocol):
@@ -189,47 +164,10 @@ def render(status: Status, exchanges: Sequence[Exchange], console: Console) -> R
     )
 
 
-def transcript(exchange: Exchange) -> str:
-    """A question and its answer, as `ask` prints them."""
-    answer = exchange.answer
-    if exchange.error:
-        reply = f"no answer: {exchange.error}"
-    elif answer is None:
-        reply = f"{exchange.text} … (not finished)"
-    else:
-        held = f"{max(answer.held_tokens)} tokens, {human_bytes(answer.memory_bytes)}"
-        reply = f"{answer.text}   ({answer.ttft_seconds * 1000:.0f} ms; {held})"
-    return _printable(f"[{exchange.time_seconds:7.1f} s] {exchange.question}") + "\n" + " " * 12 + _printable(reply)
-
-
-def status_line(status: Status) -> str:
-    """The panel in one line."""
-    stats = status.stats
-    parts = [
-        f"{status.clock}",
-        f"{stats.frames_seen} frames",
-        "" if status.fps is None else f"{status.fps:.1f} fps",
-        f"lag {status.lag_seconds:.1f} s" if status.lag_seconds > _VISIBLE_LAG_SECONDS else "",
-        f"{status.n_dropped} dropped" if status.n_dropped else "",
-        ", ".join(f"{name} {held}" for name, _, held in _held(status)) + " tokens a layer",
-        human_bytes(stats.memory_bytes),
-        f"{stats.n_compressions} compressions",
-        "" if status.ttft_seconds is None else f"first token {status.ttft_seconds * 1000:.0f} ms",
-    ]
-    return " · ".join(part for part in parts if part)
-
-
-def clock_text(seconds: float) -> str:
-    """75 as "1:15", 3675 as "1:01:15"."""
-    minutes, rest = divmod(int(max(0.0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def _facts(status: Status) -> list[Text]:
     """The name of the source and nine numbers, in columns that stay where they are."""
     stats = status.stats
-    lag_style = "yellow" if status.lag_seconds > _VISIBLE_LAG_SECONDS else "bold"
+    lag_style = "yellow" if status.lag_seconds > VISIBLE_LAG_SECONDS else "bold"
     ttft = "–" if status.ttft_seconds is None else f"{status.ttft_seconds * 1000:.0f} ms"
     table = [
         [("time", status.clock), ("frames seen", str(stats.frames_seen)), ("fps", _number(status.fps))],
@@ -240,7 +178,7 @@ def _facts(status: Status) -> list[Text]:
             ("questions", str(status.n_questions)),
         ],
     ]
-    rows = [Text(_printable(status.source), style="bold"), Text()]
+    rows = [Text(printable(status.source), style="bold"), Text()]
     for cells in table:
         row = Text()
         for (label, value), label_width, value_width in zip(cells, (8, 14, 13), (19, 11, 10), strict=True):
@@ -252,17 +190,16 @@ def _facts(status: Status) -> list[Text]:
 
 def _groups(status: Status) -> list[Text]:
     """Tokens held by the layers of each group; the bar is full at the budget and the frames of one interval."""
-    held = _held(status)
-    name_width = max(len(name) for name, *_ in held)
-    number_width = max(len(number) for *_, number in held)
+    groups = held_groups(status)
+    name_width = max(len(group.name) for group in groups)
+    number_width = max(len(group.shown) for group in groups)
     rows = []
-    for (name, layers, number), indices in zip(held, status.groups.values(), strict=True):
-        row = Text(f"{name.ljust(name_width)}  ", style="")
-        row.append(f"{layers:14}", style="dim")
+    for group in groups:
+        row = Text(f"{group.name.ljust(name_width)}  ")
+        row.append(group.places.ljust(14), style="dim")
         if status.budget_tokens:
-            n_held = max(status.stats.held_tokens[index] for index in indices)
-            row.append_text(_bar(n_held, status.budget_tokens, status.budget_tokens + status.interval_tokens))
-        row.append(number.rjust(number_width), style="bold")
+            row.append_text(_bar(group.most, status.budget_tokens, status.budget_tokens + status.interval_tokens))
+        row.append(group.shown.rjust(number_width), style="bold")
         row.append(f" held, budget {status.budget_tokens}" if status.budget_tokens else " tokens a layer", style="dim")
         rows.append(row)
     return rows
@@ -274,18 +211,6 @@ def _bar(n_held: int, n_budget: int, n_most: int) -> Text:
     bar = Text("━" * min(n_full, n_budget_columns), style="cyan")
     bar.append("━" * (n_full - n_budget_columns), style="blue")
     return bar.append("━" * (_BAR_COLUMNS - n_full) + "  ", style="bright_black")
-
-
-def _held(status: Status) -> list[tuple[str, str, str]]:
-    """Name, layers, and tokens held by a layer of each group that has any."""
-    rows = []
-    for name, layers in status.groups.items():
-        if not layers:
-            continue
-        held = [status.stats.held_tokens[index] for index in layers]
-        places = f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]}–{layers[-1]}"
-        rows.append((name, places, str(held[0]) if min(held) == max(held) else f"{min(held)}–{max(held)}"))
-    return rows
 
 
 def _conversation(exchanges: Sequence[Exchange], n_rows: int, columns: int, console: Console) -> list[Text]:
@@ -301,11 +226,11 @@ def _conversation(exchanges: Sequence[Exchange], n_rows: int, columns: int, cons
 
 def _exchange_rows(exchange: Exchange, columns: int, console: Console) -> list[Text]:
     question = Text(clock_text(exchange.time_seconds).rjust(_TIME_COLUMNS - 2) + "  ", style="dim")
-    question.append(_printable(exchange.question), style="bold not dim")
+    question.append(printable(exchange.question), style="bold not dim")
     if exchange.error:
-        reply = Text(_printable(f"no answer: {exchange.error}"), style="red")
+        reply = Text(printable(f"no answer: {exchange.error}"), style="red")
     else:
-        reply = Text(_printable(exchange.text) + ("" if exchange.is_done else "▌"))
+        reply = Text(printable(exchange.text) + ("" if exchange.is_done else "▌"))
     lines = list(reply.wrap(console, columns - _TIME_COLUMNS))
     if len(lines) > _MAX_ANSWER_ROWS:
         lines = lines[:_MAX_ANSWER_ROWS] if exchange.is_done else lines[-_MAX_ANSWER_ROWS:]
@@ -318,7 +243,7 @@ def _exchange_rows(exchange: Exchange, columns: int, console: Console) -> list[T
 def _notice(status: Status, columns: int, console: Console) -> list[Text]:
     if not status.notice:
         return []
-    return list(Text(_printable(status.notice), style="red").wrap(console, columns))[:2]
+    return list(Text(printable(status.notice), style="red").wrap(console, columns))[:2]
 
 
 def _prompt(typed: str, columns: int) -> Text:
@@ -338,8 +263,3 @@ def _fitted(row: Text, columns: int) -> Text:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
-
-
-def _printable(text: str) -> str:
-    """Without what would move the cursor or change the terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)

@@ -68,7 +68,7 @@ class Playback:
 
     Every question sees the frames up to and including its time, and none after; those behind the end are asked there.
     Files: nothing is dropped; where the session cannot keep up, the frames that are due go in together. `error` is what
-    stopped it, None at an ordinary end; a live source that breaks off is an error, a file that is cut short is damage.
+    stopped it, None at an ordinary end; a connection that breaks off is an error, a local file cut short is damage.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Playback:
         self._ask = ask
         self._on_end = on_end
         self._is_live = video.info.is_live
+        self._is_remote = self._is_live or "://" in video.info.url
         self._pace = Pace(is_live=self._is_live)
         self._batch: list[Frame] = []
         # Moment of the frame that is on its way into the memory, None while there is none.
@@ -130,7 +131,7 @@ class Playback:
     def _run(self) -> None:
         try:
             self._play()
-            if self._is_live and self._video.damage.ended_early:
+            if self._is_remote and self._video.damage.ended_early and not self._stopped.is_set():
                 self.error = ConnectionError(self._video.damage.end_reason)
         except Exception as error:  # whatever it is, the session can still be asked
             self.error = error

@@ -17,8 +17,9 @@ from hermes_stream.cli.ask import DEFAULT_MEMORY, DEFAULT_MODEL, check_fps, open
 from hermes_stream.cli.conversation import Conversation, Exchange
 from hermes_stream.cli.keyboard import HAS_KEYS, LineEditor, handling, input_descriptor, key_by_key, reading_input
 from hermes_stream.cli.output import answer_row, say
-from hermes_stream.cli.panel import LineView, PanelView, Status, View, can_show_panel, status_line
+from hermes_stream.cli.panel import LineView, PanelView, View, can_show_panel
 from hermes_stream.cli.playback import Playback
+from hermes_stream.cli.status import Status, status_line
 from hermes_stream.errors import HermesError
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class _Watching:
             self._loop(view)
         say(status_line(self._status()))
         if self._playback.n_unasked:
-            say(f"note: {self._playback.n_unasked} questions were for later and were not asked")
+            say(f"note: questions whose time had not come: {self._playback.n_unasked}")
 
     def raise_failure(self) -> None:
         """Raise what went wrong on the way. A person has seen that a question failed; a program must be told."""
@@ -170,7 +171,12 @@ class _Watching:
     @property
     def _is_finished(self) -> bool:
         is_asking = self._lines or self._n_open
-        return self._editor.is_ended and not is_asking and (self._is_interactive or self._playback.is_ended)
+        return not is_asking and (self._is_leaving or (self._editor.is_ended and self._playback.is_ended))
+
+    @property
+    def _is_leaving(self) -> bool:
+        """A person who ends the input wants to go; a pipe that ends has only said all it had to say."""
+        return self._is_interactive and self._editor.is_ended
 
     @property
     def _n_open(self) -> int:
@@ -184,7 +190,7 @@ class _Watching:
             return False
         if isinstance(event, bytes):
             self._lines.extend(self._editor.feed(event))
-            if self._editor.is_ended and self._is_interactive:
+            if self._is_leaving:
                 self._playback.stop()
             return True
         if event is not None:
@@ -201,7 +207,7 @@ class _Watching:
         """Ask what was typed; before the first frame there is nothing to ask about."""
         from hermes_stream.types import Query
 
-        is_ready = self._session.memory.frames_seen > 0 or self._playback.is_ended
+        is_ready = self._session.memory.frames_seen > 0 or self._playback.is_ended or self._is_leaving
         while is_ready and self._lines and self._n_open < _MAX_OPEN_QUESTIONS:
             self._conversation.ask(Query(self._lines.popleft()))
 
@@ -226,7 +232,7 @@ class _Watching:
 
     @property
     def _state(self) -> str:
-        if self._editor.is_ended and self._is_interactive:
+        if self._is_leaving:
             return "leaving"
         if self._playback.is_ended:
             return "stopped" if self._playback.error else "ended"

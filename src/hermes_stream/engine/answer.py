@@ -12,14 +12,13 @@ from queue import SimpleQueue
 
 import torch
 
-from hermes_stream.engine.batch import Tail, TailSegment
+from hermes_stream.engine.batch import DeepStack, Tail, TailSegment
 from hermes_stream.engine.decode import Sampler, TextStream
+from hermes_stream.engine.ingest import Stream
 from hermes_stream.errors import LimitError, SessionClosed
-from hermes_stream.memory.features import place_fresh
-from hermes_stream.memory.version import MemoryVersion
-from hermes_stream.models.adapter import Adapter
+from hermes_stream.memory.features import place_fresh, split_frames
 from hermes_stream.policies.base import ViewSpec
-from hermes_stream.types import Answer, Query, TokenEvent
+from hermes_stream.types import Answer, Query, TokenEvent, VisualTokens
 
 
 class AnswerStream(Iterator[TokenEvent]):
@@ -73,10 +72,10 @@ class AnswerStream(Iterator[TokenEvent]):
 class AnswerTask:
     """The engine's half: a tail on a pinned version, one segment per forward."""
 
-    def __init__(
-        self, adapter: Adapter, version: MemoryVersion, view: ViewSpec, query: Query, channel: AnswerChannel
-    ) -> None:
-        """Raises LimitError if the question does not fit the positions that are left."""
+    def __init__(self, stream: Stream, query: Query, channel: AnswerChannel) -> None:
+        """Pins what the stream has seen by now. Raises LimitError if the question does not fit the positions left."""
+        adapter, version, view = stream.adapter, stream.memory.current, stream.view_for()
+        waiting = stream.encode_waiting()
         self.query = query
         self.channel = channel
         self._adapter = adapter
@@ -87,7 +86,9 @@ class AnswerTask:
         self._token_ids: list[int] = []
         self._ttft_seconds = 0.0
         self._n_fresh = 0
-        self._next = self._first_segment(view)
+        self._frames_seen = version.frames_seen + len(stream.waiting)
+        self._time_seconds = stream.waiting[-1].pts_seconds if stream.waiting else version.time_seconds
+        self._next = self._first_segment(view, waiting)
 
     def segment(self) -> TailSegment:
         """What the next forward must contain for this answer."""
@@ -124,30 +125,40 @@ class AnswerTask:
         return Answer(
             text=self.text,
             token_ids=tuple(self._token_ids),
-            time_seconds=version.time_seconds,
+            time_seconds=self._time_seconds,
             ttft_seconds=self._ttft_seconds,
             total_seconds=self.channel.seconds_since_ask(),
-            frames_seen=version.frames_seen,
+            frames_seen=self._frames_seen,
             held_tokens=tuple(n + self._n_fresh for n in held),
             memory_bytes=version.n_bytes,
         )
 
-    def _first_segment(self, view: ViewSpec) -> TailSegment:
+    def _first_segment(self, view: ViewSpec, waiting: VisualTokens | None) -> TailSegment:
+        """Frames that this question alone sees (fresh ones, one without a partner), then its text."""
         fresh = [frame for frame in self._version.features if frame.frame in frozenset(view.fresh_frames)]
+        if waiting is not None and not view.sees_held:
+            fresh += split_frames(waiting, self._version.grids_seen)
+            waiting = None
         placed, start = place_fresh(fresh, self._tail.next_position, self._version.shape)
-        embeddings = [frame.tokens.embeddings_NE for frame in fresh]
-        positions = [position_RN.to(self._adapter.facts.device) for position_RN in placed]
-        self._n_fresh = sum(frame.n_tokens for frame in fresh)
-        text_TE = self._adapter.question(self.query.text, after_video=self._version.frames_seen > 0)
-        n_text = text_TE.shape[0]
-        n_positions = start - self._tail.next_position + n_text
+        encoded = [frame.tokens for frame in fresh]
+        if waiting is not None:
+            placed.append(self._version.place(waiting))
+            start = self._version.end_after(waiting)
+            encoded.append(waiting)
+        self._n_fresh = sum(tokens.embeddings_NE.shape[0] for tokens in encoded)
+        text_TE = self._adapter.question(self.query.text, after_video=self._frames_seen > 0)
+        n_positions = start - self._tail.next_position + text_TE.shape[0]
         if n_positions > self._room():
             raise LimitError(
                 f"the question takes {n_positions} positions, but only {self._room()} of the model's "
                 f"{self._adapter.facts.max_positions} are left; ask a shorter one"
             )
-        positions.append(self._text_positions(n_text, start))
-        return self._segment(torch.cat([*embeddings, text_TE]), torch.cat(positions, dim=-1), n_positions)
+        device = self._adapter.facts.device
+        positions = [*(position_RN.to(device) for position_RN in placed), self._text_positions(text_TE.shape[0], start)]
+        embeddings_TE = torch.cat([*(tokens.embeddings_NE for tokens in encoded), text_TE])
+        segment = self._segment(embeddings_TE, torch.cat(positions, dim=-1), n_positions)
+        segment.deepstack = DeepStack.of(encoded, text_TE.shape[0])
+        return segment
 
     def _segment(self, embeddings_TE: torch.Tensor, position_RT: torch.Tensor, n_positions: int) -> TailSegment:
         self._tail.next_position += n_positions

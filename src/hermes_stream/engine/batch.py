@@ -19,6 +19,7 @@ from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.attention import attend_causal, attend_with_tail, lower_right_mask
 from hermes_stream.memory.rope import Rope, rotate
 from hermes_stream.memory.version import MemoryVersion
+from hermes_stream.types import VisualTokens
 
 
 class Tail:
@@ -52,12 +53,31 @@ class Tail:
         return keys[:, : used + n_new], values[:, : used + n_new]
 
 
+@dataclass(frozen=True, eq=False)
+class DeepStack:
+    """Rows of a segment that early layers add vision features to: which, bool `[T]`, and per tap what, `[n, E]`."""
+
+    is_visual_T: torch.Tensor
+    taps: tuple[torch.Tensor, ...]
+
+    @staticmethod
+    def of(encoded: Sequence[VisualTokens], n_text: int = 0) -> DeepStack | None:
+        """For the rows of encoded frames and text tokens behind them; None for families without taps."""
+        if not encoded or not encoded[0].deepstack:
+            return None
+        masks = [torch.ones_like(t.frame_N, dtype=torch.bool) if t.is_text_N is None else ~t.is_text_N for t in encoded]
+        taps = zip(*(tokens.deepstack for tokens in encoded), strict=True)
+        is_visual_T = torch.cat([*masks, torch.zeros(n_text, dtype=torch.bool)])
+        return DeepStack(is_visual_T, tuple(torch.cat(tap) for tap in taps))
+
+
 @dataclass(eq=False)
 class CommitSegment:
     """Tokens `[T, E]` that enter a memory."""
 
     embeddings_TE: torch.Tensor
     pending: PendingAppend
+    deepstack: DeepStack | None = None
 
     @property
     def position_RT(self) -> torch.Tensor:
@@ -75,6 +95,7 @@ class ProbeSegment:
     position_RT: torch.Tensor
     reads: PendingAppend
     layers: frozenset[int]
+    deepstack: None = None
     mass: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
@@ -85,6 +106,7 @@ class TailSegment:
     embeddings_TE: torch.Tensor
     position_RT: torch.Tensor
     tail: Tail
+    deepstack: DeepStack | None = None
 
 
 Segment = CommitSegment | ProbeSegment | TailSegment
@@ -104,6 +126,20 @@ class PackedBatch:
         self._cos_TD, self._sin_TD = rope.tables(position_RT, self.embeddings_TE.dtype)
         self._lengths = [segment.embeddings_TE.shape[0] for segment in self.segments]
         self._masks: dict[tuple[int, int], torch.Tensor] = {}
+
+    @property
+    def deepstack(self) -> tuple[torch.Tensor, list[torch.Tensor]] | None:
+        """Which rows of the forward are visual, bool `[T]`, and what each tap adds to them; None without DeepStack."""
+        stacks = [segment.deepstack for segment in self.segments]
+        present = [stack for stack in stacks if stack is not None]
+        if not present:
+            return None
+        masks = [
+            torch.zeros(length, dtype=torch.bool) if stack is None else stack.is_visual_T
+            for stack, length in zip(stacks, self._lengths, strict=True)
+        ]
+        taps = zip(*(stack.taps for stack in present), strict=True)
+        return torch.cat(masks).to(self.embeddings_TE.device), [torch.cat(tap) for tap in taps]
 
     @property
     def n_tokens(self) -> int:

@@ -6,12 +6,12 @@ Runs on the engine's thread only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from hermes_stream.engine.batch import CommitSegment, ProbeSegment, Segment
+from hermes_stream.engine.batch import CommitSegment, DeepStack, ProbeSegment, Segment
 from hermes_stream.errors import UsageError
 from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.kv_memory import KVMemory
@@ -20,7 +20,7 @@ from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.memory.view import LayerView, MemoryView
 from hermes_stream.models.adapter import Adapter, ModelFacts
 from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
-from hermes_stream.types import Frame
+from hermes_stream.types import Frame, VisualTokens
 
 # Positions kept free for a question and its answer, as in HERMES' release; at most an eighth of a small model's.
 _RESERVED_POSITIONS = 1024
@@ -28,7 +28,10 @@ _RESERVED_POSITIONS = 1024
 
 @dataclass(eq=False)
 class Stream:
-    """One stream's memory and the policy that looks after it: all that a fork copies."""
+    """One stream's memory and the policy that looks after it: all that a fork copies.
+
+    waiting: frames that have no partner yet, for families that make one grid of two. since_seconds: of the first frame.
+    """
 
     adapter: Adapter
     memory: KVMemory
@@ -39,11 +42,21 @@ class Stream:
     history: tuple[Turn, ...] = ()
     interval_frames: int = 0
     n_compressions: int = 0
+    waiting: tuple[Frame, ...] = ()
+    since_seconds: float | None = None
 
     def fork(self) -> Stream:
         twin = Stream(**self.__dict__)
         twin.memory = self.memory.fork()
         return twin
+
+    def encode_waiting(self) -> VisualTokens | None:
+        """The frames that wait for a partner, as a question sees them: the last one stands in for those to come."""
+        if not self.waiting or self.since_seconds is None:
+            return None
+        n_missing = self.adapter.facts.frames_per_grid - len(self.waiting)
+        frames = [*self.waiting, *[self.waiting[-1]] * n_missing]
+        return replace(self.adapter.embed(frames, since_seconds=self.since_seconds), n_frames=len(self.waiting))
 
     def view_for(self) -> ViewSpec:
         """What a question asked now may see."""
@@ -90,6 +103,7 @@ def check_times(stream: Stream, frames: Iterable[Frame]) -> None:
     """Raise UsageError if a frame is older than the one before it, or than the newest in the memory."""
     version = stream.memory.current
     last = version.time_seconds if version.frames_seen else float("-inf")
+    last = stream.waiting[-1].pts_seconds if stream.waiting else last
     for frame in frames:
         if frame.pts_seconds < last:
             raise UsageError(
@@ -99,54 +113,72 @@ def check_times(stream: Stream, frames: Iterable[Frame]) -> None:
 
 
 class Piece:
-    """The frames of one stream that go into the next forward, with the probes that ride along."""
+    """The frames of one stream that go into the next forward, with the probes that ride along.
+
+    Families that make one grid of several frames leave those without a partner waiting in the stream.
+    """
 
     def __init__(self, stream: Stream, frames: Sequence[Frame]) -> None:
         """Encodes the frames. Raises LimitError, with nothing changed but a compaction, if they do not fit."""
         check_times(stream, frames)
         self.stream = stream
-        self.n_frames = min(len(frames), stream.chunk_frames - stream.interval_frames)
-        self._ends_interval = stream.interval_frames + self.n_frames == stream.chunk_frames
-        self._seconds = frames[self.n_frames - 1].pts_seconds
-        self._tokens = stream.adapter.embed(frames[: self.n_frames])
+        candidates = [*stream.waiting, *frames]
+        n_encoded = self._n_encoded(len(candidates))
+        encoded = candidates[:n_encoded]
+        # Without a partner: all that is left, if it is less than a grid.
+        self._waiting = tuple(candidates) if not encoded else ()
+        self.n_frames = len(encoded or candidates) - len(stream.waiting)
+        self._interval_frames = stream.interval_frames + n_encoded
+        self._since_seconds = candidates[0].pts_seconds if stream.since_seconds is None else stream.since_seconds
+        self._seconds = candidates[max(n_encoded, 1) - 1].pts_seconds
+        self._tokens = stream.adapter.embed(encoded, since_seconds=self._since_seconds) if encoded else None
         self._pending: PendingAppend | None = None
         self._probe_names: list[str] = []
         self._probe_segments: list[ProbeSegment] = []
-        if stream.policy.ingests == "tokens":
-            self._prepare_commit()
+        if self._tokens is not None and stream.policy.ingests == "tokens":
+            self._pending = self._prepare_commit(self._tokens)
 
     def segments(self) -> list[Segment]:
-        """Empty for policies that hold features only."""
-        if self._pending is None:
+        """Empty for policies that hold features only, and for a frame that waits for its partner."""
+        if self._pending is None or self._tokens is None:
             return []
-        return [CommitSegment(self._tokens.embeddings_NE, self._pending), *self._probe_segments]
+        commit = CommitSegment(self._tokens.embeddings_NE, self._pending, DeepStack.of([self._tokens]))
+        return [commit, *self._probe_segments]
 
     def finish(self) -> None:
         """After the forward: commit, and compress if the interval is over."""
         stream = self.stream
         if self._pending is not None:
             stream.memory.commit(self._pending)
-        else:
+        elif self._tokens is not None:
             stream.memory.commit_features(self._tokens, self._seconds)
-        stream.interval_frames += self.n_frames
+        stream.since_seconds = self._since_seconds
+        stream.waiting = self._waiting
+        stream.interval_frames = self._interval_frames
         if self._ends_interval:
             stream.end_interval(self._probe_segments, self._probe_names)
 
-    def _prepare_commit(self) -> None:
-        memory = self.stream.memory
-        reserved = min(_RESERVED_POSITIONS, memory.shape.max_positions // 8)
-        memory.make_room(self._tokens, reserved)
-        self._pending = memory.begin_vision(self._tokens, self._seconds)
-        if self._ends_interval:
-            for probe in self._wanted_probes():
-                self._probe_names.append(probe.name)
-                self._probe_segments.append(self._probe_segment(probe, self._pending))
+    @property
+    def _ends_interval(self) -> bool:
+        return self._interval_frames >= self.stream.chunk_frames
 
-    def _wanted_probes(self) -> tuple[Probe, ...]:
-        stream = self.stream
-        n_new = self._tokens.embeddings_NE.shape[0]
-        n_rows = tuple(n + n_new for n in stream.memory.current.held_tokens)
-        return stream.policy.probes(n_rows, stream.history, stream.facts)
+    def _n_encoded(self, n_candidates: int) -> int:
+        """Up to the interval's end, in whole grids; at least one grid where there is one."""
+        per_grid = self.stream.adapter.facts.frames_per_grid
+        n_left = self.stream.chunk_frames - self.stream.interval_frames
+        n_wanted = min(n_candidates, max(n_left - n_left % per_grid, per_grid))
+        return n_wanted - n_wanted % per_grid
+
+    def _prepare_commit(self, tokens: VisualTokens) -> PendingAppend:
+        memory = self.stream.memory
+        memory.make_room(tokens, min(_RESERVED_POSITIONS, memory.shape.max_positions // 8))
+        pending = memory.begin_vision(tokens, self._seconds)
+        if self._ends_interval:
+            n_rows = tuple(n + tokens.embeddings_NE.shape[0] for n in memory.current.held_tokens)
+            for probe in self.stream.policy.probes(n_rows, self.stream.history, self.stream.facts):
+                self._probe_names.append(probe.name)
+                self._probe_segments.append(self._probe_segment(probe, pending))
+        return pending
 
     def _probe_segment(self, probe: Probe, pending: PendingAppend) -> ProbeSegment:
         facts = self.stream.adapter.facts
@@ -165,6 +197,8 @@ def memory_shape(facts: ModelFacts) -> MemoryShape:
         n_kv_heads=facts.n_kv_heads,
         head_dim=facts.head_dim,
         n_axes=facts.n_axes,
+        time_axes=facts.time_axes,
+        has_absolute_time=facts.has_absolute_time,
         max_positions=facts.max_positions,
         dtype=facts.dtype,
         device=facts.device,

@@ -88,9 +88,9 @@ class Session:
     def stats(self) -> SessionStats:
         version = self.memory
         return SessionStats(
-            frames_seen=version.frames_seen,
+            frames_seen=version.frames_seen + len(self.stream.waiting),
             tokens_seen=version.n_seen,
-            time_seconds=version.time_seconds,
+            time_seconds=self.stream.waiting[-1].pts_seconds if self.stream.waiting else version.time_seconds,
             held_tokens=version.held_tokens,
             memory_bytes=version.n_bytes,
             peak_tokens=self.stream.memory.peak_tokens,

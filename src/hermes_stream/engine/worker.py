@@ -123,8 +123,7 @@ class Worker:
     def _start_answer(self, job: AskJob) -> None:
         """Pin the version that the question is asked of: all frames that are in at this moment."""
         try:
-            version, view = job.stream.memory.current, job.stream.view_for()
-            job.task = AnswerTask(self._adapter, version, view, job.query, job.channel)
+            job.task = AnswerTask(job.stream, job.query, job.channel)
             self._answering.append(job)
         except Exception as error:  # it is the asker's to handle: this thread must live on
             job.channel.put(error)

@@ -21,6 +21,7 @@ class NewRows:
 
     table: TokenTable
     next_position: int
+    newest_time: int
     frames_seen: int
     grids_seen: int
     time_seconds: float

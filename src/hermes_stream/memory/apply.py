@@ -121,7 +121,7 @@ def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ..
 
     The slabs must be new, seen by no reader. The clock goes on behind the largest position.
     """
-    tables, shift = _placed_tables(version, positions)
+    tables, newest_time = _placed_tables(version, positions)
     layers = []
     for layer, table in zip(version.layers, tables, strict=True):
         cos, sin = rope.tables(table.position_RHN, version.shape.dtype)
@@ -131,32 +131,34 @@ def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ..
         version,
         layers=tuple(layers),
         next_position=_largest(layers),
-        time_start=version.time_start + shift,
+        time_start=version.time_start + newest_time - version.newest_time,
+        newest_time=newest_time,
     )
 
 
 def _placed_tables(
     version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...]
 ) -> tuple[list[TokenTable], int]:
-    """Tables with new positions, and how far the stream's time moves."""
+    """Tables with new positions, and where the newest frame's time comes to lie."""
     tables, n_prefix, shape = [layer.table for layer in version.layers], version.n_prefix, version.shape
     if not isinstance(positions, Positions):
-        return [_with_positions(t, given, n_prefix) for t, given in zip(tables, positions, strict=True)], 0
+        given_tables = [_with_positions(t, given, n_prefix) for t, given in zip(tables, positions, strict=True)]
+        return given_tables, version.newest_time
     if positions is Positions.COMPACT and shape.n_axes > 1:
-        time_map = TimeMap(tables, n_prefix, shape.longest_span)
+        time_map = TimeMap(tables, n_prefix, version.newest_time, shape.longest_span)
         move = _once_per_object(lambda table, _: table.with_positions(time_map.place(table, n_prefix, shape.time_axes)))
+        newest_time = time_map.newest_time
     else:
         rows = compact_rows if positions is Positions.COMPACT else rank_rows
         move = _once_per_object(lambda table, _: table.with_positions(rows(table, n_prefix)))
+        newest_time = n_prefix
     placed = [move(table, None) for table in tables]
-    return placed, _newest_time(placed, n_prefix) - _newest_time(tables, n_prefix)
+    return placed, max(newest_time, *(_newest_time(table, n_prefix) for table in placed))
 
 
-def _newest_time(tables: Sequence[TokenTable], n_prefix: int) -> int:
-    """The largest time after the prefix in any layer; the prefix's end if nothing is held."""
-    return max(
-        int(table.position_RHN[0, :, n_prefix:].max()) if table.n_tokens > n_prefix else n_prefix for table in tables
-    )
+def _newest_time(table: TokenTable, n_prefix: int) -> int:
+    """The largest time after the prefix; the prefix's end if nothing is held."""
+    return int(table.position_RHN[0, :, n_prefix:].max()) if table.n_tokens > n_prefix else n_prefix
 
 
 def _largest(layers: Sequence[LayerMemory]) -> int:

@@ -27,7 +27,8 @@ class FrameFeatures:
 
     @property
     def n_bytes(self) -> int:
-        return self.tokens.embeddings_NE.numel() * self.tokens.embeddings_NE.element_size()
+        held = (self.tokens.embeddings_NE, *self.tokens.deepstack)
+        return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
 
 def split_frames(tokens: VisualTokens, first_frame: int) -> tuple[FrameFeatures, ...]:
@@ -46,9 +47,19 @@ def split_frames(tokens: VisualTokens, first_frame: int) -> tuple[FrameFeatures,
             times_seconds_N=tokens.times_seconds_N[rows],
             n_frames=tokens.n_frames // tokens.n_grids,
             n_grids=1,
+            is_text_N=None if tokens.is_text_N is None else tokens.is_text_N[rows],
+            deepstack=_taps_of(tokens, rows),
         )
         parts.append(FrameFeatures(first_frame + index, part))
     return tuple(parts)
+
+
+def _taps_of(tokens: VisualTokens, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """DeepStack rows of the chosen tokens; taps have rows for visual tokens only."""
+    if tokens.is_text_N is None:
+        return ()
+    chosen = rows[~tokens.is_text_N]
+    return tuple(tap[chosen.to(tap.device)] for tap in tokens.deepstack)
 
 
 def place_fresh(features: Sequence[FrameFeatures], start: int, shape: MemoryShape) -> tuple[list[torch.Tensor], int]:

@@ -58,6 +58,7 @@ class KVMemory:
             n_prefix=0,
             next_position=0,
             time_start=0,
+            newest_time=0,
             next_identity=0,
             n_seen=0,
             frames_seen=0,
@@ -100,7 +101,7 @@ class KVMemory:
             identity_N=positions_T,
             position_RN=positions_T.expand(self.shape.n_axes, -1),
         )
-        return PendingAppend(self.current, NewRows(table, n_tokens, 0, 0, 0.0))
+        return PendingAppend(self.current, NewRows(table, n_tokens, n_tokens, 0, 0, 0.0))
 
     def begin_vision(self, tokens: VisualTokens, time_seconds: float) -> PendingAppend:
         """Start the commit of encoded frames, the newest of which is shown at `time_seconds`.
@@ -113,17 +114,18 @@ class KVMemory:
         if (end := base.end_after(tokens)) > self.shape.max_positions:
             raise LimitError(f"a chunk that ends at position {end} does not fit the model's {self.shape.max_positions}")
         device = self.shape.device
+        position_RN = base.place(tokens)
         table = TokenTable.build(
-            kind=TokenKind.VISION,
+            kind=_kinds(tokens).to(device),
             identity_N=base.next_identity + torch.arange(tokens.frame_N.numel(), device=device),
-            position_RN=base.place(tokens).to(device),
+            position_RN=position_RN.to(device),
             frame_N=base.grids_seen + tokens.frame_N.to(device),
             row_N=tokens.row_N.to(device),
             column_N=tokens.column_N.to(device),
             seconds_N=tokens.times_seconds_N.to(device),
         )
         seen = base.frames_seen + tokens.n_frames, base.grids_seen + tokens.n_grids
-        return PendingAppend(base, NewRows(table, end, *seen, time_seconds))
+        return PendingAppend(base, NewRows(table, end, int(position_RN[0].max()), *seen, time_seconds))
 
     def commit(self, pending: PendingAppend) -> MemoryVersion:
         """Make the rows of a finished append part of the memory."""
@@ -147,6 +149,7 @@ class KVMemory:
             n_prefix=n_new if is_prefix else base.n_prefix,
             next_position=rows.next_position,
             time_start=n_new if is_prefix else base.time_start,
+            newest_time=rows.newest_time,
             next_identity=base.next_identity + n_new,
             n_seen=base.n_seen + (0 if is_prefix else n_new),
             frames_seen=rows.frames_seen,
@@ -216,6 +219,12 @@ class KVMemory:
         for index, n in enumerate(held):
             if n > self.budget_tokens:
                 raise PlanError(f"layer {index}: the plan leaves {n} tokens, the budget is {self.budget_tokens}")
+
+
+def _kinds(tokens: VisualTokens) -> torch.Tensor:
+    """Vision, but for a family's separators between frames."""
+    kind_N = torch.full_like(tokens.frame_N, TokenKind.VISION)
+    return kind_N if tokens.is_text_N is None else kind_N.masked_fill(tokens.is_text_N, TokenKind.TEXT)
 
 
 def _require(condition: bool, layer_index: int, message: str) -> None:

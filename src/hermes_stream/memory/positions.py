@@ -39,18 +39,22 @@ def rank_rows(table: TokenTable, n_prefix: int) -> torch.Tensor:
 class TimeMap:
     """New times for old ones, the same in all layers, so that a frame stays a grid and one clock serves them all.
 
-    The oldest held token moves to `start`. Differences between neighbouring times are kept; only if the whole would be
-    longer than `longest_span`, those above a common cap shrink to it: what is close in time keeps its scale.
+    The oldest held token moves to the prefix's end. Differences between neighbouring times are kept, up to that of the
+    newest frame, held or not; only if the whole would be longer than `longest_span`, those above a common cap shrink to
+    it: what is close in time keeps its scale.
     """
 
-    def __init__(self, tables: Sequence[TokenTable], n_prefix: int, longest_span: int) -> None:
+    def __init__(self, tables: Sequence[TokenTable], n_prefix: int, newest_time: int, longest_span: int) -> None:
         times = [table.position_RHN[0, :, n_prefix:].flatten() for table in {id(t): t for t in tables}.values()]
-        self._old_U = torch.cat(times).unique(sorted=True)
+        newest = torch.tensor([newest_time], device=tables[0].data_CHN.device)
+        self._old_U = torch.cat([*times, newest]).unique(sorted=True)
         old = self._old_U.tolist()
         cap = _largest_cap([later - earlier for earlier, later in pairwise(old)], longest_span)
-        new = [n_prefix] if old else []
+        new = [n_prefix]
         for earlier, later in pairwise(old):
             new.append(new[-1] + min(later - earlier, cap))
+        # A summary may stand later than the newest frame.
+        self.newest_time = new[old.index(newest_time)]
         self._new_U = torch.tensor(new, dtype=torch.int64, device=self._old_U.device)
 
     def place(self, table: TokenTable, n_prefix: int, time_axes: Sequence[int]) -> torch.Tensor:

@@ -37,7 +37,7 @@ class TokenTable:
     @staticmethod
     def build(
         *,
-        kind: TokenKind,
+        kind: TokenKind | torch.Tensor,
         identity_N: torch.Tensor,
         position_RN: torch.Tensor,
         frame_N: torch.Tensor | None = None,
@@ -46,10 +46,12 @@ class TokenTable:
         seconds_N: torch.Tensor | None = None,
         count_N: torch.Tensor | None = None,
     ) -> TokenTable:
-        """Rows of one kind, shared by all heads; what is not given is -1 (count: 1, seconds: 0)."""
+        """Rows of one kind (or of a kind each, `[n]`), the same for all heads; what is not given is -1, but count 1
+        and seconds 0.
+        """
         missing_N = torch.full_like(identity_N, -1)
         columns = (
-            torch.full_like(identity_N, int(kind)),
+            kind if isinstance(kind, torch.Tensor) else torch.full_like(identity_N, int(kind)),
             missing_N if frame_N is None else frame_N,
             missing_N if row_N is None else row_N,
             missing_N if column_N is None else column_N,

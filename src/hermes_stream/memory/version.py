@@ -48,7 +48,8 @@ class MemoryVersion:
     """The held tokens of all layers at one moment. Holding a reference is all that pinning takes.
 
     next_position: where the next text token goes, one clock for all layers.
-    time_start: position of the stream's first moment, for models with absolute time; falls with each compaction.
+    time_start, newest_time: positions of the stream's first moment and of its newest frame, held or not, on the time
+        axis; they matter for models with absolute time and fall with each compaction.
     features: encoded frames that never went through the text model (policies that ingest features).
     n_seen: vision tokens committed since the stream began.
     frames_seen: sampled frames; grids_seen: frames as the memory numbers them (Qwen makes one grid of two frames).
@@ -60,6 +61,7 @@ class MemoryVersion:
     n_prefix: int
     next_position: int
     time_start: int
+    newest_time: int
     next_identity: int
     n_seen: int
     frames_seen: int

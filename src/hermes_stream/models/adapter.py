@@ -17,7 +17,11 @@ from hermes_stream.types import Frame, VisualTokens
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Sizes that decide what a memory looks like. n_axes: position axes, 1 or 3."""
+    """Sizes that decide what a memory looks like.
+
+    n_axes, time_axes, has_absolute_time: positions, see `MemoryShape`.
+    tokens_per_frame: of one grid, at most. frames_per_grid: sampled frames that become one grid of tokens.
+    """
 
     name: str
     family: str
@@ -27,7 +31,10 @@ class ModelFacts:
     n_axes: int
     max_positions: int
     tokens_per_frame: int
+    frames_per_grid: int
     prefix_tokens: int
+    time_axes: tuple[int, ...]
+    has_absolute_time: bool
     n_parameters: int
     dtype: torch.dtype
     device: torch.device
@@ -43,9 +50,15 @@ class StreamDefaults:
 
 
 class Batch(Protocol):
-    """A packed forward: its embeddings `[T, E]`, and the attention that the seam calls."""
+    """A packed forward: its embeddings `[T, E]`, rows for DeepStack, and the attention that the seam calls.
+
+    deepstack: which rows are visual, bool `[T]`, and per tap what is added to them, `[n_visual, E]`; None without.
+    """
 
     embeddings_TE: torch.Tensor
+
+    @property
+    def deepstack(self) -> tuple[torch.Tensor, list[torch.Tensor]] | None: ...
 
     def attend(
         self,
@@ -79,8 +92,11 @@ class Adapter(Protocol):
         """Embeddings `[T, E]` of what stands before the first frame."""
         ...
 
-    def embed(self, frames: Sequence[Frame]) -> VisualTokens:
-        """Encode frames, one or many; the result does not depend on how they are grouped."""
+    def embed(self, frames: Sequence[Frame], *, since_seconds: float) -> VisualTokens:
+        """Encode frames, a multiple of `frames_per_grid`; the result does not depend on how they are grouped.
+
+        since_seconds: presentation time of the stream's first frame.
+        """
         ...
 
     def question(self, text: str, *, after_video: bool) -> torch.Tensor:

@@ -9,29 +9,18 @@ Shape letters: B batch (always 1), H query heads, K key/value heads, T new token
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import AttentionInterface
 
 from hermes_stream.errors import ModelError
+from hermes_stream.models.adapter import Batch
 
 ATTENTION_NAME = "hermes_stream"
 _UNSUPPORTED_ROPE = frozenset({"dynamic", "longrope"})
-
-
-class Attends(Protocol):
-    """What the seam calls in each layer: un-rotated queries, keys and values in, attention output `[H, T, D]` out."""
-
-    def attend(
-        self,
-        layer_index: int,
-        query_HTD: torch.Tensor,
-        key_KTD: torch.Tensor,
-        value_KTD: torch.Tensor,
-        scaling: float,
-    ) -> torch.Tensor: ...
 
 
 def _attention(
@@ -42,7 +31,7 @@ def _attention(
     attention_mask: torch.Tensor | None,
     *,
     scaling: float,
-    memory: Attends | None = None,
+    memory: Batch | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     if memory is None:
@@ -55,20 +44,33 @@ def _attention(
 
 
 def attach(model: nn.Module, text_config: Any) -> None:
-    """Route the attention of the model's text tower, and only of it, through `Attends`.
+    """Route the attention of the model's text tower, and only of it, through the batch that comes along.
 
     Raises ModelError for position schemes or layers that the memory cannot serve.
     """
     _refuse_unsupported(text_config)
-    AttentionInterface.register(ATTENTION_NAME, _attention)
-    model.set_attn_implementation({"text_config": ATTENTION_NAME})  # type: ignore[operator]
+    use_attention(model, ATTENTION_NAME, _attention)
 
 
-def run_text_model(text_model: nn.Module, embeddings_TE: torch.Tensor, batch: Attends, n_axes: int) -> torch.Tensor:
+def use_attention(model: nn.Module, name: str, function: Callable[..., Any]) -> None:
+    """Let the model's text tower, and only it, attend through a function, without any mask by transformers.
+
+    The choice lives on the model's configuration: a model object has one attention for life.
+    """
+    AttentionInterface.register(name, function)
+    model.set_attn_implementation({"text_config": name})  # type: ignore[operator]
+
+
+def run_text_model(text_model: nn.Module, batch: Batch, n_axes: int) -> torch.Tensor:
     """One packed forward without a cache; returns the last hidden states `[T, E]`."""
+    embeddings_TE = batch.embeddings_TE
     shape = (1, embeddings_TE.shape[0]) if n_axes == 1 else (n_axes, 1, embeddings_TE.shape[0])
     zeros = torch.zeros(shape, dtype=torch.int64, device=embeddings_TE.device)
-    output = text_model(inputs_embeds=embeddings_TE[None], position_ids=zeros, use_cache=False, memory=batch)
+    taps: dict[str, Any] = {}
+    if batch.deepstack is not None:
+        is_visual_T, added = batch.deepstack
+        taps = {"visual_pos_masks": is_visual_T[None], "deepstack_visual_embeds": added}
+    output = text_model(inputs_embeds=embeddings_TE[None], position_ids=zeros, use_cache=False, memory=batch, **taps)
     hidden_TE: torch.Tensor = output.last_hidden_state[0]
     return hidden_TE
 
@@ -85,11 +87,12 @@ class ModelRope:
 
         YaRN multiplies both by a factor, which the zero positions have already put on queries and keys once.
         """
-        if self._n_axes != 1:
-            raise NotImplementedError("rotary tables of several position axes")
-        position_N = position_RN[0]
-        wanted = torch.empty(0, dtype=dtype, device=position_N.device)
-        cos, sin = self._rotary(wanted, position_N)
+        wanted = torch.empty(0, dtype=dtype, device=position_RN.device)
+        # The rotary modules want a batch axis; table heads serve as one.
+        position_RBN = position_RN if position_RN.dim() == 3 else position_RN[:, None]
+        cos, sin = self._rotary(wanted, position_RBN if self._n_axes > 1 else position_RBN[0])
+        if position_RN.dim() == 2:
+            cos, sin = cos[0], sin[0]
         scaling = float(self._rotary.attention_scaling)  # type: ignore[arg-type]
         return (cos, sin) if scaling == 1.0 else (cos / scaling, sin / scaling)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib import resources
+from collections.abc import Mapping
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,18 @@ import torch
 from safetensors import SafetensorError
 
 from hermes_stream.errors import ModelError, unknown_name
-from hermes_stream.models.adapter import Adapter, StreamDefaults
+from hermes_stream.models.adapter import Adapter
+from hermes_stream.models.checkpoint_adapter import Checkpoint
 
 DEFAULT_MODEL = "tiny-llava-onevision"
 DEFAULTS_FILE = "hermes_stream.json"
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True, slots=True)
-class _Checkpoint:
-    """What every adapter is made from."""
-
-    name: str
-    model: Any
-    tokenizer: Any
-    preprocessor: Mapping[str, Any]
-    stop_token_ids: frozenset[int]
-    defaults: Mapping[str, Any]
+# Model types, as `config.json` names them (and the modules here), and their adapters.
+_FAMILIES = {
+    "llava_onevision": "LlavaOnevisionAdapter",
+    "qwen2_5_vl": "Qwen2_5VLAdapter",
+    "qwen3_vl": "Qwen3VLAdapter",
+}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
 def bundled_models() -> dict[str, Path]:
@@ -39,20 +33,26 @@ def bundled_models() -> dict[str, Path]:
     return {folder.name: folder for folder in folders if (folder / "config.json").is_file()}
 
 
-def load_adapter(name: str = DEFAULT_MODEL, *, dtype: str | None = None, device: str | None = None) -> Adapter:
+def load_adapter(
+    name: str = DEFAULT_MODEL, *, dtype: str | None = None, device: str | None = None, max_pixels: int | None = None
+) -> Adapter:
     """Load a checkpoint and put the family's adapter around it.
 
     name: a bundled name, a local folder in the Hugging Face format, or a hub id `owner/name`.
-    dtype: "float32", "bfloat16" or "float16"; by default the checkpoint's own on an accelerator, float32 on a CPU.
+    dtype: "float32", "bfloat16", "float16" or "float64"; by default the checkpoint's own on an accelerator, float32
+        on a CPU.
+    max_pixels: of a frame after resizing, for families that keep a picture's shape (Qwen-VL).
     Raises ModelError, one line, for anything that cannot be loaded.
     """
     place = _resolve(name)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     config = _load_config(name, place)
-    family = _FAMILIES.get(config.model_type)
-    if family is None:
+    if config.model_type not in _FAMILIES:
         raise ModelError(f"{name}: no adapter for {config.model_type!r}; supported: {', '.join(_FAMILIES)}")
-    return family(_load_checkpoint(name, place, _dtype(dtype, device), device))
+    checkpoint = _load_checkpoint(name, place, _dtype(dtype, device), device, max_pixels)
+    module = import_module(f"hermes_stream.models.{config.model_type}")
+    adapter: Adapter = getattr(module, _FAMILIES[config.model_type])(checkpoint)
+    return adapter
 
 
 def _resolve(name: str) -> str:
@@ -86,7 +86,9 @@ def _load_config(name: str, place: str) -> Any:
         raise ModelError(f"{name}: cannot read the checkpoint's config ({_first_line(error)})") from error
 
 
-def _load_checkpoint(name: str, place: str, dtype: torch.dtype | str, device: str) -> _Checkpoint:
+def _load_checkpoint(
+    name: str, place: str, dtype: torch.dtype | str, device: str, max_pixels: int | None
+) -> Checkpoint:
     from transformers import AutoModelForImageTextToText, AutoTokenizer
     from transformers.utils import logging
 
@@ -104,13 +106,14 @@ def _load_checkpoint(name: str, place: str, dtype: torch.dtype | str, device: st
     stops = [stops] if isinstance(stops, int) else list(stops or [])
     if tokenizer.eos_token_id is not None:
         stops.append(tokenizer.eos_token_id)
-    return _Checkpoint(
+    return Checkpoint(
         name=name,
         model=model,
         tokenizer=tokenizer,
         preprocessor=_preprocessor_settings(name, place),
         stop_token_ids=frozenset(stops),
         defaults=_read_json(place, DEFAULTS_FILE) or {},
+        max_pixels=max_pixels,
     )
 
 
@@ -136,30 +139,6 @@ def _read_json(place: str, filename: str) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: not readable as JSON ({_first_line(error)})") from error
     return content
-
-
-def _stream_defaults(given: Mapping[str, Any], family: StreamDefaults) -> StreamDefaults:
-    return StreamDefaults(
-        fps=float(given.get("fps", family.fps)),
-        chunk_frames=int(given.get("chunk", family.chunk_frames)),
-        budget_tokens=int(given.get("budget", family.budget_tokens)),
-    )
-
-
-def _llava_onevision(checkpoint: _Checkpoint) -> Adapter:
-    from hermes_stream.models.llava_onevision import DEFAULTS, LlavaOnevisionAdapter
-
-    return LlavaOnevisionAdapter(
-        checkpoint.model,
-        checkpoint.tokenizer,
-        checkpoint.preprocessor,
-        name=checkpoint.name,
-        stop_token_ids=checkpoint.stop_token_ids,
-        defaults=_stream_defaults(checkpoint.defaults, DEFAULTS),
-    )
-
-
-_FAMILIES: dict[str, Callable[[_Checkpoint], Adapter]] = {"llava_onevision": _llava_onevision}
 
 
 def supported_families() -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from hermes_stream.errors import ModelError
 from hermes_stream.types import Frame
 
 # PIL's numbers, which the checkpoints' files use.
-_RESAMPLE = {2: "bilinear", 3: "bicubic"}
+RESAMPLE = {2: "bilinear", 3: "bicubic"}
 
 
 @dataclass(frozen=True)
@@ -43,30 +43,36 @@ class FixedSizePreprocessor:
         size = settings["size"]
         height, width = (size["height"], size["width"]) if "height" in size else (size["shortest_edge"],) * 2
         resample = settings.get("resample", 3)
-        if resample not in _RESAMPLE:
-            raise ModelError(f"the preprocessor file asks for resampling {resample}; supported: {_RESAMPLE}")
+        if resample not in RESAMPLE:
+            raise ModelError(f"the preprocessor file asks for resampling {resample}; supported: {RESAMPLE}")
         return FixedSizePreprocessor(
             int(height),
             int(width),
             tuple(settings["image_mean"]),
             tuple(settings["image_std"]),
             float(settings.get("rescale_factor", 1 / 255)),
-            _RESAMPLE[resample],
+            RESAMPLE[resample],
         )
 
     def __call__(self, frames: Sequence[Frame]) -> torch.Tensor:
         """float32 `[F, C, Y, X]`."""
-        resized = torch.cat([self._resize(frame) for frame in frames]).float()
-        # Rescaling and normalising in one step, as the stock processors do it, so that the pixels are bit-equal.
-        mean = torch.tensor(self.mean)[:, None, None] / self.rescale_factor
-        std = torch.tensor(self.std)[:, None, None] / self.rescale_factor
-        return (resized - mean) / std
+        resized = torch.cat([resize_frame(frame, self.height, self.width, self.resample) for frame in frames])
+        return normalise(resized, self.mean, self.std, self.rescale_factor)
 
-    def _resize(self, frame: Frame) -> torch.Tensor:
-        image_FCYX = torch.tensor(frame.image_YXC).permute(2, 0, 1)[None].contiguous()
-        if image_FCYX.shape[-2:] == (self.height, self.width):
-            return image_FCYX
-        # On uint8: the float path differs from the processors by up to 25 of 255 levels.
-        return functional.interpolate(
-            image_FCYX, size=(self.height, self.width), mode=self.resample, antialias=True, align_corners=False
-        )
+
+def resize_frame(frame: Frame, height: int, width: int, resample: str) -> torch.Tensor:
+    """uint8 `[1, C, Y, X]`, bit-equal to what the stock processors make of it."""
+    image_FCYX = torch.tensor(frame.image_YXC).permute(2, 0, 1)[None].contiguous()
+    if image_FCYX.shape[-2:] == (height, width):
+        return image_FCYX
+    # On uint8: the float path differs from the processors by up to 25 of 255 levels.
+    return functional.interpolate(image_FCYX, size=(height, width), mode=resample, antialias=True, align_corners=False)
+
+
+def normalise(
+    image_FCYX: torch.Tensor, mean: Sequence[float], std: Sequence[float], rescale_factor: float
+) -> torch.Tensor:
+    """float32: rescaling and normalising in one step, as the stock processors do it, so that pixels are bit-equal."""
+    mean_C11 = torch.tensor(mean)[:, None, None] / rescale_factor
+    std_C11 = torch.tensor(std)[:, None, None] / rescale_factor
+    return (image_FCYX.float() - mean_C11) / std_C11

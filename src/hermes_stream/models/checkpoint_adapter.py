@@ -1,0 +1,128 @@
+"""What the adapters of all families share: text in, hidden states out, sizes.
+
+Shape letters: T tokens, E model width, L rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from hermes_stream.models.adapter import Batch, ModelFacts, StreamDefaults
+from hermes_stream.models.attention_seam import ModelRope, attach, run_text_model
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The strings around frames: before the first, and a question's from the end of the video to the answer.
+
+    question_first: the same question where no frame has been seen.
+    """
+
+    prefix: str
+    question: str
+    question_first: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What every adapter is made from: the stock model object and what lies beside its weights.
+
+    defaults: the settings that the checkpoint brings, over those of its family. max_pixels: of a frame, where the
+    family has a choice.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    preprocessor: Mapping[str, Any]
+    stop_token_ids: frozenset[int]
+    defaults: Mapping[str, Any]
+    max_pixels: int | None = None
+
+
+class CheckpointAdapter:
+    """The text half of the `Adapter` protocol, for models with `model.language_model` and `lm_head`."""
+
+    family_defaults: ClassVar[StreamDefaults]
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        prompts: Prompts,
+        *,
+        family: str,
+        n_axes: int,
+        tokens_per_frame: int,
+        frames_per_grid: int = 1,
+        time_axes: tuple[int, ...] = (0,),
+        has_absolute_time: bool = False,
+    ) -> None:
+        model, text_config = checkpoint.model, checkpoint.model.config.text_config
+        attach(model, text_config)
+        self.tokenizer = checkpoint.tokenizer
+        self.stop_token_ids = checkpoint.stop_token_ids
+        given, family_defaults = checkpoint.defaults, self.family_defaults
+        self.defaults = StreamDefaults(
+            fps=float(given.get("fps", family_defaults.fps)),
+            chunk_frames=int(given.get("chunk", family_defaults.chunk_frames)),
+            budget_tokens=int(given.get("budget", family_defaults.budget_tokens)),
+        )
+        self._model = model
+        self._text_model = model.model.language_model
+        self._prompts = prompts
+        self.rope = ModelRope(self._text_model.rotary_emb, n_axes)
+        weight = model.lm_head.weight
+        self.facts = ModelFacts(
+            name=checkpoint.name,
+            family=family,
+            n_layers=text_config.num_hidden_layers,
+            n_kv_heads=text_config.num_key_value_heads,
+            head_dim=self._text_model.layers[0].self_attn.head_dim,
+            n_axes=n_axes,
+            max_positions=text_config.max_position_embeddings,
+            tokens_per_frame=tokens_per_frame,
+            frames_per_grid=frames_per_grid,
+            prefix_tokens=len(self._ids(prompts.prefix)),
+            time_axes=time_axes,
+            has_absolute_time=has_absolute_time,
+            n_parameters=model.num_parameters(),
+            dtype=weight.dtype,
+            device=weight.device,
+        )
+
+    def prefix(self) -> torch.Tensor:
+        return self._embed_text(self._prompts.prefix)
+
+    def question(self, text: str, *, after_video: bool) -> torch.Tensor:
+        template = self._prompts.question if after_video else self._prompts.question_first
+        return self._embed_text(template.format(text=text))
+
+    def guidance(self, text: str) -> torch.Tensor:
+        return self._embed_text(text)
+
+    def token(self, token_id: int) -> torch.Tensor:
+        return self._embed_ids([token_id])
+
+    def run(self, batch: Batch) -> torch.Tensor:
+        return run_text_model(self._text_model, batch, n_axes=self.facts.n_axes)
+
+    def logits(self, hidden_LE: torch.Tensor) -> torch.Tensor:
+        logits_LV: torch.Tensor = self._model.lm_head(hidden_LE)
+        return logits_LV
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _embed_text(self, text: str) -> torch.Tensor:
+        return self._embed_ids(self._ids(text))
+
+    def _embed_ids(self, ids: Sequence[int]) -> torch.Tensor:
+        embeddings_TE: torch.Tensor = self._text_model.embed_tokens(
+            torch.tensor(ids, dtype=torch.int64, device=self._text_model.embed_tokens.weight.device)
+        )
+        return embeddings_TE

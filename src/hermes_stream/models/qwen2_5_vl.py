@@ -1,0 +1,95 @@
+"""Qwen2.5-VL: pairs of frames share a grid of patches merged 2x2; positions in time, height and width (M-RoPE).
+
+Shape letters: N tokens, E model width, R position axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+
+from hermes_stream.models.adapter import StreamDefaults
+from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
+from hermes_stream.models.patches import PatchPreprocessor
+from hermes_stream.types import Frame, VisualTokens
+
+_ASK = "{text}<|im_end|>\n<|im_start|>assistant\n"
+# The checkpoints' chat template, with one video in the user's turn.
+PROMPTS = Prompts(
+    prefix="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>",
+    question="<|vision_end|>" + _ASK,
+    question_first="<|vision_end|>" + _ASK,
+)
+# Pixels of a frame in the family's video processor.
+_MOST_PIXELS = 768 * 28 * 28
+_LEAST_PIXELS = 128 * 28 * 28
+# Times are floats: what is meant to be a whole unit must not be floored to the one below.
+_TIME_SLACK = 1e-6
+
+
+class Qwen2_5VLAdapter(CheckpointAdapter):  # noqa: N801
+    """One Qwen2.5-VL checkpoint behind the `Adapter` protocol.
+
+    Time is absolute: a grid stands `tokens_per_second` positions later for each second since the stream began, and rows
+    and columns count from the end of the prefix, as in the stock model's whole clip. Text after frames resumes behind
+    the largest position on any axis (transformers before 5; later versions let it overlap the video's times).
+    """
+
+    family_defaults: ClassVar[StreamDefaults] = StreamDefaults(fps=1.0, chunk_frames=16, budget_tokens=4000)
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        size = checkpoint.preprocessor.get("size", {})
+        most = min(int(size.get("longest_edge", _MOST_PIXELS)), _MOST_PIXELS)
+        least = min(int(size.get("shortest_edge", _LEAST_PIXELS)), most)
+        self._patches = PatchPreprocessor.from_settings(
+            checkpoint.preprocessor, min_pixels=least, max_pixels=most
+        ).with_budget(checkpoint.max_pixels)
+        self._tokens_per_second = checkpoint.model.config.vision_config.tokens_per_second
+        super().__init__(
+            checkpoint,
+            PROMPTS,
+            family="qwen2.5-vl",
+            n_axes=3,
+            tokens_per_frame=self._patches.most_tokens,
+            frames_per_grid=self._patches.temporal_patch_size,
+            has_absolute_time=True,
+        )
+
+    def embed(self, frames: Sequence[Frame], *, since_seconds: float) -> VisualTokens:
+        patches, grids = self._patches(frames)
+        device = self.facts.device
+        features = self._model.get_video_features(
+            patches.to(device, self.facts.dtype), grids.to(device), return_dict=True
+        ).pooler_output
+        step, merge = self._patches.temporal_patch_size, self._patches.merge_size
+        pairs = [frames[start : start + step] for start in range(0, len(frames), step)]
+        parts = [
+            self._cells(index, pair, int(rows) // merge, int(columns) // merge, since_seconds)
+            for index, (pair, (_, rows, columns)) in enumerate(zip(pairs, grids.tolist(), strict=True))
+        ]
+        frame_N, position_RN, seconds_N = (torch.cat(column, dim=-1) for column in zip(*parts, strict=True))
+        return VisualTokens(
+            embeddings_NE=torch.cat(list(features)),
+            positions_RN=position_RN,
+            n_positions=0,
+            frame_N=frame_N,
+            row_N=position_RN[1],
+            column_N=position_RN[2],
+            times_seconds_N=seconds_N,
+            n_frames=len(frames),
+            n_grids=len(pairs),
+        )
+
+    def _cells(
+        self, index: int, pair: Sequence[Frame], n_rows: int, n_columns: int, since_seconds: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Number, positions `[3, N]` and time of each token of one grid."""
+        time = math.floor(self._tokens_per_second * (pair[0].pts_seconds - since_seconds) + _TIME_SLACK)
+        cells_N2 = torch.cartesian_prod(torch.arange(n_rows), torch.arange(n_columns)).view(-1, 2)
+        n = cells_N2.shape[0]
+        position_RN = torch.cat((torch.full((1, n), time), cells_N2.T))
+        seconds = sum(frame.pts_seconds for frame in pair) / len(pair)
+        return torch.full((n,), index), position_RN, torch.full((n,), seconds, dtype=torch.float64)

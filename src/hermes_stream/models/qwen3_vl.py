@@ -1,0 +1,112 @@
+"""Qwen3-VL: each pair of frames is announced by its time in words; DeepStack adds vision features to early layers.
+
+Shape letters: N tokens, E model width, R position axes, T tokens of a separator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+
+from hermes_stream.models.adapter import StreamDefaults
+from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
+from hermes_stream.models.patches import PatchPreprocessor
+from hermes_stream.types import Frame, VisualTokens
+
+_ASK = "{text}<|im_end|>\n<|im_start|>assistant\n"
+PROMPTS = Prompts(prefix="<|im_start|>user\n", question=_ASK, question_first=_ASK)
+_TIME = "<{seconds:.1f} seconds><|vision_start|>"
+_END = "<|vision_end|>"
+# The family's processor budgets a whole clip, which a stream does not know: 256 tokens a frame unless told otherwise.
+_TOKENS_PER_FRAME = 256
+# For how many tokens a separator may take: three years.
+_LONGEST_SECONDS = 99_999_999.9
+
+
+class Qwen3VLAdapter(CheckpointAdapter):
+    """One Qwen3-VL checkpoint behind the `Adapter` protocol.
+
+    Every pair of frames is a grid of its own, between separators that are ordinary text: its time (mean of the two
+    frames, since the stream began), start and end of vision. Positions go on from one to the next on all axes.
+    """
+
+    family_defaults: ClassVar[StreamDefaults] = StreamDefaults(fps=2.0, chunk_frames=16, budget_tokens=4000)
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        factor = int(checkpoint.preprocessor.get("patch_size", 16)) * int(checkpoint.preprocessor.get("merge_size", 2))
+        most = min(
+            int(checkpoint.preprocessor.get("size", {}).get("longest_edge", 2**62)), _TOKENS_PER_FRAME * factor**2
+        )
+        self._patches = PatchPreprocessor.from_settings(
+            checkpoint.preprocessor, min_pixels=factor**2, max_pixels=most
+        ).with_budget(checkpoint.max_pixels)
+        longest = _TIME.format(seconds=_LONGEST_SECONDS) + _END
+        n_separators = len(checkpoint.tokenizer(longest, add_special_tokens=False)["input_ids"])
+        super().__init__(
+            checkpoint,
+            PROMPTS,
+            family="qwen3-vl",
+            n_axes=3,
+            tokens_per_frame=self._patches.most_tokens + n_separators,
+            frames_per_grid=self._patches.temporal_patch_size,
+            time_axes=(0, 1, 2),
+        )
+
+    def embed(self, frames: Sequence[Frame], *, since_seconds: float) -> VisualTokens:
+        patches, grids = self._patches(frames)
+        device = self.facts.device
+        vision = self._model.get_video_features(
+            patches.to(device, self.facts.dtype), grids.to(device), return_dict=True
+        )
+        step, merge = self._patches.temporal_patch_size, self._patches.merge_size
+        pairs = [frames[start : start + step] for start in range(0, len(frames), step)]
+        parts, position = [], 0
+        for index, (pair, (_, rows, columns)) in enumerate(zip(pairs, grids.tolist(), strict=True)):
+            seconds = sum(frame.pts_seconds for frame in pair) / len(pair)
+            part, position = self._span(
+                index, seconds, seconds - since_seconds, vision.pooler_output[index], rows // merge, columns // merge,
+                position,
+            )  # fmt: skip
+            parts.append(part)
+        columns_of = [torch.cat(column, dim=-1) for column in zip(*(part[1:] for part in parts), strict=True)]
+        position_RN, frame_N, row_N, column_N, seconds_N = columns_of
+        return VisualTokens(
+            embeddings_NE=torch.cat([part[0] for part in parts]),
+            positions_RN=position_RN,
+            n_positions=position,
+            frame_N=frame_N,
+            row_N=row_N,
+            column_N=column_N,
+            times_seconds_N=seconds_N,
+            n_frames=len(frames),
+            n_grids=len(pairs),
+            is_text_N=row_N < 0,
+            deepstack=tuple(torch.cat(list(tap)) for tap in vision.deepstack_features),
+        )
+
+    def _span(
+        self, index: int, seconds: float, shown: float, grid_NE: torch.Tensor, n_rows: int, n_columns: int, start: int
+    ) -> tuple[tuple[torch.Tensor, ...], int]:
+        """Embeddings, positions, frame, row, column and time of a grid with its separators; and the next position."""
+        before_TE, after_TE = self._embed_text(_TIME.format(seconds=shown)), self._embed_text(_END)
+        n_before, n_after = before_TE.shape[0], after_TE.shape[0]
+        cells_2N = torch.cartesian_prod(torch.arange(n_rows), torch.arange(n_columns)).view(-1, 2).T
+        corner = start + n_before
+        end = corner + max(n_rows, n_columns)
+        time_1N = torch.zeros(1, cells_2N.shape[1], dtype=torch.int64)
+        position_RN = torch.cat(
+            (
+                torch.arange(start, corner).expand(3, -1),
+                corner + torch.cat((time_1N, cells_2N)),
+                torch.arange(end, end + n_after).expand(3, -1),
+            ),
+            dim=-1,
+        )
+        none_before, none_after = torch.full((2, n_before), -1), torch.full((2, n_after), -1)
+        row_N, column_N = torch.cat((none_before, cells_2N, none_after), dim=-1)
+        n = position_RN.shape[1]
+        seconds_N = torch.full((n,), seconds, dtype=torch.float64)
+        embeddings_NE = torch.cat((before_TE, grid_NE.to(before_TE), after_TE))
+        return (embeddings_NE, position_RN, torch.full((n,), index), row_N, column_N, seconds_N), end + n_after
