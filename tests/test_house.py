@@ -29,7 +29,7 @@ ALLOWED = {
     "train": {"engine", "memory", "models", "policies", "shapestream", "video"},
     "cli": {"engine", "memory", "models", "policies", "shapestream", "video", "viz", "train"},
 }
-BOTTOM = {"types", "errors"}
+BOTTOM = {"types", "errors", "defaults"}
 # Which files may import a foreign package whose API moves.
 HOMES = {
     "av": ("video/",),

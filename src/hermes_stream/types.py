@@ -6,8 +6,11 @@ channel.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from hermes_stream.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +28,16 @@ class Frame:
 
     pts_seconds: float
     image_YXC: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a picture or a time that no model could make sense of."""
+        image = self.image_YXC
+        if getattr(image, "dtype", None) != "uint8" or image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
+            shape = getattr(image, "shape", None)
+            found = f"{getattr(image, 'dtype', type(image).__name__)} {list(shape) if shape is not None else ''}"
+            raise UsageError(f"a frame's image is {found}; expected uint8 RGB [height, width, 3]")
+        if not math.isfinite(self.pts_seconds):
+            raise UsageError(f"a frame's time is {self.pts_seconds}; expected seconds since the stream began")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +85,22 @@ class Query:
     top_k: int = 0
     repetition_penalty: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for settings that no sampler could follow."""
+        # A command line may hand over bytes that are no text; they become question marks.
+        object.__setattr__(self, "text", self.text.encode("utf-8", "replace").decode("utf-8"))
+        object.__setattr__(self, "temperature", float(self.temperature))
+        for name, is_good, expected in (
+            ("text", bool(self.text.strip()), "what you want to know"),
+            ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
+            ("temperature", math.isfinite(self.temperature) and self.temperature >= 0, "0 (greedy) or more"),
+            ("top_p", 0 < self.top_p <= 1, "a share above 0 and up to 1"),
+            ("top_k", self.top_k >= 0, "0 (all tokens) or more"),
+            ("repetition_penalty", self.repetition_penalty > 0, "a factor above 0"),
+        ):
+            if not is_good:
+                raise UsageError(f"the question's {name} is {getattr(self, name)!r}; expected {expected}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ def move_about(memory: KVMemory, n_moves: int) -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(n_moves):
         placed = tuple(
-            torch.randint(0, 400, (1, n), generator=generator).sort().values for n in memory.current.held_tokens
+            torch.randint(20, 400, (1, n), generator=generator).sort().values for n in memory.current.held_tokens
         )
         memory.apply(Plan(positions=placed))
     memory.apply(Plan(positions=Positions.COMPACT))

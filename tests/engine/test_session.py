@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 
-from hermes_stream import Engine, Frame, KeepAll, Query, RecentFrames, Session, SlidingWindow, UsageError
-from hermes_stream.errors import ConfigError, LimitError, PolicyError, SessionClosed
+from hermes_stream import Engine, Frame, Hermes, KeepAll, Query, RecentFrames, Session, SlidingWindow, UsageError
+from hermes_stream.engine.decode import Sampler
+from hermes_stream.errors import ConfigError, LimitError, PlanError, PolicyError, SessionClosed
+from hermes_stream.memory.plan import Plan
+from hermes_stream.memory.view import MemoryView
 from hermes_stream.models.load import load_adapter
 from hermes_stream.policies.base import Turn
 from tests.engine.direct import assert_same_bits, memory_bits
@@ -75,6 +81,164 @@ def test_a_failed_forward_loses_nothing(session: Session, monkeypatch: pytest.Mo
     twin.watch(make_frames(3, start=2))
     session.check_invariants()
     assert_same_bits(memory_bits(session.stream), memory_bits(twin.stream))
+
+
+class FailsOnce(SlidingWindow):
+    """Raises in its first interval, whatever it is told to raise."""
+
+    name: ClassVar[str] = "fails-once"
+    failures: list[Any]
+
+    def after_chunk(self, view: MemoryView, state: Any) -> tuple[Plan, Any]:
+        if self.failures:
+            raise self.failures.pop()
+        return super().after_chunk(view, state)
+
+
+@pytest.mark.parametrize("failure", [ValueError("bad"), PlanError("bad"), SystemExit(3)])
+def test_a_policy_that_fails_leaves_no_trace_and_the_engine_lives_on(engine: Engine, failure: BaseException) -> None:
+    with (
+        engine.open(FailsOnce(budget=30, failures=[failure])) as session,
+        engine.open(SlidingWindow(budget=30)) as twin,
+    ):
+        session.watch(make_frames(3))
+        before, version = memory_bits(session.stream), session.memory
+        with pytest.raises(type(failure)):
+            session.watch(make_frames(5, start=3))
+        assert session.memory is version
+        assert_same_bits(before, memory_bits(session.stream))
+        session.watch(make_frames(5, start=3))
+        twin.watch(make_frames(3))
+        twin.watch(make_frames(5, start=3))
+        assert_same_bits(memory_bits(session.stream), memory_bits(twin.stream))
+
+
+def test_an_endless_iterable_goes_in_interval_by_interval(engine: Engine) -> None:
+    with engine.open(SlidingWindow(budget=30)) as session:
+        seen: list[int] = []
+
+        def frames() -> Iterator[Frame]:
+            for frame in make_frames(12):
+                seen.append(session.stats.frames_seen)
+                yield frame
+
+        session.watch(frames())
+        assert seen == [0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4), np.uint8), r"uint8 \[4, 4\]"),
+        (np.zeros((4, 4, 4), np.uint8), r"\[4, 4, 4\]"),
+        (np.zeros((0, 4, 3), np.uint8), r"\[0, 4, 3\]"),
+        (np.zeros((4, 4, 3), np.float32), "float32"),
+        ([[1]], "list"),
+    ],
+)
+def test_pictures_that_no_model_understands_are_refused(image: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Frame(0.0, image)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf")])
+def test_times_must_be_times(seconds: float) -> None:
+    with pytest.raises(UsageError, match="expected seconds"):
+        Frame(seconds, np.zeros((4, 4, 3), np.uint8))
+
+
+def test_flipped_views_are_read_as_they_look(engine: Engine) -> None:
+    """OpenCV users turn BGR into RGB with a negative stride."""
+    image = make_frames(1)[0].image_YXC
+    answers = []
+    for picture in (image[:, ::-1, ::-1], np.ascontiguousarray(image[:, ::-1, ::-1])):
+        with engine.open(KeepAll()) as session:
+            session.watch(Frame(0.0, picture))
+            answers.append(memory_bits(session.stream))
+    assert_same_bits(*answers)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"temperature": -1}, {"temperature": float("nan")}, {"top_p": 0}, {"top_p": 2}, {"top_k": -1},
+     {"repetition_penalty": 0}, {"max_new_tokens": 0}],
+)  # fmt: skip
+def test_settings_that_no_sampler_can_follow_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(settings))):
+        Query("x", **settings)
+
+
+def test_an_answer_that_was_broken_off_does_not_look_finished(llava_folder: Path) -> None:
+    engine = Engine(load_adapter(str(llava_folder)))
+    session = engine.open(KeepAll())
+    session.watch(make_frames(1))
+    answer = session.ask("Which colour?", max_new_tokens=400)
+    next(answer)
+    engine.close()
+    with pytest.raises(SessionClosed):
+        for _ in answer:
+            pass
+
+
+def test_two_readers_share_one_answer(session: Session) -> None:
+    session.watch(make_frames(2))
+    answer = session.ask("Which colour?", max_new_tokens=30)
+    got: list[list[int]] = [[], []]
+    threads = [
+        threading.Thread(target=lambda mine=mine: mine.extend(event.token_id for event in answer)) for mine in got
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert sorted(got[0] + got[1]) == sorted(answer.result().token_ids)
+
+
+def test_budgets_that_could_only_fail_later_are_refused_at_once(engine: Engine) -> None:
+    for policy, chunk in ((Hermes(budget=100_000), 4), (SlidingWindow(budget=30), 60), (RecentFrames(budget=900), 4)):
+        with pytest.raises(ConfigError, match="positions, but"):
+            engine.open(policy, chunk=chunk)
+
+
+def test_bytes_buy_what_a_policy_holds(engine: Engine) -> None:
+    """64 KiB: 14 tokens of three rows, 21 of two, 256 embeddings."""
+    held = {"raw": ("sliding-window", True), "lean": ("sliding-window", False), "features": ("recent-frames", True)}
+    budgets = {
+        name: engine.open(memory, budget="64KiB", keep_raw=keep_raw).policy.budget
+        for name, (memory, keep_raw) in held.items()
+    }
+    assert budgets == {"raw": 65536 // 4608, "lean": 65536 // 3072, "features": 65536 // 256}
+
+
+def test_a_fork_in_mid_interval_compresses_when_its_parent_would(engine: Engine) -> None:
+    with engine.open(SlidingWindow(budget=18)) as session:
+        session.watch(make_frames(6))
+        fork = session.fork()
+        for one in (session, fork):
+            one.watch(make_frames(2, start=6))
+        assert session.memory.held_tokens == fork.memory.held_tokens == (18,) * 12
+
+
+def test_sampling_follows_its_settings(engine: Engine) -> None:
+    """Against probabilities written out: top-p cuts the tail, the repetition penalty sees the answer's tokens only."""
+    logits = torch.tensor([2.0, 1.0, 0.5, -1.0])
+    draws = Sampler(Query("x", temperature=1.0, top_p=0.8, seed=0), torch.device("cpu"))
+    assert {draws.pick(logits) for _ in range(60)} == {0, 1}
+    # 2 / 5 falls below 1, then 1 / 5 below 0.5.
+    penalised = Sampler(Query("x", repetition_penalty=5.0), torch.device("cpu"))
+    assert [penalised.pick(logits) for _ in range(3)] == [0, 1, 2]
+    few = Sampler(Query("x", temperature=5.0, top_k=3, seed=1), torch.device("cpu"))
+    assert {few.pick(logits) for _ in range(80)} == {0, 1, 2}
+
+
+def test_an_answer_ends_where_the_models_positions_do(engine: Engine) -> None:
+    with engine.open(KeepAll()) as session:
+        session.watch(make_frames(46))
+        answer = session.ask("left?", max_new_tokens=1000).result()
+        n_prefix_and_frames = session.memory.next_position
+        assert len(answer.token_ids) < 512 - n_prefix_and_frames
+        assert session.memory.next_position == n_prefix_and_frames
 
 
 def test_a_pinned_version_is_not_disturbed_by_ingest(engine: Engine) -> None:
@@ -180,9 +344,9 @@ def test_bad_calls_are_refused_in_one_line(engine: Engine, session: Session) -> 
     session.watch(make_frames(2))
     with pytest.raises(UsageError, match="times must not fall"):
         session.watch(Frame(0.5, make_frames(1)[0].image_YXC))
-    with pytest.raises(UsageError, match="question is empty"):
+    with pytest.raises(UsageError, match="question's text"):
         session.ask("  ")
-    with pytest.raises(UsageError, match="at least 1"):
+    with pytest.raises(UsageError, match="max_new_tokens is 0; expected at least 1"):
         session.ask("x", max_new_tokens=0)
     with pytest.raises(ConfigError, match="at least 1 frame"):
         engine.open(KeepAll(), chunk=0)

@@ -50,6 +50,16 @@ def test_both_forms_equal_attention_written_out(
     torch.testing.assert_close(mass_KN, expected_KN[:, :n_held])
 
 
+def test_a_long_question_goes_through_in_blocks() -> None:
+    n_held, n_new = 5, 150
+    query_HTD, key_KND, value_KND = draw(0, 2, n_new, 4), draw(1, 1, n_held + n_new, 4), draw(2, 1, n_held + n_new, 4)
+    expected_HTD, weights_HTN = attend_slowly(query_HTD, key_KND, value_KND, SCALING)
+    held, tail = (key_KND[:, :n_held], value_KND[:, :n_held]), (key_KND[:, n_held:], value_KND[:, n_held:])
+    out_HTD, mass_KN = attend_with_tail(query_HTD, *held, *tail, SCALING, want_mass=True)
+    torch.testing.assert_close(out_HTD, expected_HTD)
+    torch.testing.assert_close(mass_KN, weights_HTN[..., :n_held].mean(dim=(0, 1))[None])
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_weights_do_not_underflow(dtype: torch.dtype) -> None:
     """HERMES' release takes a half-precision softmax over 20,000 keys: tail weights become 0 (defect K)."""

@@ -232,6 +232,33 @@ def test_a_bad_plan_is_refused_and_changes_nothing(layers: list[LayerPlan], mess
     assert memory.current is version
 
 
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (Plan(positions=(torch.arange(2, 11)[None],) * 2), "positions for 2 layers"),
+        (Plan(positions=(torch.arange(2, 10)[None],) * 3), r"shape \(1, 8\), expected \(1, 9\)"),
+        (Plan(positions=(torch.arange(1, 10)[None],) * 3), r"outside \[2, 40\)"),
+        (Plan(positions=(torch.arange(32, 41)[None],) * 3), r"outside \[2, 40\)"),
+        (Plan((LayerPlan(torch.zeros(3, 1, dtype=torch.int64)),) * 3), "rows for 3 heads of 2"),
+    ],
+)
+def test_positions_and_heads_that_do_not_fit_are_refused(plan: Plan, message: str) -> None:
+    memory = make_memory(max_positions=40)
+    watch(memory, 3)
+    version = memory.current
+    with pytest.raises(PlanError, match=message):
+        memory.apply(plan)
+    assert memory.current is version
+
+
+def test_rows_that_differ_between_heads_cannot_be_folded() -> None:
+    memory = make_memory()
+    watch(memory, 2)
+    memory.apply(Plan((LayerPlan(torch.tensor([[0, 2], [3, 5]])),) * N_LAYERS))
+    with pytest.raises(PlanError, match="cannot be folded"):
+        memory.apply(Plan((LayerPlan(torch.tensor([0]), (Fold(torch.tensor([1])),)),) * N_LAYERS))
+
+
 def test_keeping_everything_above_the_budget_is_refused() -> None:
     memory = make_memory(budget_tokens=6)
     watch(memory, 3)

@@ -54,6 +54,14 @@ def other_shape(folder: Path) -> None:
     edit_config(folder, intermediate_size=64)
 
 
+def half_the_weights(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if ".layers.3.mlp" not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 def dynamic_rope(folder: Path) -> None:
     edit_config(folder, rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0})
 
@@ -73,6 +81,7 @@ def sliding_layers(folder: Path) -> None:
         (broken_config, "cannot read the checkpoint's config"),
         (other_family, "no adapter for 'gpt2'; supported: llava_onevision"),
         (other_shape, "cannot load the checkpoint"),
+        (half_the_weights, "the weights lack"),
         (dynamic_rope, "rope type 'dynamic'"),
         (sliding_layers, "sliding_attention"),
     ],
@@ -92,6 +101,8 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(
 def test_unknown_names_suggest_near_ones() -> None:
     with pytest.raises(ModelError, match="did you mean tiny-llava-onevision"):
         load_adapter("tiny-lava-onevision")
+    with pytest.raises(ModelError, match="sees no CUDA device"):
+        load_adapter(device="cuda")
     with pytest.raises(ModelError, match="unknown dtype 'bfloat'; did you mean bfloat16"):
         load_adapter(dtype="bfloat")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hermes_stream.cli.output import answer_row, human_bytes, progress_bar, put_json, say, settings_line
+from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from hermes_stream.engine.timeline import TimedQuestion
     from hermes_stream.types import Frame
     from hermes_stream.video import Video
-
-DEFAULT_MODEL = "tiny-llava-onevision"
-DEFAULT_MEMORY = "hermes"
 
 
 def ask(
@@ -69,7 +67,9 @@ def ask(
     with open_session(source, model, memory, budget, fps, chunk, dtype) as (engine, session, video, batch):
         frames = with_progress(video)
         for asked, answer in answer_in_time(session, frames, questions, batch_frames=batch, remember=remember):
-            if math.isfinite(asked.time_seconds) and asked.time_seconds > answer.time_seconds + 1 / engine.defaults.fps:
+            if math.isfinite(asked.time_seconds) and asked.time_seconds > answer.time_seconds + 1 / (
+                fps or engine.defaults.fps
+            ):
                 say(f"note: asked at {asked.time_seconds:g} s, but the last frame seen is at {answer.time_seconds:g} s")
             if json:
                 put_json(answer_row(asked.query.text, answer, session.policy.name))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from hermes_stream.cli.ask import DEFAULT_MEMORY, DEFAULT_MODEL, open_session, report_damage, with_progress
+from hermes_stream.cli.ask import open_session, report_damage, with_progress
 from hermes_stream.cli.output import answer_row, human_bytes, progress_bar, put_json, say
+from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from hermes_stream.engine.session import Session
@@ -49,13 +50,14 @@ def demo(
         Print one JSON object per answer.
     """
     from hermes_stream.engine.timeline import TimedQuestion, answer_in_time
-    from hermes_stream.shapestream import is_right, make_script
+    from hermes_stream.shapestream import is_right, make_script, questions_to_json
     from hermes_stream.types import Query
 
     script = make_script(seed, _SECONDS)
     video_path = _render(script, out)
     with open_session(str(video_path), model, memory, budget, None, None, None) as (engine, session, video, batch):
         questions = _choose(script, engine.defaults.fps)
+        (out / "questions.json").write_text(questions_to_json(questions), encoding="utf-8")
         timed = [TimedQuestion(question.time_s, Query(question.question), question) for question in questions]
         results: list[tuple[Question, Answer]] = []
         for asked, answer in answer_in_time(session, with_progress(video), timed, batch_frames=batch):
@@ -70,12 +72,10 @@ def demo(
 
 
 def _render(script: Script, out: Path) -> Path:
-    """The episode as a real mp4; rendered once per seed."""
+    """The episode as a real mp4."""
     from hermes_stream.shapestream import write_episode
 
     path = out / f"shapestream-{script.seed}.mp4"
-    if path.is_file():
-        return path
     out.mkdir(parents=True, exist_ok=True)
     with progress_bar() as progress:
         task = progress.add_task("rendering", total=None, note="")
@@ -90,7 +90,7 @@ def _render(script: Script, out: Path) -> Path:
 
 
 def _choose(script: Script, fps: float) -> list[Question]:
-    """Questions of all regimes in turn, spread over the second half, where the memory is already full."""
+    """Questions of all regimes in turn, from the time on at which the memory is full."""
     from hermes_stream.shapestream import make_questions
 
     late = [question for question in make_questions(script, fps=fps) if question.time_s > _SECONDS / 3]

@@ -44,7 +44,7 @@ def policies(*, json: Annotated[bool, Parameter(negative="")] = False) -> None:
     from hermes_stream.policies import POLICIES
 
     for name, policy in sorted(POLICIES.items()):
-        summary = (policy.__doc__ or "").strip().splitlines()[0]
+        summary = policy.describe()
         options = {key: field.default for key, field in policy.model_fields.items()}
         if json:
             put_json({"name": name, "summary": summary, "options": options, "presets": sorted(policy.presets)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from cyclopts import App
@@ -45,7 +46,7 @@ def render(
     from hermes_stream.shapestream import make_questions, make_script, questions_to_json, write_episode
 
     width, height = parse_size(size)
-    if not seconds > 0:
+    if not (math.isfinite(seconds) and seconds > 0):
         raise ConfigError(f"--seconds is {seconds:g}; give a length above 0")
     script = make_script(seed, seconds)
     with progress_bar() as progress:

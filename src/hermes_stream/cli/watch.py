@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from cyclopts import Parameter
 
-from hermes_stream.cli.ask import DEFAULT_MEMORY, DEFAULT_MODEL, check_fps, open_session, parse_question, report_damage
+from hermes_stream.cli.ask import check_fps, open_session, parse_question, report_damage
 from hermes_stream.cli.conversation import Conversation, Exchange
 from hermes_stream.cli.keyboard import HAS_KEYS, LineEditor, handling, input_descriptor, key_by_key, reading_input
 from hermes_stream.cli.output import answer_row, say
 from hermes_stream.cli.panel import LineView, PanelView, View, can_show_panel
 from hermes_stream.cli.playback import Playback
 from hermes_stream.cli.status import Status, status_line
+from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.errors import HermesError
 
 if TYPE_CHECKING:

@@ -41,7 +41,9 @@ class AnswerStream(Iterator[TokenEvent]):
             if isinstance(item, TokenEvent):
                 return item
             self._outcome = item
-        if isinstance(self._outcome, BaseException) and not isinstance(self._outcome, SessionClosed):
+            # For other threads that iterate over the same answer.
+            self._queue.put(item)
+        if isinstance(self._outcome, BaseException) and not self._cancelled.is_set():
             raise self._outcome
         raise StopIteration
 
@@ -99,8 +101,13 @@ class AnswerTask:
         """The answer so far."""
         return self._text.text.strip()
 
-    def accept(self, logits_V: torch.Tensor) -> bool:
-        """Take the logits of the last token; returns whether the answer is finished."""
+    @property
+    def has_begun(self) -> bool:
+        """Whether a token has been decoded."""
+        return bool(self._token_ids)
+
+    def accept(self, logits_V: torch.Tensor) -> Answer | None:
+        """Take the logits of the last token and send it; returns the answer if it is finished."""
         token_id = self._sampler.pick(logits_V)
         seconds = self.channel.seconds_since_ask()
         if not self._token_ids:
@@ -114,10 +121,9 @@ class AnswerTask:
         if piece or not is_stop:
             self.channel.put(TokenEvent(token_id, piece, seconds))
         if is_last:
-            self.channel.put(self._answer())
-            return True
+            return self._answer()
         self._next = self._segment(self._adapter.token(token_id), self._text_positions(1), 1)
-        return False
+        return None
 
     def _answer(self) -> Answer:
         version = self._version

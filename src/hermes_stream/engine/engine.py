@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import TypeVar
 
+import torch
+
+from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream
 from hermes_stream.engine.batch import CommitSegment, PackedBatch
 from hermes_stream.engine.ingest import Stream, check_times, memory_shape, open_stream
@@ -16,12 +19,11 @@ from hermes_stream.engine.worker import AskJob, CallJob, WatchJob, Worker
 from hermes_stream.errors import ConfigError, SessionClosed
 from hermes_stream.memory.budget import parse_budget
 from hermes_stream.models.adapter import Adapter, ModelFacts, StreamDefaults
-from hermes_stream.models.load import DEFAULT_MODEL, load_adapter
+from hermes_stream.models.load import load_adapter
 from hermes_stream.policies.base import Policy
 from hermes_stream.policies.spec import parse_memory
 from hermes_stream.types import Frame
 
-DEFAULT_MEMORY = "hermes"
 _T = TypeVar("_T")
 
 
@@ -46,11 +48,6 @@ class Engine:
         """Sampling rate, interval and budget that suit the checkpoint."""
         return self._adapter.defaults
 
-    @property
-    def bytes_per_token(self) -> int:
-        """Bytes that one held token takes over all layers, un-rotated keys included."""
-        return memory_shape(self.model).bytes_per_token()
-
     def open(
         self,
         memory: str | Policy = DEFAULT_MEMORY,
@@ -67,7 +64,7 @@ class Engine:
         chunk: frames of a compression interval.
         Raises PolicyError or ConfigError for settings that cannot work.
         """
-        policy = self._policy(memory, budget)
+        policy = self._policy(memory, budget, keep_raw=keep_raw)
         chunk_frames = self.defaults.chunk_frames if chunk is None else chunk
         if chunk_frames < 1:
             raise ConfigError(f"chunk is {chunk_frames}; an interval needs at least 1 frame")
@@ -114,16 +111,24 @@ class Engine:
             return
         job.done.result()
 
-    def _policy(self, memory: str | Policy, budget: int | str | None) -> Policy:
-        if not isinstance(memory, Policy):
-            policy = parse_memory(memory, budget, bytes_per_token=self.bytes_per_token)
-        elif budget is None:
+    def _policy(self, memory: str | Policy, budget: int | str | None, *, keep_raw: bool) -> Policy:
+        if isinstance(memory, Policy):
             policy = memory
-        elif memory.budget is None:
-            policy = memory.with_budget(parse_budget(budget).tokens(self.bytes_per_token))
+            if budget is not None and policy.budget is not None:
+                raise ConfigError(f"two budgets: {policy.budget} in the memory and {budget} beside it; give one")
+            if budget is not None:
+                policy = policy.with_budget(parse_budget(budget).tokens(self._bytes_per_token(policy, keep_raw)))
         else:
-            raise ConfigError(f"two budgets: {memory.budget} in the memory and {budget} beside it; give one")
+            kind = parse_memory(memory, bytes_per_token=1)
+            policy = parse_memory(memory, budget, bytes_per_token=self._bytes_per_token(kind, keep_raw))
         return policy.with_budget(self.defaults.budget_tokens)
+
+    def _bytes_per_token(self, policy: Policy, keep_raw: bool) -> int:
+        """What a token that this policy holds takes over all layers: keys and values, or one embedding."""
+        shape = memory_shape(self.model)
+        if policy.ingests == "features":
+            return self.model.hidden_size * torch.empty(0, dtype=shape.dtype).element_size()
+        return shape.bytes_per_token(keep_raw=keep_raw)
 
 
 def load_model(name: str = DEFAULT_MODEL, *, dtype: str | None = None, device: str | None = None) -> Engine:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from hermes_stream.engine.batch import CommitSegment, DeepStack, ProbeSegment, Segment
-from hermes_stream.errors import UsageError
+from hermes_stream.errors import ConfigError, UsageError
 from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.shape import MemoryShape
@@ -62,9 +62,6 @@ class Stream:
         """What a question asked now may see."""
         return self.policy.view_for(memory_view(self.memory.current, self), self.state)
 
-    def needs_prefix(self) -> bool:
-        return self.memory.current.number == 0
-
     def end_interval(self, probes: Sequence[ProbeSegment], names: Sequence[str]) -> None:
         """Let the policy decide, and execute its plan."""
         mass = {name: segment.mass for name, segment in zip(names, probes, strict=True)}
@@ -97,6 +94,26 @@ def memory_view(
         tokens_per_frame=stream.facts.tokens_per_frame,
         feature_frames=tuple(frame.frame for frame in version.features),
     )
+
+
+def reserved_positions(max_positions: int) -> int:
+    """Positions that ingest leaves free for questions."""
+    return min(_RESERVED_POSITIONS, max_positions // 8)
+
+
+def _check_positions(facts: ModelFacts, policy: Policy, chunk_frames: int) -> None:
+    """Refuse what could only fail mid-stream. Families that share positions among tokens are not judged here."""
+    budget = policy.budget_tokens
+    if budget is None or facts.n_axes > 1:
+        return
+    interval = 0 if policy.ingests == "features" else chunk_frames * facts.tokens_per_frame
+    needed = facts.prefix_tokens + budget + interval + reserved_positions(facts.max_positions)
+    if needed > facts.max_positions:
+        most = budget - (needed - facts.max_positions)
+        raise ConfigError(
+            f"a budget of {budget} tokens with intervals of {chunk_frames} frames needs {needed} positions, but "
+            f"{facts.name} has {facts.max_positions}; give a budget of at most {max(most, 0)}, or shorter intervals"
+        )
 
 
 def check_times(stream: Stream, frames: Iterable[Frame]) -> None:
@@ -146,7 +163,16 @@ class Piece:
         return [commit, *self._probe_segments]
 
     def finish(self) -> None:
-        """After the forward: commit, and compress if the interval is over."""
+        """After the forward: commit, and compress if the interval is over. A policy that fails leaves no trace."""
+        before = dict(self.stream.__dict__), self.stream.memory.current
+        try:
+            self._finish()
+        except BaseException:
+            self.stream.__dict__.update(before[0])
+            self.stream.memory.current = before[1]
+            raise
+
+    def _finish(self) -> None:
         stream = self.stream
         if self._pending is not None:
             stream.memory.commit(self._pending)
@@ -171,7 +197,7 @@ class Piece:
 
     def _prepare_commit(self, tokens: VisualTokens) -> PendingAppend:
         memory = self.stream.memory
-        memory.make_room(tokens, min(_RESERVED_POSITIONS, memory.shape.max_positions // 8))
+        memory.make_room(tokens, reserved_positions(memory.shape.max_positions))
         pending = memory.begin_vision(tokens, self._seconds)
         if self._ends_interval:
             n_rows = tuple(n + tokens.embeddings_NE.shape[0] for n in memory.current.held_tokens)
@@ -215,6 +241,7 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
         seed=seed,
     )
     state = policy.start(facts)
+    _check_positions(adapter.facts, policy, chunk_frames)
     budget = policy.budget_tokens if policy.ingests == "tokens" else None
     memory = KVMemory(memory_shape(adapter.facts), adapter.rope, budget_tokens=budget, keep_raw=keep_raw)
     return Stream(adapter, memory, policy, facts, state, chunk_frames)

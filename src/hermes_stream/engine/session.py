@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from hermes_stream.engine.answer import AnswerStream
-from hermes_stream.errors import UsageError
 from hermes_stream.types import Frame, Query
 
 if TYPE_CHECKING:
@@ -42,10 +42,11 @@ class Session:
     def watch(self, frames: Frame | Iterable[Frame]) -> None:
         """Put frames into the memory; returns once they are in.
 
-        Raises UsageError if a frame is older than one that was watched before.
+        An iterable is read one interval at a time, so a whole video may be given. Raises UsageError if a frame is older
+        than one that was watched before; the intervals before it are in then.
         """
-        batch = [frames] if isinstance(frames, Frame) else list(frames)
-        if batch:
+        waiting = iter([frames] if isinstance(frames, Frame) else frames)
+        while batch := list(islice(waiting, self.chunk_frames)):
             self._engine.submit_watch(self, batch)
 
     def ask(self, query: str | Query, *, remember: bool = False, max_new_tokens: int | None = None) -> AnswerStream:
@@ -56,12 +57,8 @@ class Session:
         """
         if isinstance(query, str):
             query = Query(query)
-        if not query.text.strip():
-            raise UsageError("the question is empty; write what you want to know")
         if max_new_tokens is not None:
             query = replace(query, max_new_tokens=max_new_tokens)
-        if query.max_new_tokens < 1:
-            raise UsageError(f"max_new_tokens is {query.max_new_tokens}; an answer needs at least 1")
         stream = AnswerStream(query)
         self._engine.submit_ask(self, stream, remember=remember)
         return stream

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -72,18 +73,23 @@ class Worker:
         self._watching: dict[Stream, deque[WatchJob]] = {}
         self._answering: list[AskJob] = []
         self._stopping = False
+        # Between the question whether the thread still takes jobs and the putting of one.
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="hermes-stream engine", daemon=True)
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        if self._stopping:
-            raise SessionClosed("the engine is closed")
-        self._inbox.put(job)
+        """Raises SessionClosed where nobody would take the job: after `stop`, and in a forked process."""
+        with self._lock:
+            if self._stopping or not self._thread.is_alive():
+                raise SessionClosed("the engine is closed")
+            self._inbox.put(job)
 
     def stop(self) -> None:
         """Finish nothing, end soon; waiting jobs fail with SessionClosed."""
-        self._stopping = True
-        self._inbox.put(_Stop())
+        with self._lock:
+            self._stopping = True
+            self._inbox.put(_Stop())
         if self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -95,12 +101,17 @@ class Worker:
             self._end(ask, SessionClosed("the session was closed"))
 
     def _run(self) -> None:
-        with torch.inference_mode():
-            while not self._stopping:
-                self._take_jobs()
-                if not self._stopping:
-                    self._step()
-        self._fail_everything()
+        try:
+            with torch.inference_mode():
+                while not self._stopping:
+                    self._take_jobs()
+                    if not self._stopping:
+                        self._step()
+        finally:
+            # Also if something ends the thread that should not: nobody may wait for ever.
+            with self._lock:
+                self._stopping = True
+            self._fail_everything()
 
     def _take_jobs(self) -> None:
         is_idle = not self._answering and not self._watching
@@ -125,20 +136,22 @@ class Worker:
         try:
             job.task = AnswerTask(job.stream, job.query, job.channel)
             self._answering.append(job)
-        except Exception as error:  # it is the asker's to handle: this thread must live on
+        except BaseException as error:  # it is the asker's to handle: this thread must live on
             job.channel.put(error)
 
     def _step(self) -> None:
         for ask in [ask for ask in self._answering if ask.channel.is_cancelled]:
             self._end(ask, SessionClosed("the answer was cancelled"))
         asks = list(self._answering)
-        pieces = self._next_pieces()
+        # A new question goes first and alone: its first token must not wait for a chunk.
+        new = [ask for ask in asks if ask.task and not ask.task.has_begun]
+        asks, pieces = (new, []) if new else (asks, self._next_pieces())
         segments: list[Segment] = [ask.task.segment() for ask in asks if ask.task]
         for _, piece in pieces:
             segments.extend(piece.segments())
         try:
             logits_LV = self._forward(segments)
-        except Exception as error:
+        except BaseException as error:
             self._fail_step(asks, pieces, error)
             return
         for ask, logits_V in zip(asks, logits_LV, strict=True):
@@ -155,19 +168,22 @@ class Worker:
         return self._adapter.logits(hidden_TE[rows]) if rows else torch.empty(0)
 
     def _next_pieces(self) -> list[tuple[WatchJob, Piece]]:
+        """One piece of every stream that has frames waiting; small ones while answers wait for their next token."""
         pieces = []
         for stream in list(self._watching):
             job = self._watching[stream][0]
+            most = self._adapter.facts.frames_per_grid if self._answering else stream.chunk_frames
             try:
-                pieces.append((job, Piece(stream, list(job.frames)[: stream.chunk_frames])))
-            except Exception as error:
+                pieces.append((job, Piece(stream, list(islice(job.frames, most)))))
+            except BaseException as error:
                 self._drop_watch(job, error)
         return pieces
 
     def _finish_piece(self, job: WatchJob, piece: Piece) -> None:
         try:
             piece.finish()
-        except Exception as error:
+        except BaseException as error:
+            # A policy is foreign code: whatever it raises belongs to who watches.
             self._drop_watch(job, error)
             return
         for _ in range(piece.n_frames):
@@ -188,11 +204,13 @@ class Worker:
     def _advance(self, ask: AskJob, logits_V: torch.Tensor) -> None:
         try:
             assert ask.task is not None
-            if ask.task.accept(logits_V):
+            answer = ask.task.accept(logits_V)
+            if answer is not None:
                 self._answering.remove(ask)
                 if ask.remember:
-                    ask.stream.history = (Turn(ask.query.text, ask.task.text),)
-        except Exception as error:
+                    ask.stream.history = (Turn(ask.query.text, answer.text),)
+                ask.channel.put(answer)
+        except BaseException as error:
             self._end(ask, error)
 
     def _end(self, ask: AskJob, error: BaseException) -> None:

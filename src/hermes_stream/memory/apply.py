@@ -29,7 +29,9 @@ def apply_plan(base: MemoryVersion, plan: Plan, shape: MemoryShape, rope: Rope) 
         base = replace(base, features=features, number=base.number + 1)
     if plan.is_identity:
         return base
-    layer_plans = plan.layers or tuple(LayerPlan(torch.arange(n, device=shape.device)) for n in base.held_tokens)
+    # One plan object for layers of one size, so that they go on sharing one table.
+    whole = {n: LayerPlan(torch.arange(n, device=shape.device)) for n in set(base.held_tokens)}
+    layer_plans = plan.layers or tuple(whole[n] for n in base.held_tokens)
     select_table = _once_per_object(lambda table, p: table.select(_with_prefix(p.keep, base.n_prefix)))
     layers = tuple(
         _apply_rows(layer, p, base, select_table(layer.table, p), shape, rope)

@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+# Queries of a question whose scores exist at one time: 64 by 28 heads by 6,000 keys take 43 MB.
+_BLOCK_QUERIES = 64
+
 
 def lower_right_mask(n_queries: int, n_keys: int, device: torch.device) -> torch.Tensor:
     """Bool `[n_queries, n_keys]`: the last query sees every key, the one before it all but the last, and so on."""
@@ -48,12 +51,37 @@ def attend_with_tail(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The newest T tokens of a private tail attend to held tokens and, causally, to their tail.
 
-    Held and tail stay where they are: only their scores meet, in one softmax, so no key or value is copied.
-    Returns `[H, T, D]` and, if wanted, the mean attention to each held token, float32 `[K, N]`, over the G·T rows.
+    Held and tail stay where they are: only their scores meet, in one softmax, so no key or value is copied. Long
+    questions go through in blocks, which bounds the scores.
+    Returns `[H, T, D]` and, if wanted, the mean attention to each held token, float32 (float64 for float64 inputs)
+    `[K, N]`.
     """
+    n_queries, n_tail = query_HTD.shape[1], tail_key_KMD.shape[1]
+    outs, masses = [], []
+    for start in range(0, n_queries, _BLOCK_QUERIES):
+        block_HTD = query_HTD[:, start : start + _BLOCK_QUERIES]
+        n_seen = n_tail - n_queries + start + block_HTD.shape[1]
+        tail = tail_key_KMD[:, :n_seen], tail_value_KMD[:, :n_seen]
+        out_HTD, mass_KN = _attend_block(block_HTD, held_key_KND, held_value_KND, *tail, scaling, want_mass=want_mass)
+        outs.append(out_HTD)
+        if mass_KN is not None:
+            masses.append(mass_KN * (block_HTD.shape[1] / n_queries))
+    return torch.cat(outs, dim=1), torch.stack(masses).sum(dim=0) if want_mass else None
+
+
+def _attend_block(
+    query_HTD: torch.Tensor,
+    held_key_KND: torch.Tensor,
+    held_value_KND: torch.Tensor,
+    tail_key_KMD: torch.Tensor,
+    tail_value_KMD: torch.Tensor,
+    scaling: float,
+    *,
+    want_mass: bool,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """As `attend_with_tail`, for queries that are the last of the tail given here."""
     n_heads, n_queries, head_dim = query_HTD.shape
     n_kv_heads, n_held, _ = held_key_KND.shape
-    n_tail = tail_key_KMD.shape[1]
     group = n_heads // n_kv_heads
     query_KRD = query_HTD.reshape(n_kv_heads, group * n_queries, head_dim)
     # Softmax in float32 at least: half-precision weights of thousands of keys underflow.
@@ -61,10 +89,10 @@ def attend_with_tail(
     score_KRN = torch.matmul(query_KRD, held_key_KND.transpose(1, 2)).to(exact)
     score_KRM = torch.matmul(query_KRD, tail_key_KMD.transpose(1, 2)).to(exact)
     if n_queries > 1:
-        hidden_TM = ~lower_right_mask(n_queries, n_tail, query_HTD.device)
+        hidden_TM = ~lower_right_mask(n_queries, tail_key_KMD.shape[1], query_HTD.device)
         score_KRM = score_KRM.masked_fill(hidden_TM.repeat(group, 1), float("-inf"))
     weight = torch.softmax(torch.cat((score_KRN, score_KRM), dim=-1) * scaling, dim=-1)
-    weight_KRN, weight_KRM = weight.to(query_HTD.dtype).split((n_held, n_tail), dim=-1)
+    weight_KRN, weight_KRM = weight.to(query_HTD.dtype).split((n_held, tail_key_KMD.shape[1]), dim=-1)
     out_KRD = torch.matmul(weight_KRN, held_value_KND) + torch.matmul(weight_KRM, tail_value_KMD)
     mass_KN = weight[..., :n_held].mean(dim=1) if want_mass else None
     return out_KRD.reshape(n_heads, n_queries, head_dim), mass_KN

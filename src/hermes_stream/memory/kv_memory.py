@@ -179,14 +179,16 @@ class KVMemory:
         Raises PlanError, with the memory unchanged, if the plan is malformed or leaves a layer over the budget.
         """
         plan.validate(self.current.held_tokens)
+        self._check_heads(plan)
+        self._check_positions(plan)
         self._check_budget(plan)
         self.current = apply_plan(self.current, plan, self.shape, self.rope)
         return self.current
 
     def check_invariants(self) -> None:
-        """Raise InvariantError if a law of the memory does not hold (architecture, laws 1, 2 and 6).
+        """Raise InvariantError if a law of the memory does not hold (architecture, laws 1 and 6).
 
-        Not law 2's budget: between plans a layer may hold one interval more.
+        Law 2, the budget, is checked by `apply`: between plans a layer may hold one interval more.
         """
         version = self.current
         for index, layer in enumerate(version.layers):
@@ -209,6 +211,32 @@ class KVMemory:
                 f"a position lies beyond the clock ({version.next_position}) or the model's limit",
             )
             _require(bool((table.kind_HN[:, : version.n_prefix] == TokenKind.PREFIX).all()), index, "prefix rows moved")
+
+    def _check_heads(self, plan: Plan) -> None:
+        for index, (layer, held) in enumerate(zip(plan.layers or (), self.current.layers, strict=False)):
+            if layer.keep.dim() == 2 and layer.keep.shape[0] != self.shape.n_kv_heads:
+                raise PlanError(f"layer {index}: rows for {layer.keep.shape[0]} heads of {self.shape.n_kv_heads}")
+            if layer.folds and held.table.n_heads > 1:
+                raise PlanError(f"layer {index}: rows that differ between heads cannot be folded")
+
+    def _check_positions(self, plan: Plan) -> None:
+        if isinstance(plan.positions, Positions):
+            return
+        n_rows = self.current.held_tokens
+        if plan.layers is not None:
+            n_rows = tuple(layer.keep.shape[-1] + len(layer.folds) for layer in plan.layers)
+        if len(plan.positions) != len(n_rows):
+            raise PlanError(f"positions for {len(plan.positions)} layers, the memory has {len(n_rows)}")
+        for index, (position_RN, n) in enumerate(zip(plan.positions, n_rows, strict=True)):
+            if position_RN.shape != (self.shape.n_axes, n):
+                expected = (self.shape.n_axes, n)
+                raise PlanError(f"layer {index}: positions of shape {tuple(position_RN.shape)}, expected {expected}")
+            if n and not self.current.n_prefix <= int(position_RN.min()) <= int(position_RN.max()) < self._limit:
+                raise PlanError(f"layer {index}: positions outside [{self.current.n_prefix}, {self._limit})")
+
+    @property
+    def _limit(self) -> int:
+        return self.shape.max_positions
 
     def _check_budget(self, plan: Plan) -> None:
         if self.budget_tokens is None:

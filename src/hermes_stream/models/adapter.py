@@ -28,6 +28,7 @@ class ModelFacts:
     n_layers: int
     n_kv_heads: int
     head_dim: int
+    hidden_size: int
     n_axes: int
     max_positions: int
     tokens_per_frame: int

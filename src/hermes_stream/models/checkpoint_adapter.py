@@ -82,6 +82,7 @@ class CheckpointAdapter:
             n_layers=text_config.num_hidden_layers,
             n_kv_heads=text_config.num_key_value_heads,
             head_dim=self._text_model.layers[0].self_attn.head_dim,
+            hidden_size=text_config.hidden_size,
             n_axes=n_axes,
             max_positions=text_config.max_position_embeddings,
             tokens_per_frame=tokens_per_frame,

@@ -40,9 +40,10 @@ class LlavaOnevisionAdapter(CheckpointAdapter):
     def embed(self, frames: Sequence[Frame], *, since_seconds: float) -> VisualTokens:  # noqa: ARG002
         """Time reaches this family as order only, so it does not matter when the stream began."""
         pixels = self._preprocess(frames).to(self.facts.device, self.facts.dtype)
-        # One newline per call comes last; it belongs to the question (see the class).
-        features_TE = self._model.get_video_features(pixels[None], return_dict=True).pooler_output[0, :-1]
         n_frames, per_frame = len(frames), self.facts.tokens_per_frame
+        features_TE = self._model.get_video_features(pixels[None], return_dict=True).pooler_output[0]
+        # Later versions of transformers put one newline per call behind; it belongs to the question (see the class).
+        features_TE = features_TE[: n_frames * per_frame]
         cells_P = torch.arange(per_frame)
         times = torch.tensor([frame.pts_seconds for frame in frames], dtype=torch.float64)
         return VisualTokens(

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from hermes_stream.defaults import DEFAULT_MODEL
 from hermes_stream.errors import ModelError, unknown_name
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.checkpoint_adapter import Checkpoint
+from hermes_stream.models.random_weights import PREPROCESSORS, RANDOM_CONFIGS
 
-DEFAULT_MODEL = "tiny-llava-onevision"
 DEFAULTS_FILE = "hermes_stream.json"
+_RANDOM = "random:"
 # Model types, as `config.json` names them (and the modules here), and their adapters.
 _FAMILIES = {
     "llava_onevision": "LlavaOnevisionAdapter",
@@ -38,21 +40,52 @@ def load_adapter(
 ) -> Adapter:
     """Load a checkpoint and put the family's adapter around it.
 
-    name: a bundled name, a local folder in the Hugging Face format, or a hub id `owner/name`.
+    name: a bundled name, a local folder in the Hugging Face format, a hub id `owner/name`, or "random:SHAPE" for random
+        weights in the shape of a published checkpoint (always bfloat16 unless told otherwise).
     dtype: "float32", "bfloat16", "float16" or "float64"; by default the checkpoint's own on an accelerator, float32
         on a CPU.
     max_pixels: of a frame after resizing, for families that keep a picture's shape (Qwen-VL).
     Raises ModelError, one line, for anything that cannot be loaded.
     """
+    if name.startswith(_RANDOM):
+        return _load_random(name, dtype, device, max_pixels)
     place = _resolve(name)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"device {device!r}: this PyTorch sees no CUDA device; use cpu")
     config = _load_config(name, place)
     if config.model_type not in _FAMILIES:
         raise ModelError(f"{name}: no adapter for {config.model_type!r}; supported: {', '.join(_FAMILIES)}")
-    checkpoint = _load_checkpoint(name, place, _dtype(dtype, device), device, max_pixels)
-    module = import_module(f"hermes_stream.models.{config.model_type}")
-    adapter: Adapter = getattr(module, _FAMILIES[config.model_type])(checkpoint)
+    return _adapt(config.model_type, _load_checkpoint(name, place, _dtype(dtype, device), device, max_pixels))
+
+
+def _adapt(model_type: str, checkpoint: Checkpoint) -> Adapter:
+    module = import_module(f"hermes_stream.models.{model_type}")
+    adapter: Adapter = getattr(module, _FAMILIES[model_type])(checkpoint)
     return adapter
+
+
+def _load_random(name: str, dtype: str | None, device: str | None, max_pixels: int | None) -> Adapter:
+    """A model of a published shape with random weights; on the device "meta" without any memory for them."""
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
+
+    shape = name.removeprefix(_RANDOM)
+    if shape not in RANDOM_CONFIGS:
+        raise ModelError(unknown_name("random model", shape, RANDOM_CONFIGS))
+    model_type = RANDOM_CONFIGS[shape]["model_type"]
+    config = AutoConfig.for_model(**RANDOM_CONFIGS[shape])
+    with torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")):
+        model = AutoModelForImageTextToText.from_config(config, dtype=_DTYPES[dtype or "bfloat16"])
+    checkpoint = Checkpoint(
+        name=name,
+        model=model.eval(),
+        tokenizer=AutoTokenizer.from_pretrained(bundled_models()[DEFAULT_MODEL]),
+        preprocessor=PREPROCESSORS[model_type],
+        stop_token_ids=frozenset(),
+        defaults={},
+        max_pixels=max_pixels,
+    )
+    return _adapt(model_type, checkpoint)
 
 
 def _resolve(name: str) -> str:
@@ -92,16 +125,24 @@ def _load_checkpoint(
     from transformers import AutoModelForImageTextToText, AutoTokenizer
     from transformers.utils import logging
 
+    has_bars = logging.is_progress_bar_enabled()
     if name in bundled_models():
         # A bar for a file of ten megabytes is noise; large checkpoints keep theirs.
         logging.disable_progress_bar()
     try:
-        model = AutoModelForImageTextToText.from_pretrained(place, dtype=dtype).to(device).eval()
+        model, found = AutoModelForImageTextToText.from_pretrained(place, dtype=dtype, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(place)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{name}: cannot load the checkpoint ({_first_line(error)})") from error
     finally:
-        logging.enable_progress_bar()
+        if has_bars:
+            logging.enable_progress_bar()
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])
+        raise ModelError(
+            f"{name}: the weights lack {missing[0]} and {len(missing) - 1} more; take the whole checkpoint"
+        )
+    model = model.to(device).eval()
     stops = model.generation_config.eos_token_id
     stops = [stops] if isinstance(stops, int) else list(stops or [])
     if tokenizer.eos_token_id is not None:

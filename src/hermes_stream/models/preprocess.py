@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -62,7 +63,8 @@ class FixedSizePreprocessor:
 
 def resize_frame(frame: Frame, height: int, width: int, resample: str) -> torch.Tensor:
     """uint8 `[1, C, Y, X]`, bit-equal to what the stock processors make of it."""
-    image_FCYX = torch.tensor(frame.image_YXC).permute(2, 0, 1)[None].contiguous()
+    # Contiguous: flipped views have negative strides, which torch does not know. A copy: frames may be read-only.
+    image_FCYX = torch.tensor(np.ascontiguousarray(frame.image_YXC)).permute(2, 0, 1)[None].contiguous()
     if image_FCYX.shape[-2:] == (height, width):
         return image_FCYX
     # On uint8: the float path differs from the processors by up to 25 of 255 levels.

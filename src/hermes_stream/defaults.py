@@ -1,0 +1,4 @@
+"""What is used where nothing is said; here because the command line must know it without importing an engine."""
+
+DEFAULT_MODEL = "tiny-llava-onevision"
+DEFAULT_MEMORY = "hermes"
