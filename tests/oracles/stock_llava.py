@@ -52,7 +52,9 @@ class StockLlava:
         """Prefix, frames without the newline, newline, then each text: `[T, E]` each."""
         embed = self.model.get_input_embeddings()
         video = self.model.get_video_features(pixels[None].to(self.model.dtype), return_dict=True).pooler_output[0]
-        parts = [embed(torch.tensor(self.ids(PREFIX))), video[:-1], video[-1:]]
+        # Later versions of transformers put the newline behind the video, earlier ones leave it to the wrapper.
+        newline = self.model.model.image_newline[None]
+        parts = [embed(torch.tensor(self.ids(PREFIX))), video[: pixels.shape[0] * 9], newline]
         return parts + [embed(torch.tensor(self.ids(text))) for text in texts]
 
     @torch.no_grad()

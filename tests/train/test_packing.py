@@ -78,7 +78,7 @@ def packed(
 ) -> list[torch.Tensor]:
     """Answer logits of every question of a batch, in order."""
     lengths = [len(collator.answer_ids(asked)) for episode in episodes for asked in episode.asked]
-    return list(forward(model, collator(episodes)).split(lengths))
+    return list(forward(model, collator(episodes))[0].split(lengths))
 
 
 @torch.no_grad()
@@ -101,7 +101,7 @@ def test_the_loss_of_a_batch_is_the_loss_of_its_questions(
     episodes = draw_episodes(1, 10)
     batch = collator(episodes)
     labels = batch.label_BT[batch.label_BT != NO_LABEL]
-    together = torch.nn.functional.cross_entropy(forward(trained, batch), labels, reduction="sum")
+    together = torch.nn.functional.cross_entropy(forward(trained, batch)[0], labels, reduction="sum")
     one_by_one = torch.zeros(())
     for asked in episodes[0].asked:
         target = torch.tensor(collator.answer_ids(asked))

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from hermes_stream.cli.output import answer_row, human_bytes, progress_bar, put_json, say, settings_line
-from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
+from hermes_stream.cli.output import answer_row, human_bytes, progress_bar, put_json, say
+from hermes_stream.cli.stream_options import Options, StreamOptions, open_stream
 from hermes_stream.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hermes_stream.engine.engine import Engine
-    from hermes_stream.engine.session import Session
     from hermes_stream.engine.timeline import TimedQuestion
     from hermes_stream.types import Frame
     from hermes_stream.video import Video
@@ -26,14 +23,9 @@ def ask(
     /,
     *,
     question: Annotated[list[str], Parameter(negative="")],
-    model: str = DEFAULT_MODEL,
-    memory: str = DEFAULT_MEMORY,
-    budget: str | None = None,
-    fps: float | None = None,
-    chunk: int | None = None,
-    dtype: str | None = None,
     remember: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
+    options: Options = None,
 ) -> None:
     """Watch a video and answer questions, each from what was seen up to its time.
 
@@ -43,18 +35,6 @@ def ask(
         A file, or the URL of a stream.
     question
         "SECONDS=TEXT", or "end=TEXT"; may be repeated.
-    model
-        A bundled model, a checkpoint folder or a hub id; see hermes-stream models.
-    memory
-        A policy with options, as in "hermes(reindex=eager)"; see hermes-stream policies.
-    budget
-        Tokens per layer, or bytes over all layers as in 16MiB. Default: the model's.
-    fps
-        Frames per second to look at. Default: the model's.
-    chunk
-        Frames between two compressions. Default: the model's.
-    dtype
-        float32, bfloat16 or float16.
     remember
         Let each question and its answer guide what is kept afterwards.
     json
@@ -63,13 +43,12 @@ def ask(
     from hermes_stream.engine.timeline import answer_in_time
 
     questions = [parse_question(text) for text in question]
-    check_fps(fps)
-    with open_session(source, model, memory, budget, fps, chunk, dtype) as (engine, session, video, batch):
-        frames = with_progress(video)
-        for asked, answer in answer_in_time(session, frames, questions, batch_frames=batch, remember=remember):
-            if math.isfinite(asked.time_seconds) and asked.time_seconds > answer.time_seconds + 1 / (
-                fps or engine.defaults.fps
-            ):
+    with open_stream(source, options or StreamOptions()) as opened:
+        session = opened.session
+        frames = with_progress(opened.video)
+        batch_frames = session.chunk_frames
+        for asked, answer in answer_in_time(session, frames, questions, batch_frames=batch_frames, remember=remember):
+            if math.isfinite(asked.time_seconds) and asked.time_seconds > answer.time_seconds + 1 / opened.fps:
                 say(f"note: asked at {asked.time_seconds:g} s, but the last frame seen is at {answer.time_seconds:g} s")
             if json:
                 put_json(answer_row(asked.query.text, answer, session.policy.name))
@@ -77,7 +56,7 @@ def ask(
                 held = f"{max(answer.held_tokens)} tokens, {human_bytes(answer.memory_bytes)}"
                 print(f"[{answer.time_seconds:7.1f} s] {asked.query.text}")
                 print(f"            {answer.text}   ({answer.ttft_seconds * 1000:.0f} ms; {held})", flush=True)
-        report_damage(video)
+        report_damage(opened.video)
 
 
 def parse_question(text: str) -> TimedQuestion[None]:
@@ -94,37 +73,6 @@ def parse_question(text: str) -> TimedQuestion[None]:
     if not separator or not words.strip() or math.isnan(seconds) or seconds < 0:
         raise ConfigError(f'cannot read the question {text!r}; write "SECONDS=TEXT" or "end=TEXT"')
     return TimedQuestion(seconds, Query(words.strip()), None)
-
-
-def check_fps(fps: float | None) -> None:
-    if fps is not None and not (math.isfinite(fps) and fps > 0):
-        raise ConfigError(f"--fps is {fps}; give a number above 0")
-
-
-@contextmanager
-def open_session(
-    source: str,
-    model: str,
-    memory: str,
-    budget: str | None,
-    fps: float | None,
-    chunk: int | None,
-    dtype: str | None,
-) -> Iterator[tuple[Engine, Session, Video, int]]:
-    """Video, model and stream, checked in the order in which mistakes are cheap; closes all of them."""
-    from hermes_stream.engine.engine import load_model
-    from hermes_stream.policies.spec import parse_memory
-    from hermes_stream.video import Video, open_source
-
-    parse_memory(memory)
-    with ExitStack() as stack:
-        opened = stack.enter_context(open_source(source))
-        engine = stack.enter_context(load_model(model, dtype=dtype))
-        session = stack.enter_context(engine.open(memory, budget=budget, chunk=chunk))
-        rate = engine.defaults.fps if fps is None else fps
-        video = stack.enter_context(Video(opened, fps=rate))
-        say(settings_line(engine, session, rate))
-        yield engine, session, video, session.chunk_frames
 
 
 def with_progress(video: Video) -> Iterator[Frame]:

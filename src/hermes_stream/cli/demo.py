@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from hermes_stream.cli.ask import open_session, report_damage, with_progress
+from hermes_stream.cli.ask import report_damage, with_progress
 from hermes_stream.cli.output import answer_row, human_bytes, progress_bar, put_json, say
-from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
+from hermes_stream.cli.stream_options import Options, StreamOptions, open_stream
 
 if TYPE_CHECKING:
     from hermes_stream.engine.session import Session
@@ -26,11 +26,9 @@ _VIDEO_FPS = 24
 def demo(
     *,
     seed: int = 900_001,
-    model: str = DEFAULT_MODEL,
-    memory: str = DEFAULT_MEMORY,
-    budget: str | None = None,
     out: Path = Path("demo-output"),
     json: Annotated[bool, Parameter(negative="")] = False,
+    options: Options = None,
 ) -> None:
     """Watch a freshly rendered video, answer questions about now, before and by-then, and draw what is remembered.
 
@@ -38,12 +36,6 @@ def demo(
     ----------
     seed
         Of the episode; every number gives another one.
-    model
-        A bundled model, a checkpoint folder or a hub id.
-    memory
-        A policy with options; see hermes-stream policies.
-    budget
-        Tokens per layer, or bytes over all layers as in 16MiB. Default: the model's.
     out
         Folder for the video, its questions and the picture of the memory.
     json
@@ -55,12 +47,13 @@ def demo(
 
     script = make_script(seed, _SECONDS)
     video_path = _render(script, out)
-    with open_session(str(video_path), model, memory, budget, None, None, None) as (engine, session, video, batch):
-        questions = _choose(script, engine.defaults.fps)
+    with open_stream(str(video_path), options or StreamOptions()) as opened:
+        session, video = opened.session, opened.video
+        questions = _choose(script, opened.fps)
         (out / "questions.json").write_text(questions_to_json(questions), encoding="utf-8")
         timed = [TimedQuestion(question.time_s, Query(question.question), question) for question in questions]
         results: list[tuple[Question, Answer]] = []
-        for asked, answer in answer_in_time(session, with_progress(video), timed, batch_frames=batch):
+        for asked, answer in answer_in_time(session, with_progress(video), timed, batch_frames=session.chunk_frames):
             results.append((asked.label, answer))
             if json:
                 put_json(_json_row(asked.label, answer, session))
@@ -68,7 +61,7 @@ def demo(
                 _print_answer(asked.label, answer, is_right(answer.text, asked.label.answer))
         report_damage(video)
         _say_summary(results, session)
-        _draw(session, results, out / "memory.png", engine.model.tokens_per_frame)
+        _draw(session, results, out / "memory.png", opened.engine.model.tokens_per_frame)
 
 
 def _render(script: Script, out: Path) -> Path:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from cyclopts import Parameter
 
-from hermes_stream.cli.ask import check_fps, open_session, parse_question, report_damage
+from hermes_stream.cli.ask import parse_question, report_damage
 from hermes_stream.cli.conversation import Conversation, Exchange
 from hermes_stream.cli.keyboard import HAS_KEYS, LineEditor, handling, input_descriptor, key_by_key, reading_input
 from hermes_stream.cli.output import answer_row, say
 from hermes_stream.cli.panel import LineView, PanelView, View, can_show_panel
 from hermes_stream.cli.playback import Playback
 from hermes_stream.cli.status import Status, status_line
-from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
+from hermes_stream.cli.stream_options import Options, StreamOptions, open_stream
 from hermes_stream.errors import HermesError
 
 if TYPE_CHECKING:
@@ -40,15 +40,10 @@ def watch(
     source: str,
     /,
     *,
-    model: str = DEFAULT_MODEL,
-    memory: str = DEFAULT_MEMORY,
-    budget: str | None = None,
-    fps: float | None = None,
-    chunk: int | None = None,
-    dtype: str | None = None,
     question: Annotated[list[str] | None, Parameter(negative="")] = None,
     remember: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
+    options: Options = None,
 ) -> None:
     """Watch a file at its own pace, or a live stream, and answer questions that are typed meanwhile.
 
@@ -59,18 +54,6 @@ def watch(
     ----------
     source
         A file, or the URL of a stream.
-    model
-        A bundled model, a checkpoint folder or a hub id; see hermes-stream models.
-    memory
-        A policy with options, as in "hermes(reindex=eager)"; see hermes-stream policies.
-    budget
-        Tokens per layer, or bytes over all layers as in 16MiB. Default: the model's.
-    fps
-        Frames per second to look at. Default: the model's.
-    chunk
-        Frames between two compressions. Default: the model's.
-    dtype
-        float32, bfloat16 or float16.
     question
         "SECONDS=TEXT", or "end=TEXT", to be asked at that moment; may be repeated.
     remember
@@ -79,12 +62,8 @@ def watch(
         Print one JSON object per answer.
     """
     questions = [parse_question(text) for text in question or []]
-    check_fps(fps)
-    with (
-        handling(signal.SIGTERM, _terminate),
-        open_session(source, model, memory, budget, fps, chunk, dtype) as (engine, session, video, _),
-    ):
-        rate = engine.defaults.fps if fps is None else fps
+    with handling(signal.SIGTERM, _terminate), open_stream(source, options or StreamOptions()) as opened:
+        session, video, rate = opened.session, opened.video, opened.fps
         watching = _Watching(session, video, rate, questions, remember=remember, has_json=json)
         watching.run()
         report_damage(video)

@@ -131,9 +131,11 @@ class Engine:
         return shape.bytes_per_token(keep_raw=keep_raw)
 
 
-def load_model(name: str = DEFAULT_MODEL, *, dtype: str | None = None, device: str | None = None) -> Engine:
+def load_model(
+    name: str = DEFAULT_MODEL, *, dtype: str | None = None, device: str | None = None, max_pixels: int | None = None
+) -> Engine:
     """Load a checkpoint and start its engine; see `models.load.load_adapter` for the names."""
-    return Engine(load_adapter(name, dtype=dtype, device=device))
+    return Engine(load_adapter(name, dtype=dtype, device=device, max_pixels=max_pixels))
 
 
 def _open(session: Session) -> Stream:

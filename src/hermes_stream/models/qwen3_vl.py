@@ -83,7 +83,10 @@ class Qwen3VLAdapter(CheckpointAdapter):
             n_frames=len(frames),
             n_grids=len(pairs),
             is_text_N=row_N < 0,
-            deepstack=tuple(torch.cat(list(tap)) for tap in vision.deepstack_features),
+            # One tensor per tap, or one per tap and grid, depending on the version of transformers.
+            deepstack=tuple(
+                tap if isinstance(tap, torch.Tensor) else torch.cat(list(tap)) for tap in vision.deepstack_features
+            ),
         )
 
     def _span(

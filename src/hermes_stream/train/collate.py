@@ -37,6 +37,7 @@ class Batch:
     features_NE: the vision features of all rows in order.
     label_BT: the next token where it belongs to an answer, else `NO_LABEL`; weight_BT: weight of that prediction.
     n_stream: S, the same in all rows.
+    tracked_BFL: labels of `tracking` for each frame.
     """
 
     ids_BT: torch.Tensor
@@ -46,6 +47,7 @@ class Batch:
     weight_BT: torch.Tensor
     visibility: Visibility
     n_stream: int
+    tracked_BFL: torch.Tensor
 
 
 class Collator:
@@ -99,6 +101,7 @@ class Collator:
             weight_BT=torch.from_numpy(weight_BT),
             visibility=make_visibility(episodes, n_prefix, n_questions, n_tokens),
             n_stream=n_stream,
+            tracked_BFL=torch.from_numpy(np.stack([episode.tracked_FL for episode in episodes])),
         )
 
     def _stream(self, episode: Episode) -> tuple[list[int], list[int]]:
@@ -136,8 +139,11 @@ def make_visibility(episodes: Sequence[Episode], n_prefix: int, n_questions: int
     return Visibility(stream_BGSS, question_BGQS, n_tokens)
 
 
-def forward(model: LlavaOnevisionForConditionalGeneration, batch: Batch) -> torch.Tensor:
-    """Logits `[n_labels, vocabulary]` of the labelled places; the model must use the training attention."""
+def forward(model: LlavaOnevisionForConditionalGeneration, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits `[n_labels, vocabulary]` of the labelled places, and the hidden states `[B, S, E]` of the streams.
+
+    The model must use the training attention.
+    """
     embedded_BTE = model.get_input_embeddings()(batch.ids_BT.clamp(min=0))
     is_newline = (batch.ids_BT == NEWLINE_ID)[..., None]
     embedded_BTE = torch.where(is_newline, model.model.image_newline, embedded_BTE)
@@ -146,5 +152,4 @@ def forward(model: LlavaOnevisionForConditionalGeneration, batch: Batch) -> torc
     hidden_BTE = model.model.language_model(
         inputs_embeds=embedded_BTE, position_ids=batch.positions_BT, use_cache=False, visibility=batch.visibility
     ).last_hidden_state
-    logits: torch.Tensor = model.lm_head(hidden_BTE[batch.label_BT != NO_LABEL])
-    return logits
+    return model.lm_head(hidden_BTE[batch.label_BT != NO_LABEL]), hidden_BTE[:, : batch.n_stream]

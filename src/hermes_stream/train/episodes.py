@@ -18,6 +18,7 @@ from hermes_stream.shapestream.viewpoint import WINDOW_SECONDS, Viewpoint
 from hermes_stream.train.architecture import POSITION_LIMIT, TOKENS_PER_FRAME
 from hermes_stream.train.attention import N_GROUPS
 from hermes_stream.train.prompts import Turn, global_prompt, local_prompt, mixed_prompt
+from hermes_stream.train.tracking import N_TRACKED, UNKNOWN, tracked_labels
 
 DESCRIBE, SUMMARIZE, MIXED = "describe", "summarize", "mixed"
 SNAPSHOT_TASKS = (
@@ -76,12 +77,14 @@ class Episode:
     frame_starts_F: position of each frame's first token, counted from the end of the prefix.
     expiry_GN: stream time, in frames, from which a vision token is hidden in the layers of a group; a row of frame f
         reads at time f, a question after frame f at f + 0.5.
+    tracked_FL: labels of `tracking` for each frame.
     """
 
     features_FNE: torch.Tensor
     frame_starts_F: NDArray[np.int64]
     expiry_GN: NDArray[np.float64]
     asked: tuple[Asked, ...]
+    tracked_FL: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,8 @@ def draw_episode(clip: FeatureClip, plan: EpisodePlan, rng: np.random.Generator,
     if expiry is None:
         expiry = np.full((N_GROUPS, n_frames * TOKENS_PER_FRAME), np.inf)
     frame_starts = draw_frame_starts(n_frames, rng, has_gaps=rng.random() < plan.gaps)
-    return Episode(clip.features_FNE[first : first + n_frames], frame_starts, expiry, tuple(asked))
+    tracked = np.full((n_frames, N_TRACKED), UNKNOWN) if is_snapshot else _tracked(clip, first, n_frames)
+    return Episode(clip.features_FNE[first : first + n_frames], frame_starts, expiry, tuple(asked), tracked)
 
 
 def draw_expiry(n_frames: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -192,13 +196,22 @@ def _draw_questions(
 
 
 def _ask(view: Viewpoint, task: str, frame: int, dice: Dice) -> Asked | None:
-    is_whole = view.time_seconds - view.since_seconds < WINDOW_SECONDS
-    if task in _WINDOW_TASKS and view.fps != _WINDOW_FPS and not is_whole:
+    if task in _WINDOW_TASKS and not _is_window_known(view):
         return None
     if task in TASKS:
         question = question_at(view, task, dice)
         return None if question is None else Asked(task, question.question, question.answer, frame)
     return _guide(view, task, frame, dice)
+
+
+def _is_window_known(view: Viewpoint) -> bool:
+    return view.fps == _WINDOW_FPS or view.time_seconds - view.since_seconds < WINDOW_SECONDS
+
+
+def _tracked(clip: FeatureClip, first: int, n_frames: int) -> NDArray[np.int64]:
+    since = clip.script.scene_at(clip.times_seconds[first]).start_seconds
+    views = [Viewpoint(clip.script, time, clip.fps, since) for time in clip.times_seconds[first : first + n_frames]]
+    return np.array([tracked_labels(view, is_window_known=_is_window_known(view)) for view in views])
 
 
 def _guide(view: Viewpoint, task: str, frame: int, dice: Dice) -> Asked | None:

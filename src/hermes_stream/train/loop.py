@@ -26,6 +26,7 @@ from hermes_stream.train.curriculum import Stage, stage_at
 from hermes_stream.train.episodes import Episode, EpisodePlan, FeatureClip, draw_episode
 from hermes_stream.train.parallel import average_gradients, of_first_process, process_rank
 from hermes_stream.train.pixels import Clip
+from hermes_stream.train.tracking import Tracker
 from hermes_stream.train.vision import encode_frames
 
 # Few steps at the start of a run, so that the optimiser's averages fill.
@@ -34,6 +35,7 @@ _LAST_RATE_SHARE = 0.03
 # About this many tokens of one question and its answer.
 _QUESTION_TOKENS = 20
 _MOST_ROWS = 24
+_TRACKING_WEIGHT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,9 @@ class Trainer:
         for part in (model.model.language_model, model.lm_head):
             part.requires_grad_(True)
         model.model.image_newline.requires_grad_(True)
-        self._optimizer = _MasterWeights([p for p in model.parameters() if p.requires_grad], learning_rate)
+        self._tracker = Tracker(model.config.text_config.hidden_size).bfloat16()
+        trained = [*model.parameters(), *self._tracker.parameters()]
+        self._optimizer = _MasterWeights([weight for weight in trained if weight.requires_grad], learning_rate)
         self._collator = collator
         self._clips = clips
         self._held_out = held_out
@@ -116,12 +120,12 @@ class Trainer:
         """One batch; returns its loss."""
         plan = stage.guidance if self._rng.random() < stage.guidance_share else stage.plan
         batch = self._collator(self._draw(self._clips, plan, self._rng, stage.batch_tokens))
-        logits = forward(self.model, batch)
+        logits, stream_BSE = forward(self.model, batch)
         is_label = batch.label_BT != NO_LABEL
         losses = F.cross_entropy(logits.float(), batch.label_BT[is_label], reduction="none")
         weights = batch.weight_BT[is_label]
         loss = (losses * weights).sum() / weights.sum()
-        loss.backward()
+        (loss + _TRACKING_WEIGHT * self._tracker.loss(stream_BSE, batch.tracked_BFL)).backward()
         self._optimizer.step(rate_factor)
         self.step += 1
         return loss.item()
@@ -135,7 +139,7 @@ class Trainer:
         for _ in range(n_batches):
             episodes = self._draw(self._held_out, plain, rng, 1600)
             batch = self._collator(episodes)
-            for task, is_right in _graded(forward(self.model, batch), batch, episodes):
+            for task, is_right in _graded(forward(self.model, batch)[0], batch, episodes):
                 right[task].append(is_right)
         return {task: sum(values) / len(values) for task, values in sorted(right.items())}
 
