@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SOURCES := src tests benchmarks
 
-.PHONY: demo test test-slow check format clean help
+.PHONY: demo test check format clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -18,12 +18,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)  ## watch a video, be questioned, see what is remembered
 	@$(BIN)/hermes-stream demo
 
-test: $(INSTALLED)  ## every check and the tests that take seconds
+test: $(INSTALLED)  ## format, lint, types, tests
 	@$(MAKE) --no-print-directory check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
-
-test-slow: $(INSTALLED)  ## the tests that take minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
 check: $(INSTALLED)  ## format, lint, types
 	$(BIN)/ruff format --check $(SOURCES)
