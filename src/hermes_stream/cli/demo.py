@@ -11,16 +11,17 @@ from cyclopts import Parameter
 
 from hermes_stream.cli.ask import report_damage, with_progress
 from hermes_stream.cli.output import answer_row, human_bytes, progress_bar, put_json, say
-from hermes_stream.cli.stream_options import Options, StreamOptions, open_stream
+from hermes_stream.cli.stream_options import Opened, Options, StreamOptions, open_stream
 
 if TYPE_CHECKING:
     from hermes_stream.engine.session import Session
     from hermes_stream.shapestream import Question, Script
-    from hermes_stream.types import Answer
+    from hermes_stream.types import Answer, Frame
 
 _N_QUESTIONS = 12
 _SECONDS = 75.0
 _VIDEO_FPS = 24
+_PICTURE_EVERY_FRAMES = 5
 
 
 def demo(
@@ -51,9 +52,11 @@ def demo(
         session, video = opened.session, opened.video
         questions = _choose(script, opened.fps)
         (out / "questions.json").write_text(questions_to_json(questions), encoding="utf-8")
+        pictures: list[Frame] = []
+        frames = _collect(with_progress(video), pictures, every=_PICTURE_EVERY_FRAMES)
         timed = [TimedQuestion(question.time_s, Query(question.question), question) for question in questions]
         results: list[tuple[Question, Answer]] = []
-        for asked, answer in answer_in_time(session, with_progress(video), timed, batch_frames=session.chunk_frames):
+        for asked, answer in answer_in_time(session, frames, timed, batch_frames=session.chunk_frames):
             results.append((asked.label, answer))
             if json:
                 put_json(_json_row(asked.label, answer, session))
@@ -61,7 +64,7 @@ def demo(
                 _print_answer(asked.label, answer, is_right(answer.text, asked.label.answer))
         report_damage(video)
         _say_summary(results, session)
-        _draw(session, results, out / "memory.png", opened.engine.model.tokens_per_frame)
+        _draw(opened, results, pictures, out / "memory.png")
 
 
 def _render(script: Script, out: Path) -> Path:
@@ -86,7 +89,9 @@ def _choose(script: Script, fps: float) -> list[Question]:
     """Questions of all regimes in turn, from the time on at which the memory is full."""
     from hermes_stream.shapestream import make_questions
 
-    late = [question for question in make_questions(script, fps=fps) if question.time_s > _SECONDS / 3]
+    late = [
+        question for question in make_questions(script, fps=fps, every_seconds=0.5) if question.time_s > _SECONDS / 3
+    ]
     by_regime = [[q for q in late if q.regime == regime] for regime in ("real-time", "backward", "forward")]
     per_regime = [_spread(questions, _N_QUESTIONS // 3) for questions in by_regime]
     return sorted((question for questions in per_regime for question in questions), key=lambda q: q.time_s)
@@ -107,6 +112,14 @@ def _in_turn(groups: list[list[Question]]) -> Iterator[Question]:
             return
         if queue:
             yield queue.pop(len(queue) // 2)
+
+
+def _collect(frames: Iterator[Frame], pictures: list[Frame], every: int) -> Iterator[Frame]:
+    """Pass frames on and keep every n-th for the picture."""
+    for index, frame in enumerate(frames):
+        if index % every == 0:
+            pictures.append(frame)
+        yield frame
 
 
 def _json_row(question: Question, answer: Answer, session: Session) -> dict[str, object]:
@@ -137,20 +150,21 @@ def _say_summary(results: Sequence[tuple[Question, Answer]], session: Session) -
     )
 
 
-def _draw(session: Session, results: Sequence[tuple[Question, Answer]], path: Path, tokens_per_frame: int) -> None:
+def _draw(opened: Opened, results: Sequence[tuple[Question, Answer]], pictures: Sequence[Frame], path: Path) -> None:
     from hermes_stream.errors import ConfigError
     from hermes_stream.shapestream import is_right
     from hermes_stream.viz.memory_map import Mark, draw_memory_map
 
-    version = session.memory
+    version, policy = opened.session.memory, opened.session.policy
     try:
         draw_memory_map(
             version,
             path,
-            tokens_per_frame=tokens_per_frame,
-            groups=session.policy.layer_groups(len(version.layers)),
-            title=f"What {session.policy.name} still holds after {version.time_seconds:.0f} s",
+            tokens_per_frame=opened.engine.model.tokens_per_frame,
+            groups=policy.layer_groups(len(version.layers)),
+            title=f"What {policy.name} still holds after {version.time_seconds:.0f} s",
             marks=[Mark(q.time_s, is_right(answer.text, q.answer)) for q, answer in results],
+            pictures=pictures,
         )
     except ConfigError as error:
         say(f"no picture: {error}")

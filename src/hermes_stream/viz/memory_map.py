@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hermes_stream.errors import ConfigError
 from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.memory.version import MemoryVersion
+from hermes_stream.types import Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,14 @@ def draw_memory_map(
     groups: Mapping[str, range],
     title: str,
     marks: Sequence[Mark] = (),
+    pictures: Sequence[Frame] = (),
 ) -> None:
     """Write the map of one version as PNG or SVG, by the path's suffix.
 
-    groups: layers by name, drawn as bands. Raises ConfigError if matplotlib is not installed.
+    groups: layers by name, drawn as bands. pictures: frames to show above the map at their times.
+    Raises ConfigError if matplotlib is not installed.
     """
-    figure, axes = _new_figure()
+    figure, strip, axes = _new_figure()
     share_LF = held_share(version, tokens_per_frame)
     end = version.time_seconds * (1 + 1 / max(version.grids_seen - 1, 1))
     n_layers = share_LF.shape[0]
@@ -65,23 +68,39 @@ def draw_memory_map(
         share_LF, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest",
         extent=(0, max(end, 1e-3), n_layers, 0),
     )  # fmt: skip
-    figure.colorbar(image, ax=axes, label="share of the frame's tokens held", pad=0.01)
+    figure.colorbar(image, ax=[strip, axes], label="share of the frame's tokens held", pad=0.01)
     _draw_groups(axes, groups, summarised_tokens(version))
     _draw_marks(axes, marks)
-    axes.set(xlabel="time of the frame (s)", title=title)
+    axes.set(xlabel="time of the frame (s)")
+    _draw_pictures(strip, pictures, max(end, 1e-3))
+    strip.set_title(title)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130, bbox_inches="tight")
+    figure.savefig(path, dpi=130)
 
 
-def _new_figure() -> tuple[Any, Any]:
+def _new_figure() -> tuple[Any, Any, Any]:
+    """A figure with a thin strip for pictures above the axes of the map, both over the same time."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ConfigError("drawing needs matplotlib; install it with pip install 'hermes-stream[plot]'") from error
-    figure = Figure(figsize=(10, 4))
+    figure = Figure(figsize=(10, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    strip, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 7))
+    return figure, strip, axes
+
+
+def _draw_pictures(strip: Any, pictures: Sequence[Frame], end: float) -> None:
+    """Each picture begins at its time and is as wide as the distance to the next allows."""
+    strip.set_axis_off()
+    if not pictures:
+        return
+    width = end / len(pictures) * 0.94
+    for picture in pictures:
+        start = picture.pts_seconds
+        strip.imshow(picture.image_YXC, extent=(start, start + width, 0, 1), aspect="auto")
+    strip.set(xlim=(0, end), ylim=(0, 1))
 
 
 def _draw_groups(axes: Any, groups: Mapping[str, range], summarised: Sequence[int]) -> None:
