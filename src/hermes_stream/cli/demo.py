@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hermes_stream.cli.ask import report_damage, with_progress
+from hermes_stream.cli.map import MapRecorder
 from hermes_stream.cli.output import answer_row, human_bytes, progress_bar, put_json, say
-from hermes_stream.cli.stream_options import Opened, Options, StreamOptions, open_stream
+from hermes_stream.cli.stream_options import Options, StreamOptions, open_stream
 
 if TYPE_CHECKING:
     from hermes_stream.engine.session import Session
     from hermes_stream.shapestream import Question, Script
-    from hermes_stream.types import Answer, Frame
+    from hermes_stream.types import Answer
 
 _N_QUESTIONS = 12
 _SECONDS = 75.0
 _VIDEO_FPS = 24
-_PICTURE_EVERY_FRAMES = 5
 
 
 def demo(
@@ -52,8 +52,8 @@ def demo(
         session, video = opened.session, opened.video
         questions = _choose(script, opened.fps)
         (out / "questions.json").write_text(questions_to_json(questions), encoding="utf-8")
-        pictures: list[Frame] = []
-        frames = _collect(with_progress(video), pictures, every=_PICTURE_EVERY_FRAMES)
+        recorder = MapRecorder(opened)
+        frames = recorder.watch(with_progress(video))
         timed = [TimedQuestion(question.time_s, Query(question.question), question) for question in questions]
         results: list[tuple[Question, Answer]] = []
         for asked, answer in answer_in_time(session, frames, timed, batch_frames=session.chunk_frames):
@@ -64,7 +64,7 @@ def demo(
                 _print_answer(asked.label, answer, is_right(answer.text, asked.label.answer))
         report_damage(video)
         _say_summary(results, session)
-        _draw(opened, results, pictures, out / "memory.png")
+        _draw(recorder, results, out / "memory.png")
 
 
 def _render(script: Script, out: Path) -> Path:
@@ -114,14 +114,6 @@ def _in_turn(groups: list[list[Question]]) -> Iterator[Question]:
             yield queue.pop(len(queue) // 2)
 
 
-def _collect(frames: Iterator[Frame], pictures: list[Frame], every: int) -> Iterator[Frame]:
-    """Pass frames on and keep every n-th for the picture."""
-    for index, frame in enumerate(frames):
-        if index % every == 0:
-            pictures.append(frame)
-        yield frame
-
-
 def _json_row(question: Question, answer: Answer, session: Session) -> dict[str, object]:
     from hermes_stream.shapestream import is_right
 
@@ -150,23 +142,12 @@ def _say_summary(results: Sequence[tuple[Question, Answer]], session: Session) -
     )
 
 
-def _draw(opened: Opened, results: Sequence[tuple[Question, Answer]], pictures: Sequence[Frame], path: Path) -> None:
+def _draw(recorder: MapRecorder, results: Sequence[tuple[Question, Answer]], path: Path) -> None:
     from hermes_stream.errors import ConfigError
     from hermes_stream.shapestream import is_right
-    from hermes_stream.viz.memory_map import Mark, draw_memory_map
+    from hermes_stream.viz.memory_map import Mark
 
-    version, policy = opened.session.memory, opened.session.policy
     try:
-        draw_memory_map(
-            version,
-            path,
-            tokens_per_frame=opened.engine.model.tokens_per_frame,
-            groups=policy.layer_groups(len(version.layers)),
-            title=f"What {policy.name} still holds after {version.time_seconds:.0f} s",
-            marks=[Mark(q.time_s, is_right(answer.text, q.answer)) for q, answer in results],
-            pictures=pictures,
-        )
+        recorder.draw_memory(path, [Mark(q.time_s, is_right(answer.text, q.answer)) for q, answer in results])
     except ConfigError as error:
         say(f"no picture: {error}")
-    else:
-        say(f"{path}: layers × time, what is still held")

@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError
 from hermes_stream.cli.ask import ask
 from hermes_stream.cli.demo import demo
 from hermes_stream.cli.listing import models, policies
+from hermes_stream.cli.map import map_memory
 from hermes_stream.cli.output import say
 from hermes_stream.cli.shapestream import shapestream
 from hermes_stream.cli.watch import watch
@@ -28,6 +29,7 @@ app = App(
 )
 for command in (demo, ask, watch, models, policies):
     app.command(command)
+app.command(map_memory, name="map")
 app.command(shapestream)
 
 

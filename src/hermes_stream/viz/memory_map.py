@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hermes_stream.errors import ConfigError
 from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.types import Frame
+from hermes_stream.viz.figure import new_figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def draw_memory_map(
     groups: layers by name, drawn as bands. pictures: frames to show above the map at their times.
     Raises ConfigError if matplotlib is not installed.
     """
-    figure, strip, axes = _new_figure()
+    figure, ((strip,), (axes,)) = new_figure(2, 1, size=(10, 4.8), sharex=True, height_ratios=(1, 7))
     share_LF = held_share(version, tokens_per_frame)
     end = version.time_seconds * (1 + 1 / max(version.grids_seen - 1, 1))
     n_layers = share_LF.shape[0]
@@ -76,19 +76,6 @@ def draw_memory_map(
     strip.set_title(title)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
-
-
-def _new_figure() -> tuple[Any, Any, Any]:
-    """A figure with a thin strip for pictures above the axes of the map, both over the same time."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("drawing needs matplotlib; install it with pip install 'hermes-stream[plot]'") from error
-    figure = Figure(figsize=(10, 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    strip, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 7))
-    return figure, strip, axes
 
 
 def _draw_pictures(strip: Any, pictures: Sequence[Frame], end: float) -> None:

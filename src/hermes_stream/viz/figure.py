@@ -1,0 +1,22 @@
+"""Figures without a display and without global state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hermes_stream.errors import ConfigError
+
+
+def new_figure(n_rows: int, n_columns: int, *, size: tuple[float, float], **grid: Any) -> tuple[Any, Any]:
+    """A figure of `size` inches and its axes `[n_rows, n_columns]`; `grid` as for matplotlib's `subplots`.
+
+    Raises ConfigError if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("drawing needs matplotlib; install it with pip install 'hermes-stream[plot]'") from error
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(n_rows, n_columns, squeeze=False, **grid)
