@@ -109,6 +109,10 @@ def brute_force_answer(question: Question, states: list[State]) -> str:
             assert earlier.center is not None
             step = now.center - earlier.center
             return "still" if abs(step) < 0.005 else "right" if step > 0 else "left"
+        case "is_color":
+            return "yes" if text == f"Is the object {now.color}?" else "no"
+        case "is_shape":
+            return "yes" if text == f"Is the object a {now.shape}?" else "no"
         case "is_visible":
             assert named
             return "yes" if now.kind == named[1] else "no"

@@ -116,6 +116,20 @@ class Adapter(Protocol):
         """One packed forward of the text model; hidden states `[T, E]`."""
         ...
 
+    def run_stock(
+        self,
+        embeddings_TE: torch.Tensor,
+        position_RT: torch.Tensor,
+        deepstack: tuple[torch.Tensor, list[torch.Tensor]] | None,
+        *,
+        want_attentions: bool,
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """The same weights through transformers' own attention, whole and at true positions; for self-checks only.
+
+        Returns hidden states `[T, E]` and eager attention weights per layer `[1, H, T, T]`, if wanted.
+        """
+        ...
+
     def logits(self, hidden_LE: torch.Tensor) -> torch.Tensor:
         """`[L, V]` for chosen rows."""
         ...

@@ -75,6 +75,38 @@ def run_text_model(text_model: nn.Module, batch: Batch, n_axes: int) -> torch.Te
     return hidden_TE
 
 
+def run_stock_text_model(
+    model: nn.Module,
+    text_model: nn.Module,
+    embeddings_TE: torch.Tensor,
+    position_RT: torch.Tensor,
+    deepstack: tuple[torch.Tensor, list[torch.Tensor]] | None,
+    *,
+    want_attentions: bool,
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """The same weights with transformers' own eager attention and causal mask, at true positions: for self-checks.
+
+    Returns hidden states `[T, E]` and attention weights per layer `[1, H, T, T]` (empty unless wanted). Must not run
+    while an engine uses the model: the attention's name lives on the model's configuration.
+    """
+    position_ids = position_RT if position_RT.shape[0] == 1 else position_RT[:, None]
+    taps: dict[str, Any] = {}
+    if deepstack is not None:
+        taps = {"visual_pos_masks": deepstack[0][None], "deepstack_visual_embeds": deepstack[1]}
+    model.set_attn_implementation({"text_config": "eager"})  # type: ignore[operator]
+    try:
+        output = text_model(
+            inputs_embeds=embeddings_TE[None],
+            position_ids=position_ids,
+            use_cache=False,
+            output_attentions=want_attentions,
+            **taps,
+        )
+    finally:
+        model.set_attn_implementation({"text_config": ATTENTION_NAME})  # type: ignore[operator]
+    return output.last_hidden_state[0], output.attentions if want_attentions else ()
+
+
 class ModelRope:
     """The model's own rotary embedding, at true positions and as a pure rotation."""
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 
 from hermes_stream.models.adapter import Batch, ModelFacts, StreamDefaults
-from hermes_stream.models.attention_seam import ModelRope, attach, run_text_model
+from hermes_stream.models.attention_seam import ModelRope, attach, run_stock_text_model, run_text_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,18 @@ class CheckpointAdapter:
 
     def run(self, batch: Batch) -> torch.Tensor:
         return run_text_model(self._text_model, batch, n_axes=self.facts.n_axes)
+
+    def run_stock(
+        self,
+        embeddings_TE: torch.Tensor,
+        position_RT: torch.Tensor,
+        deepstack: tuple[torch.Tensor, list[torch.Tensor]] | None,
+        *,
+        want_attentions: bool,
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        return run_stock_text_model(
+            self._model, self._text_model, embeddings_TE, position_RT, deepstack, want_attentions=want_attentions
+        )
 
     def logits(self, hidden_LE: torch.Tensor) -> torch.Tensor:
         logits_LV: torch.Tensor = self._model.lm_head(hidden_LE)

@@ -19,6 +19,8 @@ UNANSWERABLE = "unanswerable"
 NOTHING = "nothing"
 
 _N_LAST = 3
+# Of the questions that could be about something never shown, how many are about something shown, where there is any.
+_ANSWERABLE_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,18 +230,19 @@ def _in_room(view: Viewpoint, dice: Dice) -> _Draft | None:
     """Rooms that were shown without any object are left out, and so is the current room."""
     if not view.is_settled:
         return None
-    room = dice.choice([name for name in ROOMS if name != view.scene.room])
-    visits = [p for p in view.past if p.room == room]
-    question = f"Which object was last in the {room} room?"
-    if visits:
-        return _Draft(question, str(visits[-1].kind), view.age_seconds(visits[-1]))
-    return None if _was_visited(view, room) or dice.chance(0.6) else _Draft(question, UNANSWERABLE)
+    others = [p for p in view.past if p.room != view.scene.room]
+    if others and dice.chance(_ANSWERABLE_SHARE):
+        room = dice.choice(others).room
+        last = [p for p in others if p.room == room][-1]
+        return _Draft(f"Which object was last in the {room} room?", str(last.kind), view.age_seconds(last))
+    rooms = [room for room in ROOMS if not _was_visited(view, room)]
+    return _Draft(f"Which object was last in the {dice.choice(rooms)} room?", UNANSWERABLE) if rooms else None
 
 
 def _which_room(view: Viewpoint, dice: Dice) -> _Draft | None:
     if not view.is_settled or not view.past:
         return None
-    if dice.chance(0.8):
+    if dice.chance(_ANSWERABLE_SHARE):
         seen = dice.choice(view.past)
         last = [p for p in view.begun if p.kind == seen.kind][-1]
         return _Draft(f"In which room was the {last.kind} last?", last.room, view.age_seconds(last))
@@ -250,12 +253,13 @@ def _which_room(view: Viewpoint, dice: Dice) -> _Draft | None:
 def _color_of(view: Viewpoint, dice: Dice) -> _Draft | None:
     if not view.is_settled or not view.begun:
         return None
-    shape = dice.choice(SHAPES)
-    shown = [p for p in view.begun if p.kind.shape == shape]
-    question = f"What color was the last {shape}?"
-    if shown:
-        return _Draft(question, shown[-1].kind.color, view.age_seconds(shown[-1]))
-    return None if dice.chance(0.6) else _Draft(question, UNANSWERABLE)
+    if dice.chance(_ANSWERABLE_SHARE):
+        shape = dice.choice(view.begun).kind.shape
+        last = [p for p in view.begun if p.kind.shape == shape][-1]
+        return _Draft(f"What color was the last {shape}?", last.kind.color, view.age_seconds(last))
+    shown = {kind.shape for kind in view.kinds_seen}
+    shapes = [shape for shape in SHAPES if shape not in shown]
+    return _Draft(f"What color was the last {dice.choice(shapes)}?", UNANSWERABLE) if shapes else None
 
 
 def _count(view: Viewpoint, _: Dice) -> _Draft | None:

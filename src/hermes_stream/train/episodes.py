@@ -178,7 +178,7 @@ def _draw_questions(
     dice = Dice(int(rng.integers(2**31)))
     names = list(plan.tasks)
     weights = np.array(list(plan.tasks.values()))
-    weights /= weights.sum()
+    weights = weights / weights.sum()
     since = 0.0 if is_snapshot else clip.script.scene_at(clip.times_seconds[first]).start_seconds
     asked = []
     for _ in range(plan.n_questions):
