@@ -57,7 +57,7 @@ def doctor(
     say(f"model: {facts.name}, {facts.family}, {size}, {facts.device}, {facts.dtype}")
     n_bytes = memory_shape(facts).bytes_per_token()
     say(f"memory: {human_bytes(n_bytes)} per token over all layers, un-rotated keys included")
-    say(say("attention: SDPA with lower-right masks for frames, one softmax over all tokens for questions and probes"))
+    say("attention: SDPA with lower-right masks for frames, one softmax over all tokens for questions and probes")
     script = make_script(EVALUATION_SEEDS.start, 2 * _N_FRAMES)
     frames = [Frame(float(second), render_frame(script, second, 160, 90)) for second in range(_N_FRAMES)]
     checks = run_checks(adapter, frames)
