@@ -19,7 +19,7 @@ from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.policies.base import Policy, Probe
-from hermes_stream.policies.keep_all import KeepAll
+from hermes_stream.policies.spec import parse_memory
 from hermes_stream.types import Frame, Query, VisualTokens
 
 QUESTION = "What is on the screen?"
@@ -70,7 +70,7 @@ def run_checks(adapter: Adapter, frames: Sequence[Frame]) -> list[Check]:
 
 
 def _chunked_equals_stock(adapter: Adapter, frames: Sequence[Frame]) -> float:
-    stream = _open(adapter, KeepAll(), len(frames))
+    stream = _open(adapter, parse_memory("keep-all"), len(frames))
     _watch(stream, frames, adapter.facts.frames_per_grid)
     expected_V = _stock_logits(adapter, stream, frames)
     return _difference(_question_logits([stream])[0], expected_V)
@@ -79,7 +79,7 @@ def _chunked_equals_stock(adapter: Adapter, frames: Sequence[Frame]) -> float:
 def _packed_equals_alone(adapter: Adapter, frames: Sequence[Frame]) -> float:
     streams = []
     for clip in (frames, list(frames)[::-1]):
-        stream = _open(adapter, KeepAll(), len(frames))
+        stream = _open(adapter, parse_memory("keep-all"), len(frames))
         retimed = [Frame(frame.pts_seconds, other.image_YXC) for frame, other in zip(frames, clip, strict=True)]
         _watch(stream, retimed, len(frames))
         streams.append(stream)
@@ -105,7 +105,7 @@ def _probe_equals_eager(adapter: Adapter, frames: Sequence[Frame]) -> float:
 
 def _placed_often_equals_once(adapter: Adapter, frames: Sequence[Frame]) -> float:
     generator = torch.Generator().manual_seed(0)
-    moved, fresh = (_open(adapter, KeepAll(), len(frames)) for _ in range(2))
+    moved, fresh = (_open(adapter, parse_memory("keep-all"), len(frames)) for _ in range(2))
     for stream in (moved, fresh):
         _watch(stream, frames, len(frames))
     memory, facts = moved.memory, adapter.facts
@@ -158,7 +158,7 @@ def _stock_run(
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
     """Prefix, frames and text through the stock attention, at the positions that they would have in a stream."""
     facts = adapter.facts
-    version = _open(adapter, KeepAll(), 1).memory.current
+    version = _open(adapter, parse_memory("keep-all"), 1).memory.current
     start = version.end_after(tokens)
     text_RT = (start + torch.arange(text_TE.shape[0])).expand(facts.n_axes, -1)
     prefix_RT = torch.arange(facts.prefix_tokens).expand(facts.n_axes, -1)
