@@ -4,7 +4,6 @@ from hermes_stream.shapestream.episode import write_episode
 from hermes_stream.shapestream.grade import is_right, normalise_answer
 from hermes_stream.shapestream.questions import (
     TASKS,
-    UNANSWERABLE,
     Question,
     make_questions,
     question_at,
@@ -20,6 +19,7 @@ from hermes_stream.shapestream.script import (
     Script,
     make_script,
 )
+from hermes_stream.shapestream.tasks import UNANSWERABLE
 from hermes_stream.shapestream.viewpoint import Viewpoint
 
 __all__ = [
