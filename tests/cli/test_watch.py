@@ -34,6 +34,7 @@ from hermes_stream.cli.main import main
 from hermes_stream.cli.panel import render
 from hermes_stream.cli.playback import Pace, Playback, RateMeter
 from hermes_stream.cli.status import Status, clock_text, status_line, transcript
+from hermes_stream.cli.watch import _Leave
 from hermes_stream.engine.session import Session, SessionStats
 from hermes_stream.engine.timeline import TimedQuestion
 from hermes_stream.types import Frame, Query
@@ -498,3 +499,14 @@ def test_a_fresh_interpreter_explains_the_command() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "--question" in done.stdout
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_whose_exception_was_swallowed_is_raised_again(number: int, error: type[BaseException]) -> None:
+    """Python ignores what is raised in a destructor, a signal's exception too; the loop asks again."""
+    leave = _Leave()
+    leave.check()
+    with pytest.raises(error):
+        leave(number, None)
+    with pytest.raises(error):
+        leave.check()

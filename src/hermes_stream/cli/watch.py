@@ -62,17 +62,36 @@ def watch(
         Print one JSON object per answer.
     """
     questions = [parse_question(text) for text in question or []]
-    with handling(signal.SIGTERM, _terminate), open_stream(source, options or StreamOptions()) as opened:
+    leave = _Leave()
+    with (
+        handling(signal.SIGINT, leave),
+        handling(signal.SIGTERM, leave),
+        open_stream(source, options or StreamOptions()) as opened,
+    ):
         session, video, rate = opened.session, opened.video, opened.fps
         watching = _Watching(session, video, rate, questions, remember=remember, has_json=json)
-        watching.run()
+        watching.run(leave)
         report_damage(video)
     watching.raise_failure()
 
 
-def _terminate(*_: object) -> NoReturn:
-    """As an exception, so that the terminal, the source and the engine are put in order on the way out."""
-    raise SystemExit(_TERMINATED)
+class _Leave:
+    """Ctrl-C and SIGTERM as exceptions, so that terminal, source and engine are put in order on the way out.
+
+    Python swallows an exception that a signal raises in a destructor; `check` raises it again.
+    """
+
+    def __init__(self) -> None:
+        self._error: BaseException | None = None
+
+    def __call__(self, number: int, _: object) -> NoReturn:
+        self._error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(_TERMINATED)
+        raise self._error
+
+    def check(self) -> None:
+        """Raise what a signal wanted, if one came."""
+        if self._error is not None:
+            raise self._error
 
 
 class _Watching:
@@ -106,7 +125,7 @@ class _Watching:
         self._n_done = 0
         self._failed_answer: Exception | None = None
 
-    def run(self) -> None:
+    def run(self, leave: _Leave) -> None:
         """Until the person leaves or, where nobody types, until there is nothing left to do."""
         descriptor = input_descriptor()
         with ExitStack() as stack:
@@ -114,7 +133,7 @@ class _Watching:
             stack.enter_context(reading_input(descriptor, self._events.put))
             stack.callback(self._playback.stop)
             self._playback.start()
-            self._loop(view)
+            self._loop(view, leave)
         say(status_line(self._status()))
         if self._playback.n_unasked:
             say(f"note: questions whose time had not come: {self._playback.n_unasked}")
@@ -137,9 +156,10 @@ class _Watching:
             stack.enter_context(key_by_key(descriptor, view.pause))
         return view
 
-    def _loop(self, view: View) -> None:
+    def _loop(self, view: View, leave: _Leave) -> None:
         next_seconds = time.monotonic()
         while not self._is_finished:
+            leave.check()
             # What is typed shows at once, everything else at the next refresh.
             has_typed = self._take_event(max(0.0, next_seconds - time.monotonic()), view)
             self._ask_lines()
