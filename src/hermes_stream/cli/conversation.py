@@ -50,10 +50,6 @@ class Conversation:
         self._on_done = on_done
         self._asking = threading.Lock()
 
-    @property
-    def n_open(self) -> int:
-        return sum(not exchange.is_done for exchange in list(self.exchanges))
-
     def ask(self, query: Query) -> None:
         """Ask about everything watched so far; returns at once."""
         with self._asking:

@@ -44,7 +44,7 @@ _N_HELD_OUT = 60
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How much of everything; the defaults made the bundled checkpoint.
+    """How much of everything. The bundled checkpoint was made by hand from these parts; see docs/training.md.
 
     minutes: of question training. seed: of weights, order and clips; clips use training seeds from `1000 * seed` on.
     """
