@@ -72,7 +72,10 @@ class AnswerStream(Iterator[TokenEvent]):
 
 
 class AnswerTask:
-    """The engine's half: a tail on a pinned version, one segment per forward."""
+    """The engine's half: a tail on a pinned version, one segment per forward.
+
+    n_question_tokens: of the question's text with its template, at the end of the first segment.
+    """
 
     def __init__(self, stream: Stream, query: Query, channel: AnswerChannel) -> None:
         """Pins what the stream has seen by now. Raises LimitError if the question does not fit the positions left."""
@@ -88,6 +91,7 @@ class AnswerTask:
         self._token_ids: list[int] = []
         self._ttft_seconds = 0.0
         self._n_fresh = 0
+        self.n_question_tokens = 0
         self._frames_seen = version.frames_seen + len(stream.waiting)
         self._time_seconds = stream.waiting[-1].pts_seconds if stream.waiting else version.time_seconds
         self._next = self._first_segment(view, waiting)
@@ -153,6 +157,7 @@ class AnswerTask:
             encoded.append(waiting)
         self._n_fresh = sum(tokens.embeddings_NE.shape[0] for tokens in encoded)
         text_TE = self._adapter.question(self.query.text, after_video=self._frames_seen > 0)
+        self.n_question_tokens = text_TE.shape[0]
         n_positions = start - self._tail.next_position + text_TE.shape[0]
         if n_positions > self._room():
             raise LimitError(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 
 from hermes_stream.memory.append import PendingAppend
-from hermes_stream.memory.attention import attend_causal, attend_with_tail, lower_right_mask
+from hermes_stream.memory.attention import attend_causal, attend_with_tail, attention_by_head, lower_right_mask
 from hermes_stream.memory.rope import Rope, rotate
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.types import VisualTokens
@@ -101,12 +101,18 @@ class ProbeSegment:
 
 @dataclass(eq=False)
 class TailSegment:
-    """Tokens of a question or of its answer. The logits of its last token are wanted."""
+    """Tokens of a question or of its answer. The logits of its last token are wanted.
+
+    n_read: of how many of its last tokens the attention to held tokens is wanted too; after the forward
+    `attention[layer]` is their mean, `[H, N]`, prefix included.
+    """
 
     embeddings_TE: torch.Tensor
     position_RT: torch.Tensor
     tail: Tail
     deepstack: DeepStack | None = None
+    n_read: int = 0
+    attention: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 Segment = CommitSegment | ProbeSegment | TailSegment
@@ -194,6 +200,9 @@ class PackedBatch:
             return out_HTD
         layer = segment.tail.base.layers[layer_index]
         tail_keys_KMD, tail_values_KMD = segment.tail.append(layer_index, key_KTD, value_KTD)
+        if segment.n_read:
+            read_HTD = query_HTD[:, -segment.n_read :]
+            segment.attention[layer_index] = attention_by_head(read_HTD, layer.keys, tail_keys_KMD, scaling)
         out_HTD, _ = attend_with_tail(query_HTD, layer.keys, layer.values, tail_keys_KMD, tail_values_KMD, scaling)
         return out_HTD
 
