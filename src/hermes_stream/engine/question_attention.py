@@ -20,8 +20,8 @@ from hermes_stream.types import Query
 class QuestionAttention:
     """The attention that a question pays to a version of a memory.
 
-    by_layer: for each layer `[H, N]`, float32 at least, rows as in `version.layers[layer].table`: the softmax weights of
-    the question's tokens (its template included), mean over the tokens. What is missing to 1 went to the question
+    by_layer: for each layer `[H, N]`, float32 at least, rows as in `version.layers[layer].table`: the softmax weights
+    of the question's tokens (its template included), mean over the tokens. What is missing to 1 went to the question
     itself, and to frames that only its own tail holds.
     """
 

@@ -110,7 +110,7 @@ def _attend_block(
 def _weights(
     query_HTD: torch.Tensor, held_key_KND: torch.Tensor, tail_key_KMD: torch.Tensor, scaling: float
 ) -> torch.Tensor:
-    """One softmax over held and tail keys for the last queries of the tail: `[K, G * T, N + M]`, heads first in rows."""
+    """One softmax over held and tail keys for the last queries of the tail: `[K, G * T, N + M]`, T fastest."""
     n_heads, n_queries, head_dim = query_HTD.shape
     n_kv_heads = held_key_KND.shape[0]
     group = n_heads // n_kv_heads

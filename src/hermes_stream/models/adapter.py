@@ -43,11 +43,15 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class StreamDefaults:
-    """Settings that suit a checkpoint: sampled frames per second, frames per compression interval, tokens per layer."""
+    """Settings that suit a checkpoint: sampled frames per second, frames per compression interval, tokens per layer.
+
+    measured_layers: first middle and first deep layer as `hermes-stream inspect` found them; None if nobody looked.
+    """
 
     fps: float
     chunk_frames: int
     budget_tokens: int
+    measured_layers: tuple[int, int] | None = None
 
 
 class Batch(Protocol):

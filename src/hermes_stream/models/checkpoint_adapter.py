@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from hermes_stream.errors import ModelError
 from hermes_stream.models.adapter import Batch, ModelFacts, StreamDefaults
 from hermes_stream.models.attention_seam import ModelRope, attach, run_stock_text_model, run_text_model
 
@@ -70,6 +71,7 @@ class CheckpointAdapter:
             fps=float(given.get("fps", family_defaults.fps)),
             chunk_frames=int(given.get("chunk", family_defaults.chunk_frames)),
             budget_tokens=int(given.get("budget", family_defaults.budget_tokens)),
+            measured_layers=_measured_layers(checkpoint.name, given, text_config.num_hidden_layers),
         )
         self._model = model
         self._text_model = model.model.language_model
@@ -139,3 +141,15 @@ class CheckpointAdapter:
             torch.tensor(ids, dtype=torch.int64, device=self._text_model.embed_tokens.weight.device)
         )
         return embeddings_TE
+
+
+def _measured_layers(name: str, given: Mapping[str, Any], n_layers: int) -> tuple[int, int] | None:
+    borders = given.get("measured_layers")
+    if borders is None:
+        return None
+    is_pair = isinstance(borders, list) and len(borders) == 2 and all(type(border) is int for border in borders)
+    if not is_pair or not 0 <= borders[0] <= borders[1] <= n_layers:
+        raise ModelError(
+            f"{name}: measured_layers is {borders!r}; expected [first middle layer, first deep layer] of {n_layers}"
+        )
+    return borders[0], borders[1]

@@ -96,6 +96,11 @@ class Hermes(Policy):
             raise ValueError(f"ratios are {self.ratios}; expected three shares of the layers that add up to 1")
         return self
 
+    def with_layers(self, borders: tuple[int, int]) -> Self:
+        if self.model_fields_set & {"ratios", "borders"}:
+            raise PolicyError("two groupings of the layers: in the options of hermes and beside them; give one")
+        return self.model_copy(update={"borders": borders})
+
     def start(self, stream: StreamFacts) -> HermesState:
         super().start(stream)
         return HermesState(stream, self._groups(stream.n_layers), self._schedule(stream.family))
