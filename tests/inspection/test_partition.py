@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hermes_stream.errors import ConfigError
-from hermes_stream.inspection.partition import explained, measured_borders
+from hermes_stream.inspection.partition import agreement, explained, measured_borders
 from tests.oracles.inspection_oracle import best_borders
 
 
@@ -43,3 +43,14 @@ def test_layers_that_are_all_alike_are_cut_as_early_as_possible() -> None:
 def test_two_layers_have_no_three_groups() -> None:
     with pytest.raises(ConfigError, match="2 layers cannot be divided into three groups"):
         measured_borders(np.ones((2, 3)))
+
+
+def test_agreement_is_the_share_of_partitions_that_miss_one_clip_and_stay() -> None:
+    """Two clips say (2, 7) faintly, one says (4, 7) loudly: without it the others win."""
+    group_L = np.searchsorted((2, 7), np.arange(10), side="right").astype(float)
+    other_L = np.searchsorted((4, 7), np.arange(10), side="right").astype(float)
+    same = np.stack([group_L] * 3)[..., None]
+    assert agreement(same) == 1
+    mixed = np.stack([group_L, group_L, 9 * other_L])[..., None]
+    assert measured_borders(mixed.mean(axis=0)) == (4, 7)
+    assert agreement(mixed) == pytest.approx(2 / 3)

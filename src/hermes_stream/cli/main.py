@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError
 from hermes_stream.cli.ask import ask
 from hermes_stream.cli.demo import demo
 from hermes_stream.cli.doctor import doctor
+from hermes_stream.cli.inspect import inspect
 from hermes_stream.cli.listing import models, policies
 from hermes_stream.cli.map import map_memory
 from hermes_stream.cli.output import say
@@ -28,7 +29,7 @@ app = App(
     exit_on_error=False,
     print_error=False,
 )
-for command in (demo, ask, watch, doctor, models, policies):
+for command in (demo, ask, watch, inspect, doctor, models, policies):
     app.command(command)
 app.command(map_memory, name="map")
 app.command(shapestream)

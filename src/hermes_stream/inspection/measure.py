@@ -4,7 +4,7 @@ Source: HERMES, arXiv 2601.14724, section 3 (its figure averages the attention o
 first-in-first-out memory re-numbered at each eviction). The indices per layer, their controls and the partition are
 ours: the paper shows curves of three layers and states the rest.
 
-Shape letters: L layers, H query heads, F frames (grids) of the window, P tokens of a grid.
+Shape letters: S clips, L layers, H query heads, F frames (grids) of the window, P tokens of a grid.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Inspection:
 
     budget_tokens, chunk_frames, fps: as they were in force. grid: rows and columns of a frame's tokens.
     curve_LFP: attention to each token of the window, oldest frame first; mean over heads and questions.
-    index_L: by name, mean over questions of each question's own index (see `indices`); error_L: its standard error,
-        with clips as the independent units; empty for a single clip.
+    index_SL: by name, each clip's mean over its questions of the question's own index (see `indices`). Questions of one
+        clip look at the same memory, so clips, not questions, are the independent samples.
     head_L: the partition's features per head, by name, `[L, H]`.
     curve_index_L: the same indices of the mean curve, which is what the paper draws. Averaging takes out what differs
         between clips, so a fixed raster position shows more clearly in it.
@@ -76,8 +76,7 @@ class Inspection:
     fps: float
     grid: tuple[int, int]
     curve_LFP: Floats
-    index_L: dict[str, Floats]
-    error_L: dict[str, Floats]
+    index_SL: dict[str, Floats]
     head_LH: dict[str, Floats]
     curve_index_L: dict[str, Floats]
     peak_LP: Floats
@@ -88,16 +87,30 @@ class Inspection:
         return len(self.curve_LFP)
 
     @property
-    def feature_LC(self) -> Floats:
-        """What the partition is measured by: recency, anchors, spread."""
-        return np.stack([self.index_L[name] for name in FEATURES], axis=1)
+    def index_L(self) -> dict[str, Floats]:
+        """By name, the mean over clips."""
+        return {name: index_SL.mean(axis=0) for name, index_SL in self.index_SL.items()}
+
+    @property
+    def error_L(self) -> dict[str, Floats]:
+        """By name, the standard error of that mean; empty for a single clip."""
+        n_clips = len(next(iter(self.index_SL.values())))
+        if n_clips < 2:
+            return {}
+        return {name: index_SL.std(axis=0, ddof=1) / np.sqrt(n_clips) for name, index_SL in self.index_SL.items()}
+
+    @property
+    def feature_SLC(self) -> Floats:
+        """What the partition is measured by, of each clip: recency, anchors, spread."""
+        return np.stack([self.index_SL[name] for name in FEATURES], axis=-1)
 
 
 def inspect_clips(
-    engine: Engine, clips: Sequence[Clip], settings: Settings, on_question: Callable[[], None] = lambda: None
+    engine: Engine, clips: Sequence[Clip], settings: Settings, on_question: Callable[[str, int], None] | None = None
 ) -> Inspection:
     """Watch each clip to its last whole interval, ask every question there, and average.
 
+    on_question: called after each with the clip's name and the number of questions so far.
     Raises ConfigError for a clip that does not fill the window, and for clips with grids of different shapes.
     """
     chunk_frames = engine.defaults.chunk_frames if settings.chunk is None else settings.chunk
@@ -113,7 +126,8 @@ def inspect_clips(
             texts = settings.questions or clip.questions(settings.n_questions, stats.time_seconds, fps)
             for text in texts:
                 tally.add(clip.name, window_of(session.attention(text)))
-                on_question()
+                if on_question is not None:
+                    on_question(clip.name, len(tally.heads))
             watched.append(Watched(clip.name, stats.frames_seen, tuple(texts), clip.damage))
     if not tally.heads:
         raise ConfigError("no question has a certain answer at the end of these episodes; give one with --question")
@@ -171,8 +185,8 @@ class _Tally:
         assert self.curve_LFP is not None
         assert self.grid is not None
         assert self.peaks_LP is not None
-        questions = [row for rows in self.by_clip.values() for row in rows]
-        curve_LFP = self.curve_LFP / len(questions)
+        curve_LFP = self.curve_LFP / len(self.heads)
+        clips = [_means(rows) for rows in self.by_clip.values()]
         return Inspection(
             watched=watched,
             budget_tokens=budget,
@@ -180,8 +194,7 @@ class _Tally:
             fps=fps,
             grid=self.grid,
             curve_LFP=curve_LFP,
-            index_L=_means(questions),
-            error_L=_errors([_means(rows) for rows in self.by_clip.values()]),
+            index_SL={name: np.stack([clip[name] for clip in clips]) for name in INDICES},
             head_LH=_means(self.heads),
             curve_index_L={name: index(curve_LFP) for name, index in INDICES.items()},
             peak_LP=self.peaks_LP / self.peaks_LP.sum(axis=1, keepdims=True),
@@ -200,14 +213,6 @@ def _add_newest(total_LFP: Floats | None, weight_LFP: Floats) -> Floats:
 
 def _means(rows: Sequence[dict[str, Floats]]) -> dict[str, Floats]:
     return {name: np.mean([row[name] for row in rows], axis=0) for name in rows[0]}
-
-
-def _errors(clips: Sequence[dict[str, Floats]]) -> dict[str, Floats]:
-    """Questions of one clip look at the same memory and are no independent samples; clips are."""
-    if len(clips) < 2:
-        return {}
-    n = len(clips)
-    return {name: np.std([clip[name] for clip in clips], axis=0, ddof=1) / np.sqrt(n) for name in clips[0]}
 
 
 def _times(grid: tuple[int, int]) -> str:

@@ -1,6 +1,6 @@
 """Where the layers of a model change their way of attending: a measured alternative to 10/60/30.
 
-Shape letters: L layers, C features of a layer.
+Shape letters: S clips, L layers, C features of a layer.
 """
 
 from __future__ import annotations
@@ -31,6 +31,16 @@ def measured_borders(feature_LC: Floats) -> tuple[int, int]:
     cuts = list(combinations(range(1, n_layers), 2))
     # Rounded, so that ways that are equal but for rounding are equal.
     return min(cuts, key=lambda cut: (round(_within(standard_LC, cut), 9), cut))
+
+
+def agreement(feature_SLC: Floats) -> float:
+    """Of the partitions that leave out one clip each, the share that is the partition of all; 0 to 1.
+
+    Low: the borders are an accident of these clips. Needs at least two clips.
+    """
+    borders = measured_borders(feature_SLC.mean(axis=0))
+    rest = [measured_borders(np.delete(feature_SLC, clip, axis=0).mean(axis=0)) for clip in range(len(feature_SLC))]
+    return rest.count(borders) / len(rest)
 
 
 def explained(feature_LC: Floats, borders: tuple[int, int]) -> float:

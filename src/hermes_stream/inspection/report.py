@@ -15,7 +15,7 @@ import numpy as np
 
 from hermes_stream.inspection.indices import Floats
 from hermes_stream.inspection.measure import MEMORY, Inspection
-from hermes_stream.inspection.partition import explained, measured_borders
+from hermes_stream.inspection.partition import agreement, explained, measured_borders
 from hermes_stream.inspection.window import SHARES
 
 # Longer curves are stored as means over neighbouring tokens.
@@ -28,10 +28,11 @@ _PAPER_LAYERS, _PAPER_LAST = (0, 8, 26), 27
 def report(inspection: Inspection, *, model: str, command: str) -> dict[str, Any]:
     """Everything that was found, ready for `to_json`.
 
-    acceptance: whether what the paper states holds from the first to the last layer, for the mean over questions and
-        for the mean curve, which is what the paper draws.
+    acceptance: whether what the paper states holds from the first to the last layer, for the mean over clips and for
+        the mean curve, which is what the paper draws.
     """
     measured, paper = partitions(inspection)
+    feature_SLC = inspection.feature_SLC
     distance_N, curve_LN, n_averaged = _thinned(inspection.curve_LFP)
     return {
         "command": command,
@@ -49,12 +50,13 @@ def report(inspection: Inspection, *, model: str, command: str) -> dict[str, Any
         "heads": {name: _rounded(index_LH) for name, index_LH in inspection.head_LH.items()},
         "partition": {
             "measured": list(measured),
-            "measured_explains": _rounded(explained(inspection.feature_LC, measured)),
+            "measured_explains": _rounded(explained(feature_SLC.mean(axis=0), measured)),
+            "measured_agreement": _rounded(agreement(feature_SLC)) if len(feature_SLC) > 1 else None,
             "paper": list(paper),
-            "paper_explains": _rounded(explained(inspection.feature_LC, paper)),
+            "paper_explains": _rounded(explained(feature_SLC.mean(axis=0), paper)),
         },
         "acceptance": {
-            "per_question": _acceptance(inspection.index_L),
+            "per_clip": _acceptance(inspection.index_L),
             "mean_curve": _acceptance(inspection.curve_index_L),
         },
         "curves": {
@@ -74,7 +76,8 @@ def to_json(content: dict[str, Any]) -> str:
 def partitions(inspection: Inspection) -> tuple[tuple[int, int], tuple[int, int]]:
     """First middle and first deep layer: measured, and by the paper's 10/60/30."""
     n_layers = inspection.n_layers
-    return measured_borders(inspection.feature_LC), (int(_PAPER_SHALLOW * n_layers), int(_PAPER_DEEP * n_layers))
+    measured = measured_borders(inspection.feature_SLC.mean(axis=0))
+    return measured, (int(_PAPER_SHALLOW * n_layers), int(_PAPER_DEEP * n_layers))
 
 
 def paper_layers(n_layers: int) -> tuple[int, ...]:

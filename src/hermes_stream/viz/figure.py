@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hermes_stream.errors import ConfigError
@@ -20,3 +21,16 @@ def new_figure(n_rows: int, n_columns: int, *, size: tuple[float, float], **grid
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(n_rows, n_columns, squeeze=False, **grid)
+
+
+def save_png_and_svg(figure: Any, path: Path) -> tuple[Path, Path]:
+    """Write a figure beside `path` with both endings; the same figure gives the same bytes. Returns the two paths."""
+    from matplotlib import rc_context
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
+    figure.savefig(png, dpi=130)
+    # Else SVG names its parts at random and writes the date.
+    with rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(svg, metadata={"Date": None})
+    return png, svg
