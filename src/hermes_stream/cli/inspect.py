@@ -90,6 +90,8 @@ def inspect(
 
     options = options or InspectOptions()
     settings = _settings(options)
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out is {out}, which is a file; give a folder")
     clips = open_clips([source, *more], episode_seconds=options.seconds)
     with load_model(options.model, dtype=options.dtype, max_pixels=options.max_pixels) as engine:
         layers = _layers(layer, engine.model.n_layers)

@@ -82,7 +82,8 @@ def periodicity_beyond_raster(weight_FP: Floats) -> Floats:
     """The control: periodicity after the mean of each raster position is taken out as well.
 
     What a fixed raster position explains is gone then; what is left comes from patterns that stay for some frames and
-    go. Without any, taking out means of F values leaves about -1/F, not 0.
+    go, and in part from a raster pattern that is stronger in one half of the window. Without any, taking out means of F
+    values leaves about -1/F, not 0.
     """
     remainder = detrended(weight_FP)
     n_cells = weight_FP.shape[-1]

@@ -5,7 +5,8 @@ Shape letters: L layers, H query heads, F frames (grids) of the window, P tokens
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,37 @@ import numpy as np
 from hermes_stream.inspection.indices import NEWEST
 from hermes_stream.inspection.measure import Inspection
 from hermes_stream.inspection.report import partitions
+from hermes_stream.inspection.window import SHARES
 from hermes_stream.viz.figure import new_figure, save_png_and_svg
 
 # More frame borders than this are a grey wall.
 _MOST_BORDERS = 40
 _MEASURED = {"color": "tab:red", "linewidth": 1.2}
 _PAPER = {"color": "tab:cyan", "linewidth": 1.2, "linestyle": (0, (4, 4))}
-_BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "frameon": False, "fontsize": 7}
-# Panels beside the heat map: title, indices drawn in it, what the value is without any structure.
-_PANELS: tuple[tuple[str, dict[str, str], float | None], ...] = (
-    ("recency:\nshare of newest 10 %", {"newest_share": ""}, NEWEST),
-    ("recency: slope of log\nattention per window", {"log_slope": ""}, 0.0),
-    (
-        "anchors: correlation\none frame later",
+_SMALL = 8
+_BELOW = {"loc": "upper center", "frameon": False, "fontsize": 7, "ncols": 3, "columnspacing": 1.0}
+_BELOW_TICKS, _BELOW_LABEL = (0.5, -0.07), (0.5, -0.16)
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """indices: by name, their labels. neutral: what they are without any structure."""
+
+    title: str
+    indices: Mapping[str, str]
+    neutral: float
+
+
+_PANELS = (
+    _Panel("recency: share of newest 10 %", {"newest_share": ""}, NEWEST),
+    _Panel("recency: slope of log attention", {"log_slope": ""}, 0.0),
+    _Panel("entropy / log N", {"entropy": ""}, 1.0),
+    _Panel(
+        "anchors: correlation one frame later",
         {"autocorrelation": "plain", "periodicity": "periodicity", "periodicity_beyond_raster": "beyond raster"},
         0.0,
     ),
-    ("anchors:\nweight over mean", {"peak_ratio": "frame's peak", "raster_ratio": "raster position"}, 1.0),
-    ("frames whose peak is at\nthe same raster position", {}, None),
-    ("entropy\n/ log N", {"entropy": ""}, 1.0),
+    _Panel("anchors: weight over mean", {"peak_ratio": "frame's peak", "raster_ratio": "raster position"}, 1.0),
 )
 
 
@@ -57,7 +70,7 @@ def draw_attention(inspection: Inspection, layers: Sequence[int], path: Path) ->
         place.semilogy(*dots, ".", color="tab:orange", markersize=4, label=label)
         place.set(title=f"layer {layer}", xlabel=f"tokens before the newest ({n_cells} a frame)")
         place.set_xlim(distance_N[0] + 1, -1)
-        place.legend(**_BELOW)
+        place.legend(**_BELOW, bbox_to_anchor=_BELOW_LABEL)
     axes[0, 0].set_ylabel("attention")
     return save_png_and_svg(figure, path)
 
@@ -65,33 +78,31 @@ def draw_attention(inspection: Inspection, layers: Sequence[int], path: Path) ->
 def draw_layers(inspection: Inspection, path: Path) -> tuple[Path, Path]:
     """All layers: attention over the window as a heat map, and each index beside it.
 
-    Bands are standard errors over clips. Lines: the measured partition (red) and the paper's (dashed).
+    Bands are standard errors over clips. Lines: the measured partition (red) and the paper's (dashed blue); grey: the
+    value without any structure.
     """
-    ratios = (3.2, *[1.0] * len(_PANELS))
-    size = 17, 2.1 + 0.16 * inspection.n_layers
-    figure, axes = new_figure(1, 1 + len(_PANELS), size=size, width_ratios=ratios, sharey=True)
-    heat, *panels = axes.flat
+    size = 12, 4.2 + 0.22 * inspection.n_layers
+    figure, axes = new_figure(2, 4, size=size, width_ratios=(1.6, 1, 1, 1), sharey=True)
+    heat, *panels, last, shares = axes.flat
     _draw_heat(figure, heat, inspection)
-    layer_L = np.arange(inspection.n_layers)
-    for place, (title, names, neutral) in zip(panels, _PANELS, strict=True):
-        if neutral is not None:
-            place.axvline(neutral, color="0.8", linewidth=0.8)
-        for name, label in names.items():
+    for place, panel in zip(panels, _PANELS, strict=True):
+        place.axvline(panel.neutral, color="0.8", linewidth=0.8)
+        for name, label in panel.indices.items():
             _draw_index(place, inspection, name, label)
-        if not names:
-            place.axvline(1 / inspection.peak_LP.shape[1], color="0.8", linewidth=0.8)
-            place.plot(inspection.peak_LP.max(axis=1), layer_L, "o-", markersize=3, linewidth=1)
-        if len(names) > 1:
-            place.legend(**_BELOW)
-        place.set_title(title, fontsize=8)
-        place.tick_params(labelsize=7)
+        place.set_title(panel.title, fontsize=_SMALL)
+        if len(panel.indices) > 1:
+            place.legend(**_BELOW, bbox_to_anchor=_BELOW_TICKS)
+    _draw_same_raster(last, inspection)
+    _draw_shares(shares, inspection)
     measured, paper = partitions(inspection)
-    for place in (heat, *panels):
+    for place in axes.flat:
+        place.tick_params(labelsize=7)
         for borders, style in ((measured, _MEASURED), (paper, _PAPER)):
             for border in borders:
                 place.axhline(border - 0.5, **style)
     heat.set_ylim(inspection.n_layers - 0.5, -0.5)
-    heat.set_title("attention over the window (lines: measured groups in red, 10/60/30 in blue)", fontsize=8)
+    for place in axes[:, 0]:
+        place.set_ylabel("layer")
     return save_png_and_svg(figure, path)
 
 
@@ -121,7 +132,8 @@ def _draw_heat(figure: Any, place: Any, inspection: Inspection) -> None:
         extent=(weight_LN.shape[1] - 0.5, -0.5, inspection.n_layers - 0.5, -0.5),
     )  # fmt: skip
     figure.colorbar(image, ax=place, pad=0.01, label="attention / layer's mean")
-    place.set(xlabel=f"tokens before the newest ({inspection.curve_LFP.shape[2]} a frame)", ylabel="layer")
+    place.set_xlabel(f"tokens before the newest ({inspection.curve_LFP.shape[2]} a frame)", fontsize=_SMALL)
+    place.set_title("attention over the window", fontsize=_SMALL)
 
 
 def _draw_index(place: Any, inspection: Inspection, name: str, label: str) -> None:
@@ -130,3 +142,21 @@ def _draw_index(place: Any, inspection: Inspection, name: str, label: str) -> No
     if name in inspection.error_L:
         error_L = inspection.error_L[name]
         place.fill_betweenx(layer_L, index_L - error_L, index_L + error_L, color=line.get_color(), alpha=0.25, lw=0)
+
+
+def _draw_same_raster(place: Any, inspection: Inspection) -> None:
+    place.axvline(1 / inspection.peak_LP.shape[1], color="0.8", linewidth=0.8)
+    place.plot(inspection.peak_LP.max(axis=1), np.arange(inspection.n_layers), "o-", markersize=3, linewidth=1)
+    place.set_title("frames with their peak at one raster position", fontsize=_SMALL)
+
+
+def _draw_shares(place: Any, inspection: Inspection) -> None:
+    """Where all of the attention goes, stacked to 1."""
+    start_L = np.zeros(inspection.n_layers)
+    for name, share_L in zip(SHARES, inspection.share_LG.T, strict=True):
+        if share_L.any():
+            place.barh(np.arange(inspection.n_layers), share_L, left=start_L, height=0.8, label=name)
+        start_L = start_L + share_L
+    place.set_title("where attention goes", fontsize=_SMALL)
+    place.set_xlim(0, 1)
+    place.legend(**{**_BELOW, "ncols": len(SHARES)}, bbox_to_anchor=_BELOW_TICKS)

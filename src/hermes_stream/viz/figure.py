@@ -24,13 +24,12 @@ def new_figure(n_rows: int, n_columns: int, *, size: tuple[float, float], **grid
 
 
 def save_png_and_svg(figure: Any, path: Path) -> tuple[Path, Path]:
-    """Write a figure beside `path` with both endings; the same figure gives the same bytes. Returns the two paths."""
+    """Write a figure to `path` with both endings and return the two paths; no date, no random names."""
     from matplotlib import rc_context
 
     path.parent.mkdir(parents=True, exist_ok=True)
     png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
-    figure.savefig(png, dpi=130)
-    # Else SVG names its parts at random and writes the date.
+    figure.savefig(png, dpi=110)
     with rc_context({"svg.hashsalt": path.stem}):
         figure.savefig(svg, metadata={"Date": None})
     return png, svg
