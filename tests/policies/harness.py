@@ -45,7 +45,7 @@ def empty_memory(
         dtype=torch.float32,
         device=torch.device("cpu"),
     )
-    return KVMemory(shape, QuarterTurnRope(), budget_tokens=budget)
+    return KVMemory(shape, QuarterTurnRope(), budgets_L=None if budget is None else [budget] * n_layers)
 
 
 def append(memory: KVMemory, pending: PendingAppend, raw_KTD: torch.Tensor, value_KTD: torch.Tensor) -> None:
