@@ -62,7 +62,7 @@ def test_every_layer_reads_raw_embeddings(folder: Path) -> None:
 
 
 def test_the_order_of_its_tokens_does_not_mask_them(folder: Path) -> None:
-    """Without a mask the first prompt token shares its attention with the last: the true forward must not (defect B)."""
+    """Without a mask the first prompt token shares its attention with the last: a true forward must not (defect B)."""
     adapter: Any = load_adapter(str(folder))
     text_TE = adapter.guidance(TEXT)
     query_HTD, key_KTD, scaling = adapter.project(0, text_TE)

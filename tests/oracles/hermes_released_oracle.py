@@ -64,7 +64,7 @@ def scores(attention: list[NDArray[np.float64]], is_llava: bool) -> list[NDArray
 def compress(
     attention: list[NDArray[np.float64]], n_prefix: int, budget: int, is_llava: bool
 ) -> tuple[list[Kept], list[NDArray[np.float64]]] | None:
-    """attention: per layer, of the video rows. None where the trigger does not hold; else what stays, and the scores."""
+    """What stays in each layer, and the scores; None where the trigger does not hold. attention: of the video rows."""
     if n_prefix + len(attention[0]) <= budget:
         return None
     smoothed = scores(attention, is_llava)
