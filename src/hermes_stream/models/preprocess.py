@@ -75,6 +75,7 @@ def normalise(
     image_FCYX: torch.Tensor, mean: Sequence[float], std: Sequence[float], rescale_factor: float
 ) -> torch.Tensor:
     """float32: rescaling and normalising in one step, as the stock processors do it, so that pixels are bit-equal."""
-    mean_C11 = torch.tensor(mean)[:, None, None] / rescale_factor
-    std_C11 = torch.tensor(std)[:, None, None] / rescale_factor
+    # Times the inverse: the division would differ in the last bit.
+    mean_C11 = torch.tensor(mean)[:, None, None] * (1.0 / rescale_factor)
+    std_C11 = torch.tensor(std)[:, None, None] * (1.0 / rescale_factor)
     return (image_FCYX.float() - mean_C11) / std_C11

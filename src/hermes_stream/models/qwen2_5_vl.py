@@ -6,14 +6,14 @@ Shape letters: N tokens, E model width, R position axes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 
 from hermes_stream.models.adapter import StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
-from hermes_stream.models.patches import PatchPreprocessor
+from hermes_stream.models.patches import PatchPreprocessor, pixel_bounds
 from hermes_stream.types import Frame, VisualTokens
 
 _ASK = "{text}<|im_end|>\n<|im_start|>assistant\n"
@@ -23,11 +23,20 @@ PROMPTS = Prompts(
     question="<|vision_end|>" + _ASK,
     question_first="<|vision_end|>" + _ASK,
 )
-# Pixels of a frame in the family's video processor.
+# Pixels of a frame in the family's video processor. The published files allow 21 times as many, more than a stream can
+# pay for; `max_pixels` asks for more.
 _MOST_PIXELS = 768 * 28 * 28
 _LEAST_PIXELS = 128 * 28 * 28
 # Times are floats: what is meant to be a whole unit must not be floored to the one below.
 _TIME_SLACK = 1e-6
+
+
+def make_patches(settings: Mapping[str, Any], max_pixels: int | None = None) -> PatchPreprocessor:
+    """Preprocessing as the checkpoint's file says; max_pixels: of a frame, instead of the family's bound."""
+    least, most = pixel_bounds(settings)
+    most = min(int(most or _MOST_PIXELS), _MOST_PIXELS)
+    least = min(int(least or _LEAST_PIXELS), most)
+    return PatchPreprocessor.from_settings(settings, min_pixels=least, max_pixels=most).with_budget(max_pixels)
 
 
 class Qwen2_5VLAdapter(CheckpointAdapter):  # noqa: N801
@@ -41,12 +50,7 @@ class Qwen2_5VLAdapter(CheckpointAdapter):  # noqa: N801
     family_defaults: ClassVar[StreamDefaults] = StreamDefaults(fps=1.0, chunk_frames=16, budget_tokens=4000)
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        size = checkpoint.preprocessor.get("size", {})
-        most = min(int(size.get("longest_edge", _MOST_PIXELS)), _MOST_PIXELS)
-        least = min(int(size.get("shortest_edge", _LEAST_PIXELS)), most)
-        self._patches = PatchPreprocessor.from_settings(
-            checkpoint.preprocessor, min_pixels=least, max_pixels=most
-        ).with_budget(checkpoint.max_pixels)
+        self._patches = make_patches(checkpoint.preprocessor, checkpoint.max_pixels)
         self._tokens_per_second = checkpoint.model.config.vision_config.tokens_per_second
         super().__init__(
             checkpoint,
