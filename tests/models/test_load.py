@@ -54,6 +54,24 @@ def other_shape(folder: Path) -> None:
     edit_config(folder, intermediate_size=64)
 
 
+def no_shard(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001.safetensors")
+    shards = {"a": "model-00001.safetensors", "b": "model-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+
+
+def no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def broken_preprocessor(folder: Path) -> None:
+    (folder / "preprocessor_config.json").write_text("{")
+
+
+def list_of_settings(folder: Path) -> None:
+    (folder / "preprocessor_config.json").write_text("[1]")
+
+
 def half_the_weights(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -76,11 +94,15 @@ def sliding_layers(folder: Path) -> None:
         (no_config, "no config.json"),
         (no_preprocessor, "no preprocessor_config.json"),
         (no_mean, "lacks image_mean, image_std"),
-        (no_weights, "cannot load the checkpoint"),
-        (cut_weights, "cannot load the checkpoint"),
+        (no_weights, "no model.safetensors and no model.safetensors.index.json"),
+        (cut_weights, "model.safetensors is not whole"),
+        (no_shard, "names model-00002.safetensors, which is missing"),
+        (no_tokenizer, "no tokenizer.json"),
+        (broken_preprocessor, "not readable as JSON"),
+        (list_of_settings, "holds a list, expected a JSON object"),
         (broken_config, "cannot read the checkpoint's config"),
         (other_family, "no adapter for 'gpt2'; supported: llava_onevision"),
-        (other_shape, "cannot load the checkpoint"),
+        (other_shape, "layers.0.mlp.down_proj.weight has the shape [64, 96], the config asks for [64, 64]"),
         (half_the_weights, "the weights lack"),
         (dynamic_rope, "rope type 'dynamic'"),
         (sliding_layers, "sliding_attention"),

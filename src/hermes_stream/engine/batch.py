@@ -27,7 +27,7 @@ class Tail:
 
     def __init__(self, base: MemoryVersion) -> None:
         self.base = base
-        self.next_position = base.next_position
+        self.next_position = base.text_position
         self._rows: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * len(base.layers)
         self._used = [0] * len(base.layers)
 

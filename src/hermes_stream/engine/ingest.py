@@ -210,7 +210,7 @@ class Piece:
         facts = self.stream.adapter.facts
         text_TE = self.stream.adapter.guidance(probe.text)
         # A probe commits nothing, so a long one may not push the stream to compact: it is cut to the room there is.
-        start = pending.rows.next_position
+        start = pending.text_position
         text_TE = text_TE[: facts.max_positions - start]
         position_RT = (start + torch.arange(text_TE.shape[0], device=facts.device)).expand(facts.n_axes, -1)
         return ProbeSegment(text_TE, position_RT, pending, frozenset(probe.layers))
@@ -225,6 +225,7 @@ def memory_shape(facts: ModelFacts) -> MemoryShape:
         n_axes=facts.n_axes,
         time_axes=facts.time_axes,
         has_absolute_time=facts.has_absolute_time,
+        text_overlaps_times=facts.text_overlaps_times,
         max_positions=facts.max_positions,
         dtype=facts.dtype,
         device=facts.device,

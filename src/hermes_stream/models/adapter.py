@@ -19,7 +19,7 @@ from hermes_stream.types import Frame, VisualTokens
 class ModelFacts:
     """Sizes that decide what a memory looks like.
 
-    n_axes, time_axes, has_absolute_time: positions, see `MemoryShape`.
+    n_axes, time_axes, has_absolute_time, text_overlaps_times: positions, see `MemoryShape`.
     tokens_per_frame: of one grid, at most. frames_per_grid: sampled frames that become one grid of tokens.
     """
 
@@ -36,6 +36,7 @@ class ModelFacts:
     prefix_tokens: int
     time_axes: tuple[int, ...]
     has_absolute_time: bool
+    text_overlaps_times: bool
     n_parameters: int
     dtype: torch.dtype
     device: torch.device

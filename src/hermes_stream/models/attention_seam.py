@@ -48,7 +48,7 @@ def attach(model: nn.Module, text_config: Any) -> None:
 
     Raises ModelError for position schemes or layers that the memory cannot serve.
     """
-    _refuse_unsupported(text_config)
+    refuse_unsupported(text_config)
     use_attention(model, ATTENTION_NAME, _attention)
 
 
@@ -129,7 +129,8 @@ class ModelRope:
         return (cos, sin) if scaling == 1.0 else (cos / scaling, sin / scaling)
 
 
-def _refuse_unsupported(text_config: Any) -> None:
+def refuse_unsupported(text_config: Any) -> None:
+    """Raise ModelError for position schemes or layers that the memory cannot serve."""
     rope_type = (text_config.rope_parameters or {}).get("rope_type", "default")
     if rope_type in _UNSUPPORTED_ROPE:
         raise ModelError(

@@ -44,7 +44,8 @@ class Qwen2_5VLAdapter(CheckpointAdapter):  # noqa: N801
 
     Time is absolute: a grid stands `tokens_per_second` positions later for each second since the stream began, and rows
     and columns count from the end of the prefix, as in the stock model's whole clip. Text after frames resumes behind
-    the largest position on any axis (transformers before 5; later versions let it overlap the video's times).
+    the largest position on any axis (transformers before 5) or, with text positions "overlap", behind the rows and
+    columns, in overlap with the video's times (transformers 5).
     """
 
     family_defaults: ClassVar[StreamDefaults] = StreamDefaults(fps=1.0, chunk_frames=16, budget_tokens=4000)
