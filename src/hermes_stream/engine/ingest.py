@@ -5,6 +5,7 @@ Runs on the engine's thread only.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,8 @@ from hermes_stream.models.adapter import Adapter, ModelFacts
 from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
 from hermes_stream.types import Frame, VisualTokens
 
+_log = logging.getLogger(__name__)
+
 # Positions kept free for a question and its answer, as in HERMES' release; at most an eighth of a small model's.
 _RESERVED_POSITIONS = 1024
 
@@ -30,6 +33,8 @@ _RESERVED_POSITIONS = 1024
 class Stream:
     """One stream's memory and the policy that looks after it: all that a fork copies.
 
+    interval_tokens: what the frames of the interval have brought so far. has_noted: whether was said that they are more
+        than the budget.
     waiting: frames that have no partner yet, for families that make one grid of two. since_seconds: of the first frame.
     """
 
@@ -41,6 +46,8 @@ class Stream:
     chunk_frames: int
     history: tuple[Turn, ...] = ()
     interval_frames: int = 0
+    interval_tokens: int = 0
+    has_noted: bool = False
     n_compressions: int = 0
     waiting: tuple[Frame, ...] = ()
     since_seconds: float | None = None
@@ -65,12 +72,27 @@ class Stream:
     def end_interval(self, probes: Sequence[ProbeSegment], names: Sequence[str]) -> None:
         """Let the policy decide, and execute its plan."""
         mass = {name: segment.mass for name, segment in zip(names, probes, strict=True)}
+        self._note_large_interval()
         view = memory_view(self.memory.current, self, mass)
         plan, state = self.policy.after_chunk(view, self.state)
         self.memory.apply(plan)
         self.state = state
-        self.interval_frames = 0
+        self.interval_frames = self.interval_tokens = 0
         self.n_compressions += plan.layers is not None or plan.keep_frames is not None
+
+    def _note_large_interval(self) -> None:
+        """An interval may bring more than the budget: the memory is larger in between, which is said once."""
+        budget = self.policy.budget_tokens if self.policy.ingests == "tokens" else None
+        if budget is None or self.interval_tokens <= budget or self.has_noted:
+            return
+        self.has_noted = True
+        _log.warning(
+            "an interval of %d frames brought %d tokens, more than the budget of %d: a layer holds as many before each "
+            "compression; shorter intervals or fewer pixels a frame take less",
+            self.interval_frames,
+            self.interval_tokens,
+            budget,
+        )
 
 
 def memory_view(
@@ -181,6 +203,7 @@ class Piece:
         stream.since_seconds = self._since_seconds
         stream.waiting = self._waiting
         stream.interval_frames = self._interval_frames
+        stream.interval_tokens += 0 if self._tokens is None else self._tokens.embeddings_NE.shape[0]
         if self._ends_interval:
             stream.end_interval(self._probe_segments, self._probe_names)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -185,7 +186,7 @@ def _load_weights(name: str, place: str, wishes: _Wishes) -> Any:
 
     dtype = wishes.dtype or (torch.float32 if wishes.device == "cpu" else "auto")
     placement = {} if wishes.device_map is None else {"device_map": wishes.device_map}
-    with _quiet(has_bar=name not in bundled_models()):
+    with _quiet(has_bar=name not in bundled_models() and sys.stderr.isatty()):
         try:
             model, found = AutoModelForImageTextToText.from_pretrained(
                 place, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **placement
@@ -211,7 +212,7 @@ def _load_weights(name: str, place: str, wishes: _Wishes) -> Any:
 
 @contextmanager
 def _quiet(*, has_bar: bool) -> Iterator[None]:
-    """Without transformers' tables about weights, of which one line is said here; a bar only where it takes long."""
+    """Without transformers' tables about weights, of which one line is said here; a bar if somebody waits for it."""
     from transformers.utils import logging
 
     had_bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
