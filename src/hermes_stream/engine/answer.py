@@ -151,7 +151,9 @@ class AnswerTask:
             placed.append(self._version.place(waiting))
             encoded.append(waiting)
         self._n_fresh = sum(tokens.embeddings_NE.shape[0] for tokens in encoded)
-        text_TE = self._adapter.question(self.query.text, after_video=self._frames_seen > 0)
+        text_TE = self._adapter.question(self.query.prompt, after_video=self._frames_seen > 0)
+        if self.query.answer_start:
+            text_TE = torch.cat((text_TE, self._adapter.guidance(self.query.answer_start)))
         shape, room = self._version.shape, self._room()
         start = max([self._tail.next_position, *(shape.text_after(position_RN) for position_RN in placed)])
         end = max([start + text_TE.shape[0], *(int(position_RN.max()) + 1 for position_RN in placed)])

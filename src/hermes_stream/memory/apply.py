@@ -21,7 +21,9 @@ from hermes_stream.memory.token_table import TokenKind, TokenTable
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
 
 
-def apply_plan(base: MemoryVersion, plan: Plan, shape: MemoryShape, rope: Rope) -> MemoryVersion:
+def apply_plan(
+    base: MemoryVersion, plan: Plan, shape: MemoryShape, rope: Rope, *, compaction: Positions = Positions.COMPACT
+) -> MemoryVersion:
     """Execute a plan that was validated. Where summaries would pass the model's limit, positions are compacted."""
     if plan.keep_frames is not None:
         keep = frozenset(plan.keep_frames)
@@ -46,7 +48,7 @@ def apply_plan(base: MemoryVersion, plan: Plan, shape: MemoryShape, rope: Rope) 
     )
     if plan.positions is Positions.KEEP and after.next_position <= shape.max_positions:
         return after
-    return _place(after, Positions.COMPACT if plan.positions is Positions.KEEP else plan.positions, rope)
+    return _place(after, compaction if plan.positions is Positions.KEEP else plan.positions, rope)
 
 
 def _apply_rows(
@@ -55,6 +57,9 @@ def _apply_rows(
     slab = layer.slab.select(_with_prefix(plan.keep, base.n_prefix), capacity=layer.slab.capacity)
     for index, fold in enumerate(plan.folds):
         slab, table = _append_summary(layer, fold, slab, table, base, base.next_identity + index, shape, rope)
+    if any(fold.place == "mean" for fold in plan.folds):
+        order_N = table.position_RHN[0, 0].argsort(stable=True)
+        slab, table = slab.select(order_N, capacity=slab.capacity), table.select(order_N)
     return LayerMemory(slab, table, layer.n_dropped_H + _count_dropped(layer.table.slice(base.n_prefix), plan))
 
 
@@ -79,7 +84,7 @@ def _append_summary(
     shape: MemoryShape,
     rope: Rope,
 ) -> tuple[Slab, TokenTable]:
-    """HERMES 3.8: mean value and mean un-rotated key, rotated once to the position after the last kept token.
+    """HERMES 3.8: mean value and mean un-rotated key, rotated once to the summary's position.
 
     Summaries that one plan makes in different layers share an identity: they stand for the same moment, and smoothing
     over layers may pair them.
@@ -89,7 +94,10 @@ def _append_summary(
     count_N = folded.count_HN[0]
     weight_N = (count_N if fold.weight == "count" else torch.ones_like(count_N)).double()
     weight_N = weight_N / weight_N.sum()
-    position_R1 = torch.full((shape.n_axes, 1), next_free_position(table), device=shape.device)
+    if fold.place == "mean":
+        position_R1 = (folded.position_RHN[:, 0] * weight_N).sum(dim=-1, keepdim=True).round().long()
+    else:
+        position_R1 = torch.full((shape.n_axes, 1), next_free_position(table), device=shape.device)
     raw_K1D = _weighted_mean(_raw_keys(layer, shape, rope)[:, rows_N], weight_N)
     value_K1D = _weighted_mean(layer.values[:, rows_N], weight_N)
     rotated_K1D = rotate(raw_K1D, *rope.tables(position_R1, shape.dtype))
