@@ -75,10 +75,9 @@ def test_a_missing_file_does_not_wait_for_the_model(command: Command, monkeypatc
     ("options", "message"),
     [
         (["--budget", "3"], "a budget of 3 tokens cannot hold one frame of 4"),
-        (["--budget", "4"], "a budget of 4 tokens cannot hold one frame of 4 and a summary; give at least 5"),
         (
-            ["--memory", "hermes:released", "--budget", "17"],
-            "the prefix of 13, one frame of 4 and a summary; give at least 18",
+            ["--memory", "hermes(shares=(9, 1, 1))", "--budget", "6"],
+            "a budget of 3 tokens (that of layer 1) cannot hold one frame of 4",
         ),
         (["--budget", "10KiB"], "cannot hold one frame of 4"),
         (["--memory", "hermes(borders=(8, 40))"], "borders (8, 40) do not divide"),
