@@ -103,7 +103,11 @@ def memory_view(
     layers = tuple(
         LayerView(
             layer.table.slice(n_prefix),
-            {name: by_layer[index][:, n_prefix:] for name, by_layer in (mass or {}).items() if index in by_layer},
+            {
+                name: by_layer[index][:, n_prefix:].to(layer.table.data_CHN.device)
+                for name, by_layer in (mass or {}).items()
+                if index in by_layer
+            },
         )
         for index, layer in enumerate(version.layers)
     )
@@ -259,6 +263,7 @@ def memory_shape(facts: ModelFacts) -> MemoryShape:
         time_axes=facts.time_axes,
         has_absolute_time=facts.has_absolute_time,
         text_overlaps_times=facts.text_overlaps_times,
+        layer_devices=facts.layer_devices,
         max_positions=facts.max_positions,
         dtype=facts.dtype,
         device=facts.device,

@@ -173,6 +173,6 @@ def _stock_run(
 
 
 def _difference(found: torch.Tensor, expected: torch.Tensor) -> float:
-    found, expected = found.double(), expected.double()
+    found, expected = found.double().cpu(), expected.double().cpu()
     spread = float(expected.abs().max())
     return float((found - expected).abs().max()) / max(spread, 1e-30)

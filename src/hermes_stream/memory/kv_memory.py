@@ -54,12 +54,17 @@ class KVMemory:
         layers = tuple(
             LayerMemory(
                 Slab.empty(
-                    shape.n_kv_heads, shape.head_dim, 64, dtype=shape.dtype, device=shape.device, keep_raw=keep_raw
+                    shape.n_kv_heads,
+                    shape.head_dim,
+                    64,
+                    dtype=shape.dtype,
+                    device=shape.device_of(index),
+                    keep_raw=keep_raw,
                 ),
                 empty,
                 torch.zeros(1, dtype=torch.int64, device=shape.device),
             )
-            for _ in range(shape.n_layers)
+            for index in range(shape.n_layers)
         )
         self.current = MemoryVersion(
             shape,

@@ -15,6 +15,7 @@ class MemoryShape:
     time_axes: position axes on which the time of a frame shows.
     has_absolute_time: vision positions count from the start of the stream (Qwen2.5-VL); otherwise each span begins
         where the last one ended.
+    layer_devices: where each layer's keys and values are, if not all on `device`, which has everything else.
     text_overlaps_times: with absolute time, text goes on behind the rows and columns of the frames, not their times.
     """
 
@@ -28,11 +29,16 @@ class MemoryShape:
     time_axes: tuple[int, ...] = (0,)
     has_absolute_time: bool = False
     text_overlaps_times: bool = False
+    layer_devices: tuple[torch.device, ...] = ()
 
     @property
     def longest_span(self) -> int:
         """How much of the positions the held times may take after a compaction: half, so that it is not soon needed."""
         return self.max_positions // 2
+
+    def device_of(self, layer_index: int) -> torch.device:
+        """Where a layer's keys and values are."""
+        return self.layer_devices[layer_index] if self.layer_devices else self.device
 
     def grid_end(self, position_RN: torch.Tensor) -> int:
         """Past the largest of these positions on axes that do not show time; on any axis where all do."""

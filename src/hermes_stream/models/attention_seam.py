@@ -82,9 +82,10 @@ def project_text(
 
     The layer's own attention module computes them (biases, norms of heads and all), up to our attention function.
     """
-    layer, inputs_BTE = text_model.layers[layer_index], embeddings_TE[None]
+    layer = text_model.layers[layer_index]
+    inputs_BTE = embeddings_TE[None].to(layer.input_layernorm.weight.device)
     shape = (1, embeddings_TE.shape[0]) if n_axes == 1 else (n_axes, 1, embeddings_TE.shape[0])
-    zeros = torch.zeros(shape, dtype=torch.int64, device=embeddings_TE.device)
+    zeros = torch.zeros(shape, dtype=torch.int64, device=inputs_BTE.device)
     listener = _Listener()
     layer.self_attn(
         hidden_states=layer.input_layernorm(inputs_BTE),

@@ -83,7 +83,8 @@ class CheckpointAdapter:
         self._text_model = model.model.language_model
         self._prompts = prompts
         self.rope = ModelRope(self._text_model.rotary_emb, n_axes)
-        weight = model.lm_head.weight
+        weight = self._text_model.embed_tokens.weight
+        layer_devices = tuple(next(layer.parameters()).device for layer in self._text_model.layers)
         self.facts = ModelFacts(
             name=checkpoint.name,
             family=family,
@@ -99,6 +100,7 @@ class CheckpointAdapter:
             time_axes=time_axes,
             has_absolute_time=has_absolute_time,
             text_overlaps_times=checkpoint.text_positions == "overlap",
+            layer_devices=() if set(layer_devices) == {weight.device} else layer_devices,
             n_parameters=model.num_parameters(),
             dtype=weight.dtype,
             device=weight.device,
@@ -137,7 +139,7 @@ class CheckpointAdapter:
 
     def logits(self, hidden_LE: torch.Tensor) -> torch.Tensor:
         logits_LV: torch.Tensor = self._model.lm_head(hidden_LE)
-        return logits_LV
+        return logits_LV.to(self.facts.device)
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -43,7 +43,7 @@ class LlavaOnevisionAdapter(CheckpointAdapter):
         n_frames, per_frame = len(frames), self.facts.tokens_per_frame
         features_TE = self._model.get_video_features(pixels[None], return_dict=True).pooler_output[0]
         # Later versions of transformers put one newline per call behind; it belongs to the question (see the class).
-        features_TE = features_TE[: n_frames * per_frame]
+        features_TE = features_TE[: n_frames * per_frame].to(self.facts.device)
         cells_P = torch.arange(per_frame)
         times = torch.tensor([frame.pts_seconds for frame in frames], dtype=torch.float64)
         return VisualTokens(

@@ -77,7 +77,7 @@ class Qwen2_5VLAdapter(CheckpointAdapter):  # noqa: N801
         ]
         frame_N, position_RN, seconds_N = (torch.cat(column, dim=-1) for column in zip(*parts, strict=True))
         return VisualTokens(
-            embeddings_NE=torch.cat(list(features)),
+            embeddings_NE=torch.cat(list(features)).to(device),
             positions_RN=position_RN,
             n_positions=0,
             frame_N=frame_N,
