@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 import hermes_stream.engine.engine
 import hermes_stream.models.load
 import hermes_stream.video
+from hermes_stream.video import write_video
 from tests.cli.conftest import Done
-from tests.tiny import save_checkpoint
+from tests.tiny import make_frames, save_checkpoint
 
 Command = Callable[..., Done]
 QUESTION = ("--question", "end=What was first?")
@@ -153,18 +154,17 @@ def damaged(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "damaged"))
 
 
-def test_an_interval_that_brings_more_than_the_budget_is_said_once(
-    command: Command, episode: tuple[Path, Path]
-) -> None:
-    """20 frames of 4 tokens to a budget of 40: allowed, in every interval of 64 s."""
-    settings = ("--memory", "sliding-window(budget=40)", "--chunk", 20)
-    for name in ("ask", "map"):
-        out = ("--out", episode[0].parent / "map") if name == "map" else ()
-        done = command(name, episode[0], *QUESTION, *settings, *out)
-        assert done.status == 0, done.err
-        notes = [line for line in done.err.splitlines() if line.startswith("note: ")]
-        assert notes == [
-            "note: an interval of 20 frames brought 80 tokens, more than the budget of 40: a layer holds as many "
-            "before each compression; shorter intervals or fewer pixels a frame take less"
-        ]
-    assert "note: " not in command("ask", episode[0], *QUESTION, "--memory", "sliding-window(budget=40)").err
+@pytest.mark.parametrize("name", ["ask", "watch", "map"])
+def test_an_interval_that_brings_more_than_the_budget_is_said_once(command: Command, tmp_path: Path, name: str) -> None:
+    """Two intervals of 5 frames of 4 tokens each, to a budget of 16: allowed."""
+    clip = tmp_path / "clip.mp4"
+    write_video(clip, (frame.image_YXC for frame in make_frames(10)), fps=10)
+    settings = [*QUESTION, "--fps", 10, "--chunk", 5, *(("--out", tmp_path / "map") if name == "map" else ())]
+    done = command(name, clip, "--memory", "sliding-window(budget=16)", *settings)
+    assert done.status == 0, done.err
+    assert [line for line in done.err.splitlines() if line.startswith("note: ")] == [
+        "note: an interval of 5 frames brought 20 tokens, more than the budget of 16: a layer holds as many before "
+        "each compression; shorter intervals or fewer pixels a frame take less"
+    ]
+    enough = command(name, clip, "--memory", "sliding-window(budget=20)", *settings)
+    assert "note: " not in enough.err

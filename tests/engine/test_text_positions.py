@@ -14,7 +14,7 @@ from hermes_stream.engine.ingest import Piece
 from hermes_stream.errors import ConfigError
 from hermes_stream.models.load import load_adapter
 from tests.engine.direct import make_task, open_direct, question_logits, watch_direct
-from tests.oracles.stock_qwen import StockQwen2_5VL
+from tests.oracles.stock_qwen import StockQwen2_5VL, StockQwen3VL
 from tests.tiny import make_frames, save_checkpoint
 
 QUESTION = "Which colour is the circle?"
@@ -105,6 +105,20 @@ def test_questions_and_probes_stand_behind_the_grid_however_long_the_stream(adap
         probes = [segment for segment in piece.segments() if isinstance(segment, ProbeSegment)]
     assert all(probe.position_RT[:, 0].tolist() == [behind_grid] * 3 for probe in probes)
     assert len(probes) == 2 * (policy.name == "hermes")
+
+
+def test_in_qwen3_the_rules_agree(tmp_path: Path) -> None:
+    """Its times are words, so the stock model's own positions are ours, and so are its answers."""
+    folder = save_checkpoint("qwen3_vl", tmp_path / "qwen3_vl")
+    adapter, stock, frames = load_adapter(str(folder)), StockQwen3VL(folder), make_frames(12, seed=4)
+    stream = open_direct(adapter, KeepAll(), chunk_frames=64)
+    watch_direct(stream, frames, 4)
+    clip = frames, *adapter._patches(frames), QUESTION  # type: ignore[attr-defined]
+    torch.testing.assert_close(question_logits(stream, QUESTION), stock.own_logits(*clip), atol=1e-4, rtol=0)
+    with Engine(adapter) as engine, engine.open(KeepAll()) as session:
+        session.watch(frames)
+        found = list(session.ask(QUESTION, max_new_tokens=8).result().token_ids)
+    assert found == stock.own_greedy(*clip, 8)[: len(found)]
 
 
 def test_the_rule_is_validated(tmp_path: Path, folder: Path) -> None:

@@ -18,6 +18,7 @@ class StockQwen:
 
     prefix = ""
     question = ""
+    takes_seconds = False
 
     def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         self.model: Any = AutoModelForImageTextToText.from_pretrained(
@@ -81,8 +82,10 @@ class StockQwen:
         inputs = self.inputs(frames, patches, grids, question)
         del inputs["position_ids"]
         self.model.model.rope_deltas = None
-        seconds_per_grid = 2 * (frames[1].pts_seconds - frames[0].pts_seconds)
-        return {**inputs, "second_per_grid_ts": torch.tensor([seconds_per_grid])}
+        if self.takes_seconds:
+            seconds_per_grid = 2 * (frames[1].pts_seconds - frames[0].pts_seconds)
+            inputs["second_per_grid_ts"] = torch.tensor([seconds_per_grid])
+        return inputs
 
     @torch.no_grad()
     def greedy(
@@ -103,6 +106,7 @@ class StockQwen:
 
 
 class StockQwen2_5VL(StockQwen):  # noqa: N801
+    takes_seconds = True
     prefix = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
     question = "<|vision_end|>{text}<|im_end|>\n<|im_start|>assistant\n"
 
