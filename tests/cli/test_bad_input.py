@@ -53,6 +53,7 @@ def assert_one_line(done: Done, message: str) -> None:
         (["--budget", "many"], "budget is 'many'"),
         (["--chunk", "0"], "at least 1 frame"),
         (["--fps", "nan"], "--fps"),
+        (["--device", "meta", "--model", "random:qwen3-vl-4b"], "--device meta holds no numbers"),
     ],
 )
 def test_settings_are_judged_before_the_model_is_loaded_and_the_video_looked_for(

@@ -68,6 +68,8 @@ class StreamOptions:
             raise ConfigError(f"--fps is {self.fps}; give a number above 0")
         if self.chunk is not None and self.chunk < 1:
             raise ConfigError(f"--chunk is {self.chunk}; an interval needs at least 1 frame")
+        if self.device == "meta":
+            raise ConfigError("--device meta holds no numbers to answer with; it is for hermes-stream doctor")
         parse_memory(self.memory, self.budget, bytes_per_token=1)
 
     def load_model(self) -> Engine:

@@ -100,7 +100,13 @@ def load_adapter(
 
 def _adapt(model_type: str, checkpoint: Checkpoint) -> Adapter:
     module = import_module(f"hermes_stream.models.{model_type}")
-    adapter: Adapter = getattr(module, _FAMILIES[model_type])(checkpoint)
+    try:
+        adapter: Adapter = getattr(module, _FAMILIES[model_type])(checkpoint)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{checkpoint.name}: a setting of its preprocessor or of {DEFAULTS_FILE} has a value that it cannot have "
+            f"({first_line(error)}); take the checkpoint's original files"
+        ) from error
     return adapter
 
 

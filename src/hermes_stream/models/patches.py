@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from hermes_stream.errors import ConfigError, ModelError, UsageError
-from hermes_stream.models.preprocess import RESAMPLE, normalise, resize_frame
+from hermes_stream.models.preprocess import normalise, resample_mode, resize_frame
 from hermes_stream.types import Frame
 
 _WIDEST_ASPECT_RATIO = 200
@@ -56,9 +56,19 @@ class PatchPreprocessor:
             mean=tuple(settings["image_mean"]),
             std=tuple(settings["image_std"]),
             rescale_factor=float(settings.get("rescale_factor", 1 / 255)),
-            resample=RESAMPLE[settings.get("resample", 3)],
+            resample=resample_mode(settings),
             enlarges_narrow=enlarges_narrow,
         )
+
+    def check_fits(self, vision_config: Any) -> None:
+        """Raise ModelError if the vision tower was made for patches of another size."""
+        wanted = vision_config.patch_size, vision_config.spatial_merge_size, vision_config.temporal_patch_size
+        found = self.patch_size, self.merge_size, self.temporal_patch_size
+        if found != wanted:
+            raise ModelError(
+                f"the preprocessor file has patches of {found[0]} pixels, {found[1]} x {found[1]} and {found[2]} frames "
+                f"a token, the model {wanted[0]}, {wanted[1]} x {wanted[1]} and {wanted[2]}; take the original files"
+            )
 
     @property
     def factor(self) -> int:

@@ -52,6 +52,7 @@ class Qwen2_5VLAdapter(CheckpointAdapter):  # noqa: N801
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._patches = make_patches(checkpoint.preprocessor, checkpoint.max_pixels)
+        self._patches.check_fits(checkpoint.model.config.vision_config)
         self._tokens_per_second = checkpoint.model.config.vision_config.tokens_per_second
         super().__init__(
             checkpoint,

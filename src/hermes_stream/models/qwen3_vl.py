@@ -46,6 +46,7 @@ class Qwen3VLAdapter(CheckpointAdapter):
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._patches = make_patches(checkpoint.preprocessor, checkpoint.max_pixels)
+        self._patches.check_fits(checkpoint.model.config.vision_config)
         longest = _TIME.format(seconds=_LONGEST_SECONDS) + _END
         n_separators = len(checkpoint.tokenizer(longest, add_special_tokens=False)["input_ids"])
         super().__init__(
