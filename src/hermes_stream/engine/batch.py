@@ -27,7 +27,7 @@ class Tail:
 
     def __init__(self, base: MemoryVersion) -> None:
         self.base = base
-        self.next_position = base.next_position
+        self.next_position = base.text_position
         self._rows: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * len(base.layers)
         self._used = [0] * len(base.layers)
 
@@ -131,7 +131,7 @@ class PackedBatch:
         position_RT = torch.cat([segment.position_RT for segment in self.segments], dim=-1)
         self._cos_TD, self._sin_TD = rope.tables(position_RT, self.embeddings_TE.dtype)
         self._lengths = [segment.embeddings_TE.shape[0] for segment in self.segments]
-        self._masks: dict[tuple[int, int], torch.Tensor] = {}
+        self._masks: dict[tuple[int, int, torch.device], torch.Tensor] = {}
 
     @property
     def deepstack(self) -> tuple[torch.Tensor, list[torch.Tensor]] | None:
@@ -210,6 +210,7 @@ class PackedBatch:
         """Masks are the same in all layers that hold as many tokens; None where a single query sees all keys."""
         if n_queries == 1:
             return None
-        if (n_queries, n_keys) not in self._masks:
-            self._masks[n_queries, n_keys] = lower_right_mask(n_queries, n_keys, device)
-        return self._masks[n_queries, n_keys]
+        key = n_queries, n_keys, device
+        if key not in self._masks:
+            self._masks[key] = lower_right_mask(*key)
+        return self._masks[key]

@@ -20,6 +20,7 @@ from hermes_stream.errors import ConfigError, SessionClosed
 from hermes_stream.memory.budget import parse_budget
 from hermes_stream.models.adapter import Adapter, ModelFacts, StreamDefaults
 from hermes_stream.models.load import load_adapter
+from hermes_stream.models.placement import DeviceMap
 from hermes_stream.policies.base import Policy
 from hermes_stream.policies.layers import parse_layers
 from hermes_stream.policies.spec import parse_memory
@@ -139,10 +140,25 @@ class Engine:
 
 
 def load_model(
-    name: str = DEFAULT_MODEL, *, dtype: str | None = None, device: str | None = None, max_pixels: int | None = None
+    name: str = DEFAULT_MODEL,
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    device_map: DeviceMap | None = None,
+    max_pixels: int | None = None,
+    text_positions: str = "after",
 ) -> Engine:
-    """Load a checkpoint and start its engine; see `models.load.load_adapter` for the names."""
-    return Engine(load_adapter(name, dtype=dtype, device=device, max_pixels=max_pixels))
+    """Load a checkpoint and start its engine; see `models.load.load_adapter` for the options."""
+    return Engine(
+        load_adapter(
+            name,
+            dtype=dtype,
+            device=device,
+            device_map=device_map,
+            max_pixels=max_pixels,
+            text_positions=text_positions,
+        )
+    )
 
 
 def _open(session: Session) -> Stream:
