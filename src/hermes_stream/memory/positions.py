@@ -68,9 +68,10 @@ class TimeMap:
         return position_RHN
 
 
-def next_free_position(table: TokenTable) -> int:
-    """One past the largest position on any axis; 0 for an empty table."""
-    return int(table.position_RHN.max()) + 1 if table.n_tokens else 0
+def end_of(table: TokenTable) -> torch.Tensor:
+    """One past the largest position on any axis, int64 `[]` on the table's device; 0 for an empty table."""
+    position_RHN = table.position_RHN
+    return position_RHN.max() + 1 if table.n_tokens else position_RHN.new_zeros(())
 
 
 def _largest_cap(gaps: Sequence[int], longest_span: int) -> int:
