@@ -20,7 +20,13 @@ from tests.policies.harness import append_frames, append_prefix, empty_memory
 from tests.readback import NothingComesBack
 from tests.tiny import make_frames
 
-VARIANTS: list[dict[str, Any]] = [{}, {"reindex": "eager"}, {"summary_weight": "count"}, {"match": "index"}]
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"reindex": "eager"},
+    {"summary_weight": "count", "match": "index"},
+    {"summary": "all", "summary_place": "mean", "merge_summaries": True},
+    {**Hermes.presets["released"], "reindex": "eager"},
+]
 
 
 @pytest.fixture

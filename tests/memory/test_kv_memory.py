@@ -145,7 +145,7 @@ def test_heads_may_keep_different_rows() -> None:
 
 
 def test_readers_of_old_versions_are_never_disturbed() -> None:
-    memory = make_memory(budget_tokens=9)
+    memory = make_memory(budgets_L=[9] * N_LAYERS)
     pinned = []
     for index in range(30):
         watch(memory, 1, seed=index)
@@ -224,7 +224,7 @@ def test_a_stale_append_is_refused() -> None:
     ],
 )
 def test_a_bad_plan_is_refused_and_changes_nothing(layers: list[LayerPlan], message: str) -> None:
-    memory = make_memory(budget_tokens=6)
+    memory = make_memory(budgets_L=[6] * N_LAYERS)
     watch(memory, 3)
     version = memory.current
     with pytest.raises(PlanError, match=message):
@@ -260,14 +260,14 @@ def test_rows_that_differ_between_heads_cannot_be_folded() -> None:
 
 
 def test_keeping_everything_above_the_budget_is_refused() -> None:
-    memory = make_memory(budget_tokens=6)
+    memory = make_memory(budgets_L=[6] * N_LAYERS)
     watch(memory, 3)
     with pytest.raises(PlanError, match="the budget is 6"):
         memory.apply(Plan.keep_all())
 
 
 def test_positions_end_at_the_models_limit() -> None:
-    memory = make_memory(max_positions=20, budget_tokens=6)
+    memory = make_memory(max_positions=20, budgets_L=[6] * N_LAYERS)
     for index in range(30):
         watch(memory, 1, index)
         memory.check_invariants()

@@ -34,8 +34,9 @@ def assert_same_plans(ours: Plan, theirs: Plan) -> None:
 def assert_within_budget(stream: FakeStream) -> None:
     if stream.budget is None:
         return
-    features = sum(frame.n_tokens for frame in stream.memory.current.features)
-    assert max((*stream.memory.current.held_tokens, features)) <= stream.budget
+    assert sum(frame.n_tokens for frame in stream.memory.current.features) <= stream.budget
+    budgets_L = stream.policy.layer_budgets(stream.n_layers) or ()
+    assert all(n <= budget for n, budget in zip(stream.memory.current.held_tokens, budgets_L, strict=True))
 
 
 def assert_rows_sorted(plan: Plan) -> None:

@@ -5,6 +5,7 @@ Shape letters: K key/value heads, T new tokens, N held, D head dimension, E mode
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +35,7 @@ class QuarterTurnRope:
 
 
 def empty_memory(
-    n_layers: int, budget: int | None = None, *, n_heads: int = HEADS, max_positions: int = 2**31
+    n_layers: int, budgets_L: Sequence[int] | None = None, *, n_heads: int = HEADS, max_positions: int = 2**31
 ) -> KVMemory:
     shape = MemoryShape(
         n_layers=n_layers,
@@ -45,7 +46,7 @@ def empty_memory(
         dtype=torch.float32,
         device=torch.device("cpu"),
     )
-    return KVMemory(shape, QuarterTurnRope(), budget_tokens=budget)
+    return KVMemory(shape, QuarterTurnRope(), budgets_L=budgets_L)
 
 
 def append(memory: KVMemory, pending: PendingAppend, raw_KTD: torch.Tensor, value_KTD: torch.Tensor) -> None:
@@ -135,8 +136,8 @@ class FakeStream:
     def __post_init__(self) -> None:
         self.facts = StreamFacts(self.n_layers, self.tokens_per_frame, "llava-onevision", self.seed, self.prefix_tokens)
         self.state = self.policy.start(self.facts)
-        budget = self.policy.budget_tokens if self.policy.ingests == "tokens" else None
-        self.memory = empty_memory(self.n_layers, budget, max_positions=self.max_positions)
+        budgets_L = self.policy.layer_budgets(self.n_layers) if self.policy.ingests == "tokens" else None
+        self.memory = empty_memory(self.n_layers, budgets_L, max_positions=self.max_positions)
         append_prefix(self.memory, self.prefix_tokens)
         self._generator = torch.Generator().manual_seed(self.seed)
 

@@ -97,7 +97,7 @@ VALUES = [[3, 0], [7, 7], [6, 0], [7, 7], [9, 0], [7, 7]]
 
 
 def watched_memory() -> KVMemory:
-    memory = empty_memory(4, budget=4, n_heads=1)
+    memory = empty_memory(4, [4] * 4, n_heads=1)
     append_prefix(memory, 2)
     pending = memory.begin_vision(visual_tokens(6, 1), 5.0)
     append(memory, pending, torch.tensor([RAW_KEYS]).float(), torch.tensor([VALUES]).float())

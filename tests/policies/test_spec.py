@@ -25,7 +25,14 @@ from hermes_stream.policies.uniform import Uniform
         ("hermes:paper", Hermes()),
         (
             "hermes:released",
-            Hermes(schedule="released", smoothing="recursive", match="index", trigger="prefix"),
+            Hermes(
+                schedule="released",
+                attention="embedding",
+                smoothing="recursive",
+                match="index",
+                trigger="prefix",
+                compaction="ranks",
+            ),
         ),
         ("hermes:released(match=identity)", Hermes(**{**Hermes.presets["released"], "match": "identity"})),
         ("hermes( reindex = eager , budget=256 )", Hermes(reindex="eager", budget=256)),

@@ -5,13 +5,14 @@ Runs on the engine's thread only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from hermes_stream.engine.batch import CommitSegment, DeepStack, ProbeSegment, Segment
+from hermes_stream.engine.embedding_probe import embedding_mass
 from hermes_stream.errors import ConfigError, UsageError
 from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.kv_memory import KVMemory
@@ -62,9 +63,8 @@ class Stream:
         """What a question asked now may see."""
         return self.policy.view_for(memory_view(self.memory.current, self), self.state)
 
-    def end_interval(self, probes: Sequence[ProbeSegment], names: Sequence[str]) -> None:
-        """Let the policy decide, and execute its plan."""
-        mass = {name: segment.mass for name, segment in zip(names, probes, strict=True)}
+    def end_interval(self, mass: Mapping[str, Mapping[int, torch.Tensor]]) -> None:
+        """Let the policy decide, given the attention `[K, N]` of each probe in each layer, and execute its plan."""
         view = memory_view(self.memory.current, self, mass)
         plan, state = self.policy.after_chunk(view, self.state)
         self.memory.apply(plan)
@@ -74,7 +74,7 @@ class Stream:
 
 
 def memory_view(
-    version: MemoryVersion, stream: Stream, mass: dict[str, dict[int, torch.Tensor]] | None = None
+    version: MemoryVersion, stream: Stream, mass: Mapping[str, Mapping[int, torch.Tensor]] | None = None
 ) -> MemoryView:
     """The policy's read-only view of a version; attention to the prefix is cut off."""
     n_prefix = version.n_prefix
@@ -103,9 +103,10 @@ def reserved_positions(max_positions: int) -> int:
 
 def _check_positions(facts: ModelFacts, policy: Policy, chunk_frames: int) -> None:
     """Refuse what could only fail mid-stream. Families that share positions among tokens are not judged here."""
-    budget = policy.budget_tokens
-    if budget is None or facts.n_axes > 1:
+    budgets_L = policy.layer_budgets(facts.n_layers)
+    if budgets_L is None or facts.n_axes > 1:
         return
+    budget = max(budgets_L)
     interval = 0 if policy.ingests == "features" else chunk_frames * facts.tokens_per_frame
     needed = facts.prefix_tokens + budget + interval + reserved_positions(facts.max_positions)
     if needed > facts.max_positions:
@@ -150,8 +151,8 @@ class Piece:
         self._seconds = candidates[max(n_encoded, 1) - 1].pts_seconds
         self._tokens = stream.adapter.embed(encoded, since_seconds=self._since_seconds) if encoded else None
         self._pending: PendingAppend | None = None
-        self._probe_names: list[str] = []
-        self._probe_segments: list[ProbeSegment] = []
+        self._probes: list[Probe] = []
+        self._segments: dict[str, ProbeSegment] = {}
         if self._tokens is not None and stream.policy.ingests == "tokens":
             self._pending = self._prepare_commit(self._tokens)
 
@@ -160,7 +161,7 @@ class Piece:
         if self._pending is None or self._tokens is None:
             return []
         commit = CommitSegment(self._tokens.embeddings_NE, self._pending, DeepStack.of([self._tokens]))
-        return [commit, *self._probe_segments]
+        return [commit, *self._segments.values()]
 
     def finish(self) -> None:
         """After the forward: commit, and compress if the interval is over. A policy that fails leaves no trace."""
@@ -182,7 +183,17 @@ class Piece:
         stream.waiting = self._waiting
         stream.interval_frames = self._interval_frames
         if self._ends_interval:
-            stream.end_interval(self._probe_segments, self._probe_names)
+            stream.end_interval(self._mass())
+
+    def _mass(self) -> dict[str, dict[int, torch.Tensor]]:
+        """What each probe attended to, once the interval is committed."""
+        adapter, version = self.stream.adapter, self.stream.memory.current
+        return {
+            probe.name: self._segments[probe.name].mass
+            if probe.name in self._segments
+            else embedding_mass(adapter, version, probe)
+            for probe in self._probes
+        }
 
     @property
     def _ends_interval(self) -> bool:
@@ -201,9 +212,8 @@ class Piece:
         pending = memory.begin_vision(tokens, self._seconds)
         if self._ends_interval:
             n_rows = tuple(n + tokens.embeddings_NE.shape[0] for n in memory.current.held_tokens)
-            for probe in self.stream.policy.probes(n_rows, self.stream.history, self.stream.facts):
-                self._probe_names.append(probe.name)
-                self._probe_segments.append(self._probe_segment(probe, pending))
+            self._probes.extend(self.stream.policy.probes(n_rows, self.stream.history, self.stream.facts))
+            self._segments = {p.name: self._probe_segment(p, pending) for p in self._probes if p.queries == "true"}
         return pending
 
     def _probe_segment(self, probe: Probe, pending: PendingAppend) -> ProbeSegment:
@@ -242,6 +252,11 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
     )
     state = policy.start(facts)
     _check_positions(adapter.facts, policy, chunk_frames)
-    budget = policy.budget_tokens if policy.ingests == "tokens" else None
-    memory = KVMemory(memory_shape(adapter.facts), adapter.rope, budget_tokens=budget, keep_raw=keep_raw)
+    memory = KVMemory(
+        memory_shape(adapter.facts),
+        adapter.rope,
+        budgets_L=policy.layer_budgets(facts.n_layers) if policy.ingests == "tokens" else None,
+        compaction=policy.placement,
+        keep_raw=keep_raw,
+    )
     return Stream(adapter, memory, policy, facts, state, chunk_frames)

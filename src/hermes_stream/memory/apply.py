@@ -21,7 +21,9 @@ from hermes_stream.memory.token_table import TokenKind, TokenTable
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
 
 
-def apply_plan(base: MemoryVersion, plan: Plan, shape: MemoryShape, rope: Rope) -> MemoryVersion:
+def apply_plan(
+    base: MemoryVersion, plan: Plan, shape: MemoryShape, rope: Rope, *, compaction: Positions = Positions.COMPACT
+) -> MemoryVersion:
     """Execute a plan that was validated. Where summaries would pass the model's limit, positions are compacted."""
     if plan.keep_frames is not None:
         keep = frozenset(plan.keep_frames)
@@ -37,19 +39,19 @@ def apply_plan(base: MemoryVersion, plan: Plan, shape: MemoryShape, rope: Rope) 
         _apply_rows(layer, p, base, select_table(layer.table, p), shape, rope)
         for layer, p in zip(base.layers, layer_plans, strict=True)
     )
-    # A summary stands one past the last kept row of its layer, which only the device knows: the clock makes room for
-    # the case that this row is the newest of all.
-    n_folds = max(len(p.folds) for p in layer_plans)
+    # A summary at the end stands one past the last kept row of its layer, which only the device knows: the clock makes
+    # room for the case that this row is the newest of all.
+    n_ends = max(sum(fold.place == "end" for fold in p.folds) for p in layer_plans)
     after = replace(
         base,
         layers=layers,
-        next_position=base.next_position + n_folds,
-        next_identity=base.next_identity + n_folds,
+        next_position=base.next_position + n_ends,
+        next_identity=base.next_identity + max(len(p.folds) for p in layer_plans),
         number=base.number + 1,
     )
     if plan.positions is Positions.KEEP and after.next_position <= shape.max_positions:
         return after
-    return _place(after, Positions.COMPACT if plan.positions is Positions.KEEP else plan.positions, rope)
+    return _place(after, compaction if plan.positions is Positions.KEEP else plan.positions, rope)
 
 
 def _apply_rows(
@@ -58,6 +60,9 @@ def _apply_rows(
     slab = layer.slab.select(_with_prefix(plan.keep, base.n_prefix), capacity=layer.slab.capacity)
     for index, fold in enumerate(plan.folds):
         slab, table = _append_summary(layer, fold, slab, table, base, base.next_identity + index, shape, rope)
+    if any(fold.place == "mean" for fold in plan.folds):
+        order_N = table.position_RHN[0, 0].argsort(stable=True)
+        slab, table = slab.select(order_N, capacity=slab.capacity), table.select(order_N)
     return LayerMemory(slab, table, layer.n_dropped_H + _count_dropped(layer.table.slice(base.n_prefix), plan))
 
 
@@ -82,7 +87,7 @@ def _append_summary(
     shape: MemoryShape,
     rope: Rope,
 ) -> tuple[Slab, TokenTable]:
-    """HERMES 3.8: mean value and mean un-rotated key, rotated once to the position after the last kept token.
+    """HERMES 3.8: mean value and mean un-rotated key, rotated once to the summary's position.
 
     Summaries that one plan makes in different layers share an identity: they stand for the same moment, and smoothing
     over layers may pair them.
@@ -92,7 +97,10 @@ def _append_summary(
     count_N = folded.count_HN[0]
     weight_N = (count_N if fold.weight == "count" else torch.ones_like(count_N)).double()
     weight_N = weight_N / weight_N.sum()
-    position_R1 = end_of(table).expand(shape.n_axes, 1)
+    if fold.place == "mean":
+        position_R1 = (folded.position_RHN[:, 0] * weight_N).sum(dim=-1, keepdim=True).round().long()
+    else:
+        position_R1 = end_of(table).expand(shape.n_axes, 1)
     raw_K1D = _weighted_mean(_raw_keys(layer, shape, rope)[:, rows_N], weight_N)
     value_K1D = _weighted_mean(layer.values[:, rows_N], weight_N)
     rotated_K1D = rotate(raw_K1D, *rope.tables(position_R1, shape.dtype))
@@ -146,24 +154,25 @@ def _placed_tables(
 ) -> tuple[list[TokenTable], int, int]:
     """Tables with new positions, one past the largest of these, and where the newest frame's time comes to lie.
 
-    Contiguous rows are known without a look at the device; any others are read once.
+    In one dimension, ranks and contiguous rows end with the longest layer (ranks before it, if rows share a position),
+    without a look at the device; anything else is read once.
     """
     tables, n_prefix, shape = [layer.table for layer in version.layers], version.n_prefix, version.shape
     if not isinstance(positions, Positions):
         given_tables = [_with_positions(t, given, n_prefix) for t, given in zip(tables, positions, strict=True)]
         return given_tables, _read_extent(given_tables, n_prefix)[0], version.newest_time
-    if positions is Positions.COMPACT and shape.n_axes == 1:
-        move = _once_per_object(lambda table, _: table.with_positions(compact_rows(table, n_prefix)))
-        end = max(table.n_tokens for table in tables)
-        return [move(table, None) for table in tables], end, max(n_prefix, end - 1)
-    if positions is Positions.COMPACT:
+    newest_time = n_prefix
+    if positions is Positions.COMPACT and shape.n_axes > 1:
         time_map = TimeMap(tables, n_prefix, version.newest_time, shape.longest_span)
         move = _once_per_object(lambda table, _: table.with_positions(time_map.place(table, n_prefix, shape.time_axes)))
         newest_time = time_map.newest_time
     else:
-        move = _once_per_object(lambda table, _: table.with_positions(rank_rows(table, n_prefix)))
-        newest_time = n_prefix
+        rows = compact_rows if positions is Positions.COMPACT else rank_rows
+        move = _once_per_object(lambda table, _: table.with_positions(rows(table, n_prefix)))
     placed = [move(table, None) for table in tables]
+    if shape.n_axes == 1:
+        end = max(table.n_tokens for table in tables)
+        return placed, end, max(newest_time, end - 1)
     end, newest_held_time = _read_extent(placed, n_prefix)
     return placed, end, max(newest_time, newest_held_time)
 

@@ -69,6 +69,19 @@ def attend_with_tail(
     return torch.cat(outs, dim=1), torch.stack(masses).sum(dim=0) if want_mass else None
 
 
+def mass_without_mask(
+    query_HTD: torch.Tensor, held_key_KND: torch.Tensor, tail_key_KTD: torch.Tensor, scaling: float
+) -> torch.Tensor:
+    """Mean attention to each held token where every query sees every key; float32 or float64 `[K, N]`."""
+    n_heads, n_queries, head_dim = query_HTD.shape
+    n_kv_heads = held_key_KND.shape[0]
+    query_KRD = query_HTD.reshape(n_kv_heads, n_heads // n_kv_heads * n_queries, head_dim)
+    exact = torch.promote_types(query_HTD.dtype, torch.float32)
+    keys = torch.cat((held_key_KND, tail_key_KTD), dim=1)
+    weight_KRN = torch.softmax(torch.matmul(query_KRD, keys.transpose(1, 2)).to(exact) * scaling, dim=-1)
+    return weight_KRN[..., : held_key_KND.shape[1]].mean(dim=1)
+
+
 def _attend_block(
     query_HTD: torch.Tensor,
     held_key_KND: torch.Tensor,

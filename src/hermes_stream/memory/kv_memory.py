@@ -1,10 +1,11 @@
 """The memory of one stream: its current version, and the two ways to the next one, append and plan.
 
-Shape letters: H heads with rows of their own, N held tokens.
+Shape letters: L layers, H heads with rows of their own, N held tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -27,17 +28,25 @@ from hermes_stream.types import VisualTokens
 class KVMemory:
     """The current version of one stream's memory, and the only writer of it.
 
-    budget_tokens: rows after the prefix that each layer may hold once a plan was applied; None is unlimited.
+    budgets_L: rows after the prefix that each layer may hold once a plan was applied; None is unlimited.
+    compaction: how positions are closed up when they run out.
     keep_raw: keep un-rotated keys beside the working copy, so that any number of placements stays exact; without
     them a third of the bytes is saved and each placement adds a rounding.
     """
 
     def __init__(
-        self, shape: MemoryShape, rope: Rope, *, budget_tokens: int | None = None, keep_raw: bool = True
+        self,
+        shape: MemoryShape,
+        rope: Rope,
+        *,
+        budgets_L: Sequence[int] | None = None,
+        compaction: Positions = Positions.COMPACT,
+        keep_raw: bool = True,
     ) -> None:
         self.shape = shape
         self.rope = rope
-        self.budget_tokens = budget_tokens
+        self.budgets_L = budgets_L
+        self.compaction = compaction
         self.peak_tokens = 0
         empty = TokenTable(
             torch.zeros(6 + shape.n_axes, 1, 0, dtype=torch.int64, device=shape.device),
@@ -84,7 +93,7 @@ class KVMemory:
         if self.current.end_after(tokens) + reserve <= limit:
             return
         # Mid-interval, when layers may rightly hold more than the budget.
-        self.current = apply_plan(self.current, Plan(positions=Positions.COMPACT), self.shape, self.rope)
+        self.current = apply_plan(self.current, Plan(positions=self.compaction), self.shape, self.rope)
         if (end := self.current.end_after(tokens)) + reserve > limit:
             raise LimitError(
                 f"{end - self.current.next_position} more positions do not fit: {self.current.next_position} of the "
@@ -184,7 +193,7 @@ class KVMemory:
         self._check_heads(plan)
         self._check_positions(plan)
         self._check_budget(plan)
-        self.current = apply_plan(self.current, plan, self.shape, self.rope)
+        self.current = apply_plan(self.current, plan, self.shape, self.rope, compaction=self.compaction)
         return self.current
 
     def check_invariants(self) -> None:
@@ -238,14 +247,14 @@ class KVMemory:
             require(is_inside, f"layer {index}: positions outside [{low}, {limit})")
 
     def _check_budget(self, plan: Plan) -> None:
-        if self.budget_tokens is None:
+        if self.budgets_L is None:
             return
         held = self.current.held_tokens
         if plan.layers is not None:
             held = tuple(layer.keep.shape[-1] + len(layer.folds) for layer in plan.layers)
-        for index, n in enumerate(held):
-            if n > self.budget_tokens:
-                raise PlanError(f"layer {index}: the plan leaves {n} tokens, the budget is {self.budget_tokens}")
+        for index, (n, budget) in enumerate(zip(held, self.budgets_L, strict=True)):
+            if n > budget:
+                raise PlanError(f"layer {index}: the plan leaves {n} tokens, the budget is {budget}")
 
 
 def _kinds(tokens: VisualTokens) -> torch.Tensor:

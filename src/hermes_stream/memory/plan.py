@@ -31,14 +31,16 @@ class Positions(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fold:
-    """Rows that become one summary token, appended after the kept rows.
+    """Rows that become one summary token.
 
     Its value and un-rotated key are the means over the rows (weighted by the rows' counts if `weight` is "count"),
-    its position follows the last kept one, its count is the sum of theirs.
+    its count is the sum of theirs. place: "end" is right after the last kept row; "mean" is the mean position of the
+    rows, weighted alike and rounded on each axis, and the row moves there among the kept ones.
     """
 
     rows_N: torch.Tensor
     weight: Literal["equal", "count"] = "equal"
+    place: Literal["end", "mean"] = "end"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

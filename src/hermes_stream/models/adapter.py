@@ -116,6 +116,13 @@ class Adapter(Protocol):
         """One packed forward of the text model; hidden states `[T, E]`."""
         ...
 
+    def project(self, layer_index: int, embeddings_TE: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, float]:
+        """What one layer would make of these embeddings if they were its input.
+
+        Un-rotated queries `[H, T, D]` and keys `[K, T, D]`, and the factor of their products.
+        """
+        ...
+
     def run_stock(
         self,
         embeddings_TE: torch.Tensor,

@@ -75,6 +75,43 @@ def run_text_model(text_model: nn.Module, batch: Batch, n_axes: int) -> torch.Te
     return hidden_TE
 
 
+def project_text(
+    text_model: Any, layer_index: int, embeddings_TE: torch.Tensor, n_axes: int
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Un-rotated queries `[H, T, D]` and keys `[K, T, D]` that a layer makes of embeddings given as its input.
+
+    The layer's own attention module computes them (biases, norms of heads and all), up to our attention function.
+    """
+    layer, inputs_BTE = text_model.layers[layer_index], embeddings_TE[None]
+    shape = (1, embeddings_TE.shape[0]) if n_axes == 1 else (n_axes, 1, embeddings_TE.shape[0])
+    zeros = torch.zeros(shape, dtype=torch.int64, device=embeddings_TE.device)
+    listener = _Listener()
+    layer.self_attn(
+        hidden_states=layer.input_layernorm(inputs_BTE),
+        position_embeddings=text_model.rotary_emb(inputs_BTE, zeros),
+        attention_mask=None,
+        memory=listener,
+    )
+    return listener.heard
+
+
+class _Listener:
+    """Stands where a batch would, and keeps what the layer brings."""
+
+    heard: tuple[torch.Tensor, torch.Tensor, float]
+
+    def attend(
+        self,
+        layer_index: int,  # noqa: ARG002
+        query_HTD: torch.Tensor,
+        key_KTD: torch.Tensor,
+        value_KTD: torch.Tensor,  # noqa: ARG002
+        scaling: float,
+    ) -> torch.Tensor:
+        self.heard = query_HTD, key_KTD, scaling
+        return torch.zeros_like(query_HTD)
+
+
 def run_stock_text_model(
     model: nn.Module,
     text_model: nn.Module,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 
 from hermes_stream.models.adapter import Batch, ModelFacts, StreamDefaults
-from hermes_stream.models.attention_seam import ModelRope, attach, run_stock_text_model, run_text_model
+from hermes_stream.models.attention_seam import ModelRope, attach, project_text, run_stock_text_model, run_text_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,9 @@ class CheckpointAdapter:
 
     def run(self, batch: Batch) -> torch.Tensor:
         return run_text_model(self._text_model, batch, n_axes=self.facts.n_axes)
+
+    def project(self, layer_index: int, embeddings_TE: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, float]:
+        return project_text(self._text_model, layer_index, embeddings_TE, n_axes=self.facts.n_axes)
 
     def run_stock(
         self,

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hermes_stream.errors import PolicyError
-from hermes_stream.memory.plan import Plan
+from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.view import MemoryView
 
 
@@ -34,11 +34,16 @@ class StreamFacts:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A text to run over the memory at an interval's end, and the layers whose attention is wanted."""
+    """A text to run over the memory at an interval's end, and the layers whose attention is wanted.
+
+    queries: "true" are those of a causal forward of the text over the memory; "embedding" those that each layer makes
+    of the text's raw embeddings, without a mask among them: the shortcut of HERMES' release.
+    """
 
     name: str
     text: str
     layers: range
+    queries: Literal["true", "embedding"] = "true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +112,31 @@ class Policy(BaseModel, ABC):
             raise PolicyError(f"{self.name} has no budget yet; give one, as in {self.name}(budget=256)")
         return self.budget
 
+    def layer_budgets(self, n_layers: int) -> tuple[int, ...] | None:
+        """Rows that each layer may hold after a plan; the same for all unless a policy says otherwise."""
+        return None if self.budget_tokens is None else (self.budget_tokens,) * n_layers
+
+    @property
+    def placement(self) -> Positions:
+        """How positions are closed up where they run out between plans."""
+        return Positions.COMPACT
+
     def start(self, stream: StreamFacts) -> Any:
         """The state before the first frame. Raises PolicyError if the options cannot work for this stream.
 
         Policies with a state of their own call this one first: it refuses a budget that cannot hold one frame.
         """
-        budget = self.budget_tokens
-        if budget is not None and budget < stream.tokens_per_frame:
+        budgets_L = self.layer_budgets(stream.n_layers)
+        if budgets_L is not None and min(budgets_L) < stream.tokens_per_frame:
             raise PolicyError(
-                f"{self.name}: a budget of {budget} tokens cannot hold one frame of {stream.tokens_per_frame}; "
-                f"give at least {stream.tokens_per_frame}"
+                f"{self.name}: a budget of {min(budgets_L)} tokens{self._budget_note(budgets_L)} cannot hold one frame "
+                f"of {stream.tokens_per_frame}; give at least {stream.tokens_per_frame}"
             )
         return None
+
+    def _budget_note(self, budgets_L: Sequence[int]) -> str:
+        """Which layer's budget is meant, where they differ."""
+        return "" if len(set(budgets_L)) == 1 else f" (that of layer {budgets_L.index(min(budgets_L))})"
 
     def probes(
         self,

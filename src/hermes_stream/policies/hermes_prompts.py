@@ -17,22 +17,32 @@ GLOBAL = (
     "Summarize the video narrative, identifying main characters, key events, timeline changes, and the overall theme."
 )
 
+# Texts for recent detail and for the whole. The alternatives are those of the paper's ablation, one text for both.
+PROMPTS: dict[str, tuple[str, str]] = {
+    "paper": (LOCAL, GLOBAL),
+    "what-happens": ("What happens in the video?",) * 2,
+    "describe": ("Describe the video in detail.",) * 2,
+    "summarize": ("Summarize the content of the video.",) * 2,
+}
+
 _OPTION_LABEL = re.compile(r"\(?\b[A-Z]\) ")
 
 
-def local_prompt(last_turn: Turn | None) -> str:
+def local_prompt(last_turn: Turn | None, texts: tuple[str, str] = (LOCAL, GLOBAL)) -> str:
     """What is going on now; about the last question, if there is one."""
-    return LOCAL if last_turn is None else f"Find recent details related to: {history_text(last_turn)}. {LOCAL}"
+    return texts[0] if last_turn is None else f"Find recent details related to: {history_text(last_turn)}. {texts[0]}"
 
 
-def global_prompt(last_turn: Turn | None) -> str:
+def global_prompt(last_turn: Turn | None, texts: tuple[str, str] = (LOCAL, GLOBAL)) -> str:
     """What the whole video is about; deep layers keep what this one looks at."""
-    return GLOBAL if last_turn is None else f"Context summary: {history_text(last_turn)}. {GLOBAL}"
+    return texts[1] if last_turn is None else f"Context summary: {history_text(last_turn)}. {texts[1]}"
 
 
-def mixed_prompt(last_turn: Turn | None) -> str:
-    """Both, for middle layers; history appears twice, as in the paper."""
-    return f"{local_prompt(last_turn)}; {global_prompt(last_turn)}"
+def mixed_prompt(last_turn: Turn | None, texts: tuple[str, str] = (LOCAL, GLOBAL)) -> str:
+    """Both, for middle layers; history appears twice, as in the paper. A pair of one text is asked once."""
+    if texts[0] == texts[1]:
+        return global_prompt(last_turn, texts)
+    return f"{local_prompt(last_turn, texts)}; {global_prompt(last_turn, texts)}"
 
 
 def history_text(turn: Turn) -> str:

@@ -67,10 +67,14 @@ class RecencySchedule:
         return self.decay_shallow
 
 
-def recency(n_rows: int, decay: float, device: torch.device) -> torch.Tensor:
-    """r_i = exp(-k x_i) with x_i = (T - 1 - i) / max(T - 1, 1): 1 for the newest row, exp(-k) for the oldest."""
+def recency(n_rows: int, decay: float, device: torch.device, *, is_relative: bool = True) -> torch.Tensor:
+    """r_i = exp(-k x_i): 1 for the newest row.
+
+    is_relative: x_i = (T - 1 - i) / max(T - 1, 1), so that the oldest row has exp(-k), however many there are;
+    otherwise x_i = T - 1 - i, in rows.
+    """
     age_N = torch.arange(n_rows - 1, -1, -1, dtype=torch.float32, device=device)
-    return torch.exp(-decay * age_N / max(n_rows - 1, 1))
+    return torch.exp(-decay * age_N / (max(n_rows - 1, 1) if is_relative else 1))
 
 
 def min_max(value_N: torch.Tensor) -> torch.Tensor:
@@ -79,14 +83,11 @@ def min_max(value_N: torch.Tensor) -> torch.Tensor:
     return (value_N - low) / (high - low + _MIN_MAX_EPSILON)
 
 
-def mix_scores(
-    attention_N: torch.Tensor | None, n_rows: int, weight: float, decay: float, device: torch.device
-) -> torch.Tensor:
+def mix_scores(attention_N: torch.Tensor | None, recency_N: torch.Tensor, weight: float) -> torch.Tensor:
     """S = (1 - w) nrm(a) + w nrm(r). attention_N may be missing where w is 1."""
-    recency_N = min_max(recency(n_rows, decay, device))
     if attention_N is None:
-        return recency_N
-    return (1 - weight) * min_max(attention_N) + weight * recency_N
+        return min_max(recency_N)
+    return (1 - weight) * min_max(attention_N) + weight * min_max(recency_N)
 
 
 def smooth(
