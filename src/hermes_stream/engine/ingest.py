@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hermes_stream.engine.batch import CommitSegment, DeepStack, ProbeSegment, Segment
+from hermes_stream.engine.batch import CommitSegment, DeepStack, PackedBatch, ProbeSegment, Segment
 from hermes_stream.engine.embedding_probe import embedding_mass
 from hermes_stream.errors import ConfigError, UsageError
 from hermes_stream.memory.append import PendingAppend
@@ -260,3 +260,11 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
         keep_raw=keep_raw,
     )
     return Stream(adapter, memory, policy, facts, state, chunk_frames)
+
+
+def commit_prefix(stream: Stream) -> None:
+    """Put what stands before the first frame into an empty memory."""
+    prefix_TE = stream.adapter.prefix()
+    pending = stream.memory.begin_prefix(prefix_TE.shape[0])
+    stream.adapter.run(PackedBatch([CommitSegment(prefix_TE, pending)], stream.adapter.rope))
+    stream.memory.commit(pending)

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 # Queries of a question whose scores exist at one time: 64 by 28 heads by 6,000 keys take 43 MB.
-_BLOCK_QUERIES = 64
+BLOCK_QUERIES = 64
 
 
 def lower_right_mask(n_queries: int, n_keys: int, device: torch.device) -> torch.Tensor:
@@ -58,8 +58,8 @@ def attend_with_tail(
     """
     n_queries, n_tail = query_HTD.shape[1], tail_key_KMD.shape[1]
     outs, masses = [], []
-    for start in range(0, n_queries, _BLOCK_QUERIES):
-        block_HTD = query_HTD[:, start : start + _BLOCK_QUERIES]
+    for start in range(0, n_queries, BLOCK_QUERIES):
+        block_HTD = query_HTD[:, start : start + BLOCK_QUERIES]
         n_seen = n_tail - n_queries + start + block_HTD.shape[1]
         tail = tail_key_KMD[:, :n_seen], tail_value_KMD[:, :n_seen]
         out_HTD, mass_KN = _attend_block(block_HTD, held_key_KND, held_value_KND, *tail, scaling, want_mass=want_mass)

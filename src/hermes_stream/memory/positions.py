@@ -36,7 +36,7 @@ def rank_rows(table: TokenTable, n_prefix: int) -> torch.Tensor:
 
 
 def _dense_rank(value_N: torch.Tensor) -> torch.Tensor:
-    """How many distinct values are smaller, int64 `[N]`; unlike `unique`, it never asks the device how many there are."""
+    """How many distinct values are smaller, int64 `[N]`; `unique` would ask the device how many there are."""
     sorted_N, order_N = value_N.sort()
     is_new_N = torch.ones_like(sorted_N)
     is_new_N[1:] = sorted_N[1:] != sorted_N[:-1]

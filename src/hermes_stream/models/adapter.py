@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from hermes_stream.memory.rope import Rope
+from hermes_stream.models.flops import TextSizes
 from hermes_stream.types import Frame, VisualTokens
 
 
@@ -89,6 +90,9 @@ class Adapter(Protocol):
     @property
     def stop_token_ids(self) -> frozenset[int]: ...
 
+    @property
+    def text_sizes(self) -> TextSizes: ...
+
     def prefix(self) -> torch.Tensor:
         """Embeddings `[T, E]` of what stands before the first frame."""
         ...
@@ -98,6 +102,10 @@ class Adapter(Protocol):
 
         since_seconds: presentation time of the stream's first frame.
         """
+        ...
+
+    def encoding_flops(self, frames: Sequence[Frame]) -> int | None:
+        """Floating-point operations of `embed` on these frames; None where nobody has counted them."""
         ...
 
     def question(self, text: str, *, after_video: bool) -> torch.Tensor:

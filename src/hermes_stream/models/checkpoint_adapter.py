@@ -13,6 +13,8 @@ import torch
 
 from hermes_stream.models.adapter import Batch, ModelFacts, StreamDefaults
 from hermes_stream.models.attention_seam import ModelRope, attach, project_text, run_stock_text_model, run_text_model
+from hermes_stream.models.flops import text_sizes
+from hermes_stream.types import Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +77,14 @@ class CheckpointAdapter:
         self._text_model = model.model.language_model
         self._prompts = prompts
         self.rope = ModelRope(self._text_model.rotary_emb, n_axes)
+        self.text_sizes = text_sizes(text_config, self._text_model.layers[0].self_attn.head_dim)
         weight = model.lm_head.weight
         self.facts = ModelFacts(
             name=checkpoint.name,
             family=family,
             n_layers=text_config.num_hidden_layers,
             n_kv_heads=text_config.num_key_value_heads,
-            head_dim=self._text_model.layers[0].self_attn.head_dim,
+            head_dim=self.text_sizes.head_dim,
             hidden_size=text_config.hidden_size,
             n_axes=n_axes,
             max_positions=text_config.max_position_embeddings,
@@ -94,6 +97,9 @@ class CheckpointAdapter:
             dtype=weight.dtype,
             device=weight.device,
         )
+
+    def encoding_flops(self, frames: Sequence[Frame]) -> int | None:  # noqa: ARG002
+        return None
 
     def prefix(self) -> torch.Tensor:
         return self._embed_text(self._prompts.prefix)
