@@ -95,17 +95,20 @@ def _attend_block(
     """As `attend_with_tail`, for queries that are the last of the tail given here."""
     n_heads, n_queries, head_dim = query_HTD.shape
     n_kv_heads, n_held, _ = held_key_KND.shape
+    n_tail, dtype, device = tail_key_KMD.shape[1], query_HTD.dtype, query_HTD.device
     group = n_heads // n_kv_heads
     query_KRD = query_HTD.reshape(n_kv_heads, group * n_queries, head_dim)
-    # Softmax in float32 at least: half-precision weights of thousands of keys underflow.
-    exact = torch.promote_types(query_HTD.dtype, torch.float32)
-    score_KRN = torch.matmul(query_KRD, held_key_KND.transpose(1, 2)).to(exact)
-    score_KRM = torch.matmul(query_KRD, tail_key_KMD.transpose(1, 2)).to(exact)
+    # Softmax in float32 at least: half-precision weights of thousands of keys underflow. Held and tail scores are
+    # converted as they enter one buffer: over thousands of keys, each pass that is saved counts.
+    exact = torch.promote_types(dtype, torch.float32)
+    score = torch.empty(n_kv_heads, group * n_queries, n_held + n_tail, dtype=exact, device=device)
+    score[..., :n_held] = torch.matmul(query_KRD, held_key_KND.transpose(1, 2))
+    score[..., n_held:] = torch.matmul(query_KRD, tail_key_KMD.transpose(1, 2))
     if n_queries > 1:
-        hidden_TM = ~lower_right_mask(n_queries, tail_key_KMD.shape[1], query_HTD.device)
-        score_KRM = score_KRM.masked_fill(hidden_TM.repeat(group, 1), float("-inf"))
-    weight = torch.softmax(torch.cat((score_KRN, score_KRM), dim=-1) * scaling, dim=-1)
-    weight_KRN, weight_KRM = weight.to(query_HTD.dtype).split((n_held, tail_key_KMD.shape[1]), dim=-1)
-    out_KRD = torch.matmul(weight_KRN, held_value_KND) + torch.matmul(weight_KRM, tail_value_KMD)
-    mass_KN = weight[..., :n_held].mean(dim=1) if want_mass else None
+        hidden_TM = ~lower_right_mask(n_queries, n_tail, device)
+        score[..., n_held:].masked_fill_(hidden_TM.repeat(group, 1), float("-inf"))
+    weight = torch.softmax(score.mul_(scaling), dim=-1)
+    weight_KRN, weight_KRM = weight.split((n_held, n_tail), dim=-1)
+    out_KRD = torch.matmul(weight_KRN.to(dtype), held_value_KND) + torch.matmul(weight_KRM.to(dtype), tail_value_KMD)
+    mass_KN = weight_KRN.mean(dim=1) if want_mass else None
     return out_KRD.reshape(n_heads, n_queries, head_dim), mass_KN
