@@ -45,6 +45,7 @@ class Stream:
     n_compressions: int = 0
     waiting: tuple[Frame, ...] = ()
     since_seconds: float | None = None
+    last_compression_seconds: float | None = None
 
     def fork(self) -> Stream:
         twin = Stream(**self.__dict__)
@@ -70,7 +71,9 @@ class Stream:
         self.memory.apply(plan)
         self.state = state
         self.interval_frames = 0
-        self.n_compressions += plan.layers is not None or plan.keep_frames is not None
+        if plan.layers is not None or plan.keep_frames is not None:
+            self.n_compressions += 1
+            self.last_compression_seconds = view.time_seconds
 
 
 def memory_view(
