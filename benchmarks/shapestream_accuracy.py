@@ -8,18 +8,16 @@ Every question is asked at its time of the same pass. Prints a table; writes ben
 from __future__ import annotations
 
 import argparse
-import math
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import record
+from episodes import episode, evaluation_seeds, quarter_of_keep_all, scores_by
 
 import hermes_stream as hs
-from hermes_stream.engine.timeline import TimedQuestion, answer_in_time
+from hermes_stream.engine.timeline import answer_in_time
 from hermes_stream.policies.spec import split_policies
-from hermes_stream.shapestream import EVALUATION_SEEDS, Question, is_right, make_questions, make_script, write_episode
+from hermes_stream.shapestream import Question, is_right
 
 
 def main() -> None:
@@ -36,9 +34,9 @@ def main() -> None:
     arguments = parser.parse_args()
 
     with hs.load_model(arguments.model) as engine:
-        quarter = round(arguments.seconds * engine.defaults.fps) * engine.model.tokens_per_frame // 4
-        budget = arguments.budget or quarter
-        rows = [row for seed in _seeds(arguments) for row in _episode(engine, seed, budget, arguments)]
+        budget = arguments.budget or quarter_of_keep_all(engine, arguments.seconds)
+        seeds = evaluation_seeds(arguments.first, arguments.episodes)
+        rows = [row for seed in seeds for row in _episode(engine, seed, budget, arguments)]
     table = [_summary(memory, rows) for memory in split_policies(arguments.memory)]
     for line in table:
         print(_format(line))
@@ -46,22 +44,13 @@ def main() -> None:
     print(record.save(arguments.name, settings, table))
 
 
-def _seeds(arguments: argparse.Namespace) -> range:
-    first = EVALUATION_SEEDS.start + arguments.first
-    return range(first, first + arguments.episodes)
-
-
 def _episode(
     engine: hs.Engine, seed: int, budget: int | str, arguments: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
-    script = make_script(seed, arguments.seconds)
     wanted = set(arguments.regimes.split(","))
     fps = engine.defaults.fps
-    questions = [q for q in make_questions(script, fps=fps, every_seconds=arguments.every) if q.regime in wanted]
-    timed = [TimedQuestion(question.time_s, hs.Query(question.question), question) for question in questions]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "episode.mp4"
-        write_episode(script, path, fps=24, width=640, height=360)
+    with episode(seed, seconds=arguments.seconds, fps=fps, every_seconds=arguments.every) as (path, questions):
+        timed = [question for question in questions if question.label.regime in wanted]
         for memory in split_policies(arguments.memory):
             given = None if memory.startswith("keep-all") else budget
             with engine.open(memory, budget=given) as session, hs.open_video(path, fps=fps) as video:
@@ -83,24 +72,14 @@ def _row(question: Question, answer: hs.Answer) -> dict[str, Any]:
 
 def _summary(memory: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     mine = [row for row in rows if row["memory"] == memory]
-    keys = {"regime": sorted({row["regime"] for row in mine}), "task": sorted({row["task"] for row in mine})}
     return {
         "memory": memory,
         "n": len(mine),
         "held_tokens_max": max(row["held"] for row in mine),
         "ttft_ms_p50": sorted(row["ttft_ms"] for row in mine)[len(mine) // 2],
-        **{key: {name: _score([r for r in mine if r[key] == name]) for name in names} for key, names in keys.items()},
+        "regime": scores_by(mine, "regime"),
+        "task": scores_by(mine, "task"),
     }
-
-
-def _score(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Share right, its 95 % Wilson interval, and the number of questions."""
-    n = len(rows)
-    p = sum(row["right"] for row in rows) / n
-    z = 1.96
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return {"accuracy": round(p, 4), "low": round(centre - half, 4), "high": round(centre + half, 4), "n": n}
 
 
 def _format(line: dict[str, Any]) -> str:

@@ -7,7 +7,9 @@ channel.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from hermes_stream.errors import UsageError
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
+
+_LONE_LETTER = re.compile(r"\(?([A-Z])[).]?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +77,7 @@ class VisualTokens:
 class Query:
     """What is asked of a session.
 
+    options: texts of a multiple choice, shown to the model as (A), (B), ...; its answer then begins with a letter.
     max_new_tokens: upper bound of the answer's length.
     temperature: 0 is greedy; otherwise sampling with `seed`.
     repetition_penalty: over the new tokens only; 1 is off.
@@ -85,6 +90,28 @@ class Query:
     top_k: int = 0
     repetition_penalty: float = 1.0
     seed: int = 0
+    options: tuple[str, ...] = ()
+
+    @property
+    def prompt(self) -> str:
+        """The question as the model reads it; wording of HERMES' released code where there are options."""
+        if not self.options:
+            return self.text
+        listed = "\n".join(
+            f"({letter}) {option}" for letter, option in zip(ascii_uppercase, self.options, strict=False)
+        )
+        return f"Question: {self.text}\nOptions:\n{listed}\nOnly give the best option."
+
+    @property
+    def answer_start(self) -> str:
+        """What stands before the first token of the answer."""
+        return "Best option: (" if self.options else ""
+
+    def meant_by(self, answer: str) -> str:
+        """The text of the option that an answer names by its letter alone; any other answer as it is."""
+        letter = _LONE_LETTER.fullmatch(answer.strip())
+        index = ascii_uppercase.index(letter[1]) if letter else len(self.options)
+        return self.options[index] if index < len(self.options) else answer
 
     def __post_init__(self) -> None:
         """Raise UsageError for settings that no sampler could follow."""
@@ -98,6 +125,7 @@ class Query:
             ("top_p", 0 < self.top_p <= 1, "a share above 0 and up to 1"),
             ("top_k", self.top_k >= 0, "0 (all tokens) or more"),
             ("repetition_penalty", self.repetition_penalty > 0, "a factor above 0"),
+            ("options", len(self.options) != 1 and len(self.options) <= len(ascii_uppercase), "none, or 2 to 26 texts"),
         ):
             if not is_good:
                 raise UsageError(f"the question's {name} is {getattr(self, name)!r}; expected {expected}")

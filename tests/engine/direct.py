@@ -55,7 +55,7 @@ def make_task(stream: Stream, query: str | Query) -> tuple[AnswerTask, AnswerStr
 
 
 @torch.inference_mode()
-def question_logits(stream: Stream, text: str) -> torch.Tensor:
+def question_logits(stream: Stream, text: str | Query) -> torch.Tensor:
     """Logits `[V]` of the first answer token."""
     task, _ = make_task(stream, text)
     batch = PackedBatch([task.segment()], stream.adapter.rope)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hermes_stream import Engine, Hermes, KeepAll, Policy, RecentFrames, SlidingWindow, Uniform
+from hermes_stream.memory.rope import rotate
 from hermes_stream.models.load import load_adapter
 from tests.engine.direct import open_direct, question_logits, watch_direct, watch_packed
 from tests.oracles.stock_qwen import StockQwen, StockQwen2_5VL, StockQwen3VL
@@ -99,8 +100,16 @@ def test_two_sessions_packed_equal_two_alone(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "policy",
-    [Hermes(budget=80), Hermes(budget=80, reindex="eager"), SlidingWindow(budget=80), Uniform(budget=120)],
-    ids=lambda policy: f"{policy.name}-{getattr(policy, 'reindex', '')}",
+    [
+        Hermes(budget=80),
+        Hermes(budget=80, reindex="eager"),
+        Hermes(budget=80, reindex="eager", compaction="ranks"),
+        Hermes(budget=80, reindex="eager", summary="all", summary_place="mean", merge_summaries=True),
+        Hermes(budget=80, **Hermes.presets["released"]),
+        SlidingWindow(budget=80),
+        Uniform(budget=120),
+    ],
+    ids=["lazy", "eager", "eager-ranks", "eager-mean-summaries", "released", "sliding-window", "uniform"],
 )
 def test_positions_stay_below_the_limit_and_the_stream_goes_on(adapter: Any, policy: Policy) -> None:
     stream = open_direct(adapter, policy)
@@ -115,8 +124,6 @@ def test_positions_stay_below_the_limit_and_the_stream_goes_on(adapter: Any, pol
     assert bool(question_logits(stream, QUESTION).isfinite().all())
     for layer in stream.memory.current.layers:
         cos, sin = adapter.rope.tables(layer.table.position_RHN, torch.float32)
-        from hermes_stream.memory.rope import rotate
-
         expected = rotate(layer.slab.raw_keys(layer.n_held), cos, sin)
         torch.testing.assert_close(layer.keys, expected, atol=1e-5, rtol=0)
 

@@ -152,7 +152,9 @@ class AnswerTask:
             start = self._version.end_after(waiting)
             encoded.append(waiting)
         self._n_fresh = sum(tokens.embeddings_NE.shape[0] for tokens in encoded)
-        text_TE = self._adapter.question(self.query.text, after_video=self._frames_seen > 0)
+        text_TE = self._adapter.question(self.query.prompt, after_video=self._frames_seen > 0)
+        if self.query.answer_start:
+            text_TE = torch.cat((text_TE, self._adapter.guidance(self.query.answer_start)))
         n_positions = start - self._tail.next_position + text_TE.shape[0]
         if n_positions > self._room():
             raise LimitError(

@@ -208,7 +208,7 @@ class Worker:
             if answer is not None:
                 self._answering.remove(ask)
                 if ask.remember:
-                    ask.stream.history = (Turn(ask.query.text, answer.text),)
+                    ask.stream.history = (Turn(ask.query.text, ask.query.meant_by(answer.text)),)
                 ask.channel.put(answer)
         except BaseException as error:
             self._end(ask, error)

@@ -48,7 +48,7 @@ def mixed_prompt(last_turn: Turn | None, texts: tuple[str, str] = (LOCAL, GLOBAL
 def history_text(turn: Turn) -> str:
     """A remembered turn as the prompts quote it.
 
-    Labels of options, as in "B) a cat", are removed from the answer. A lone option letter stays as it is: the text of
-    the options is not part of a turn yet.
+    Labels of options, as in "B) a cat", are removed from the answer. An answer of a letter alone was replaced by the
+    option's text when the turn was made.
     """
     return f"Question: {turn.question} Answer: {_OPTION_LABEL.sub('', turn.answer)}"

@@ -1,6 +1,6 @@
 """Layers against time: which frames a memory still holds, and how much of each.
 
-Shape letters: L layers, F frames.
+Shape letters: L layers, F frames, A bins of age, N tokens.
 """
 
 from __future__ import annotations
@@ -35,6 +35,19 @@ def held_share(version: MemoryVersion, tokens_per_frame: int) -> NDArray[np.floa
         frames = layer.table.frame_HN[is_vision_HN].cpu().numpy()
         share_LF[index] = np.bincount(frames, minlength=version.grids_seen) / layer.table.n_heads
     return share_LF / tokens_per_frame
+
+
+def kept_ages(version: MemoryVersion, n_bins: int = 10) -> NDArray[np.float64]:
+    """`[L, n_bins]`: the share of each layer's held vision tokens in each tenth of the stream, newest first.
+
+    A window puts all of its weight into the first bins, an even sample the same into each.
+    """
+    share_LA = np.zeros((len(version.layers), n_bins))
+    for index, layer in enumerate(version.layers):
+        frame_N = layer.table.frame_HN[layer.table.kind_HN == TokenKind.VISION].cpu().numpy()
+        age_N = (version.grids_seen - 1 - frame_N) * n_bins // max(version.grids_seen, 1)
+        share_LA[index] = np.bincount(age_N, minlength=n_bins) / max(len(frame_N), 1)
+    return share_LA
 
 
 def summarised_tokens(version: MemoryVersion) -> list[int]:
