@@ -88,30 +88,24 @@ def report_lines(cost: MemoryCost) -> list[str]:
         _line("", "GFLOP", "share", "seconds", "share"),
     ]
     for part in OWN + EXTRA:
-        flops, seconds = cost.flops(part), cost.seconds(part)
-        lines.append(_row(part + notes.get(part, ""), flops, cost.share_of_flops(flops), seconds, cost))
+        lines.append(_row(part + notes.get(part, ""), cost.flops(part), cost.seconds(part), cost))
         if part == OWN[-1]:
-            lines.append(_row("= encoding the frames", cost.own_flops, 1.0, cost.own_seconds, cost))
-    extra_share = cost.share_of_flops(cost.extra_flops)
-    lines.append(_row("= what the policy adds", cost.extra_flops, extra_share, cost.extra_seconds, cost))
-    released = cost.share_of_flops(first.released_flops), cost.share_of_flops(first.released_passes_flops)
+            lines.append(_row("= encoding the frames", cost.own_flops, cost.own_seconds, cost))
     lines += [
+        _row("= what the policy adds", cost.extra_flops, cost.extra_seconds, cost),
         f"the text model with the prompts in its forward: {cost.packed_share:+.1%} (noise included)",
         f"the interval against the same one under {PLAIN}: {cost.against_plain:+.1%}",
-        f"three extra passes as in HERMES' released code: {_percent(released[0])} of the operations with its shortcut, "
-        f"{_percent(released[1])} as true forwards, {3 * cost.pass_bytes / 1e9:.1f} GB of weights read again",
+        f"three extra passes as in HERMES' released code: {first.released_flops / cost.own_flops:.2%} of the "
+        f"operations with its shortcut, {first.released_passes_flops / cost.own_flops:.2%} as true forwards, "
+        f"{3 * cost.pass_bytes / 1e9:.1f} GB of weights read again",
     ]
     return lines
 
 
-def _row(name: str, flops: float | None, share: float | None, seconds: float, cost: MemoryCost) -> str:
-    shown = "–" if flops is None else f"{flops / 1e9:,.3f}"
-    return _line(name, shown, _percent(share), f"{seconds:.4f}", _percent(seconds / cost.own_seconds))
+def _row(name: str, flops: float, seconds: float, cost: MemoryCost) -> str:
+    shares = f"{flops / cost.own_flops:.2%}", f"{seconds / cost.own_seconds:.2%}"
+    return _line(name, f"{flops / 1e9:,.3f}", shares[0], f"{seconds:.4f}", shares[1])
 
 
 def _line(name: str, flops: str, flops_share: str, seconds: str, seconds_share: str) -> str:
     return f"{name:36}{flops:>14}{flops_share:>10}{seconds:>12}{seconds_share:>10}"
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.2%}"

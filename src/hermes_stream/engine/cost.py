@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
 ENCODE, CHUNK = "vision tower", "text model"
 PROBE, SCORE, EVICT, PLACE = "probe", "scoring", "eviction", "re-placement"
@@ -16,7 +16,7 @@ PLAIN = "sliding-window"
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """One interval of a full memory. Of each part: seconds and floating-point operations (None: not counted).
+    """One interval of a full memory. Of each part: seconds and floating-point operations.
 
     prompt_tokens: of each probe. intervals_per_placement: from one re-placement to the next; their seconds and
     operations are divided by it. packed_seconds: of the text model with the probes in its forward. plain_seconds: what
@@ -25,7 +25,7 @@ class Interval:
     """
 
     seconds: dict[str, float]
-    flops: dict[str, float | None]
+    flops: dict[str, float]
     n_tokens: int
     prompt_tokens: tuple[int, ...]
     intervals_per_placement: int
@@ -49,9 +49,8 @@ class MemoryCost:
     def seconds(self, part: str) -> float:
         return median(interval.seconds[part] for interval in self.intervals)
 
-    def flops(self, part: str) -> float | None:
-        counts = [interval.flops[part] for interval in self.intervals]
-        return None if None in counts else median(cast(list[float], counts))
+    def flops(self, part: str) -> float:
+        return median(interval.flops[part] for interval in self.intervals)
 
     @property
     def own_seconds(self) -> float:
@@ -59,9 +58,8 @@ class MemoryCost:
         return sum(self.seconds(part) for part in OWN)
 
     @property
-    def own_flops(self) -> float | None:
-        counts = [self.flops(part) for part in OWN]
-        return None if None in counts else sum(cast(list[float], counts))
+    def own_flops(self) -> float:
+        return sum(self.flops(part) for part in OWN)
 
     @property
     def extra_seconds(self) -> float:
@@ -69,7 +67,7 @@ class MemoryCost:
 
     @property
     def extra_flops(self) -> float:
-        return sum(self.flops(part) or 0 for part in EXTRA)
+        return sum(self.flops(part) for part in EXTRA)
 
     @property
     def packed_share(self) -> float:
@@ -82,17 +80,13 @@ class MemoryCost:
         plain = median(interval.plain_seconds for interval in self.intervals)
         return (self.own_seconds + self.extra_seconds) / (self.own_seconds + plain) - 1
 
-    def share_of_flops(self, flops: float | None) -> float | None:
-        """Of the interval's own; None where that is not counted."""
-        return None if flops is None or self.own_flops is None else flops / self.own_flops
-
     def as_row(self) -> dict[str, Any]:
         """Everything as plain values, for JSON."""
         first = self.intervals[0]
         parts = {
             part: {
                 "flops": self.flops(part),
-                "flops_share": self.share_of_flops(self.flops(part)),
+                "flops_share": self.flops(part) / self.own_flops,
                 "seconds": self.seconds(part),
                 "seconds_share": self.seconds(part) / self.own_seconds,
             }
@@ -104,13 +98,13 @@ class MemoryCost:
             "prompt_tokens": list(first.prompt_tokens),
             "intervals_per_placement": first.intervals_per_placement,
             "parts": parts,
-            "extra_flops_share": self.share_of_flops(self.extra_flops),
+            "extra_flops_share": self.extra_flops / self.own_flops,
             "extra_seconds_share": self.extra_seconds / self.own_seconds,
             "text_model_with_probe_longer_by": self.packed_share,
             f"interval_longer_than_under_{PLAIN}_by": self.against_plain,
             "three_passes_of_the_release": {
-                "flops_share": self.share_of_flops(first.released_flops),
-                "flops_share_as_forwards": self.share_of_flops(first.released_passes_flops),
+                "flops_share": first.released_flops / self.own_flops,
+                "flops_share_as_forwards": first.released_passes_flops / self.own_flops,
                 "weight_bytes_read": 3 * self.pass_bytes,
             },
         }

@@ -93,7 +93,7 @@ def _measure(stream: Stream, encoded: _Encoded, frames: Sequence[Frame]) -> Inte
     n_new, sizes = commit.embeddings_TE.shape[0], adapter.text_sizes
     n_rows = [n + n_new for n in n_held]
     n_prompts = [adapter.guidance(prompt(None)).shape[0] for prompt in (local_prompt, mixed_prompt, global_prompt)]
-    flops: dict[str, float | None] = {
+    flops: dict[str, float] = {
         ENCODE: adapter.encoding_flops(frames),
         CHUNK: chunk_flops(sizes, n_held, n_new),
         **end.flops,
@@ -140,7 +140,7 @@ class _Ending:
 
     def __init__(self, stream: Stream, commit: CommitSegment, segments: Sequence[ProbeSegment]) -> None:
         self.seconds: dict[str, float] = {}
-        self.flops: dict[str, float | None] = {}
+        self.flops: dict[str, float] = {}
         self._device = stream.memory.shape.device
         self._end = stream.fork()
         # The rows that the probe sees are written: it can be run behind the forward as well as in it.
@@ -158,7 +158,7 @@ class _Ending:
         is_eager = plan.positions is not Positions.KEEP
         self.intervals_per_placement = 1 if is_eager else max((limit - placed.next_position) // n_taken, 1)
         self.seconds[PLACE] /= self.intervals_per_placement
-        self.flops[PLACE] = (self.flops[PLACE] or 0) / self.intervals_per_placement
+        self.flops[PLACE] /= self.intervals_per_placement
 
     def _probe(self, probes: Sequence[Probe], segments: Sequence[ProbeSegment]) -> dict[str, dict[int, torch.Tensor]]:
         """Attention by probe and layer."""

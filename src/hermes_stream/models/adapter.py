@@ -104,8 +104,8 @@ class Adapter(Protocol):
         """
         ...
 
-    def encoding_flops(self, frames: Sequence[Frame]) -> int | None:
-        """Floating-point operations of `embed` on these frames; None where nobody has counted them."""
+    def encoding_flops(self, frames: Sequence[Frame]) -> int:
+        """Floating-point operations of the matrix products of `embed` on these frames."""
         ...
 
     def question(self, text: str, *, after_video: bool) -> torch.Tensor:

@@ -14,7 +14,6 @@ import torch
 from hermes_stream.models.adapter import Batch, ModelFacts, StreamDefaults
 from hermes_stream.models.attention_seam import ModelRope, attach, project_text, run_stock_text_model, run_text_model
 from hermes_stream.models.flops import text_sizes
-from hermes_stream.types import Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +96,6 @@ class CheckpointAdapter:
             dtype=weight.dtype,
             device=weight.device,
         )
-
-    def encoding_flops(self, frames: Sequence[Frame]) -> int | None:  # noqa: ARG002
-        return None
 
     def prefix(self) -> torch.Tensor:
         return self._embed_text(self._prompts.prefix)

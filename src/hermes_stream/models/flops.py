@@ -72,3 +72,36 @@ def siglip_flops(vision_config: Any, out_width: int) -> int:
     projector = 2 * n * out_width * (width + out_width)
     n_layers, n_heads = int(vision_config.num_hidden_layers), int(getattr(vision_config, "vision_use_head", True))
     return patches + n_layers * layer + n_heads * head + projector
+
+
+def qwen2_5_vision_flops(vision_config: Any, n_rows: int, n_columns: int) -> int:
+    """One grid of patches through the tower of Qwen2.5-VL: attention in windows but for a few layers."""
+    window = vision_config.window_size // vision_config.spatial_merge_size // vision_config.patch_size
+    in_windows = _sum_of_squares(n_rows, window * vision_config.spatial_merge_size)
+    in_windows *= _sum_of_squares(n_columns, window * vision_config.spatial_merge_size)
+    n_whole = sum(index < vision_config.depth for index in vision_config.fullatt_block_indexes)
+    n_pairs = n_whole * (n_rows * n_columns) ** 2 + (vision_config.depth - n_whole) * in_windows
+    return _qwen_vision_flops(vision_config, n_rows * n_columns, n_pairs, n_mlp_matrices=3, n_mergers=1)
+
+
+def qwen3_vision_flops(vision_config: Any, n_rows: int, n_columns: int) -> int:
+    """One grid of patches through the tower of Qwen3-VL, the mergers of its DeepStack taps included."""
+    n_pairs = vision_config.depth * (n_rows * n_columns) ** 2
+    n_mergers = 1 + len(vision_config.deepstack_visual_indexes)
+    return _qwen_vision_flops(vision_config, n_rows * n_columns, n_pairs, n_mlp_matrices=2, n_mergers=n_mergers)
+
+
+def _qwen_vision_flops(vision_config: Any, n: int, n_pairs: int, *, n_mlp_matrices: int, n_mergers: int) -> int:
+    """n: patches. n_pairs: queries times keys over all layers."""
+    width: int = vision_config.hidden_size
+    channels = vision_config.in_channels * vision_config.temporal_patch_size * vision_config.patch_size**2
+    layer = 2 * n * (4 * width**2 + n_mlp_matrices * width * vision_config.intermediate_size)
+    n_merged, merged_width = n // vision_config.spatial_merge_size**2, width * vision_config.spatial_merge_size**2
+    merger = 2 * n_merged * merged_width * (merged_width + vision_config.out_hidden_size)
+    total: int = 2 * n * width * channels + vision_config.depth * layer + 4 * width * n_pairs + n_mergers * merger
+    return total
+
+
+def _sum_of_squares(length: int, window: int) -> int:
+    """Of the lengths of windows that cut a side, the last of which may be shorter."""
+    return length // window * window**2 + (length % window) ** 2
