@@ -51,13 +51,16 @@ def ask(
     if map_folder is not None:
         check_can_draw(map_folder)
     with open_stream(source, options or StreamOptions()) as opened:
-        session, recorder = opened.session, MapRecorder(opened)
-        frames = recorder.watch(with_progress(opened.video))
+        session, frames = opened.session, with_progress(opened.video)
+        recorder = None if map_folder is None else MapRecorder(opened)
+        if recorder is not None:
+            frames = recorder.watch(frames)
         batch_frames = session.chunk_frames
         for asked, answer in answer_in_time(session, frames, questions, batch_frames=batch_frames, remember=remember):
             if math.isfinite(asked.time_seconds) and asked.time_seconds > answer.time_seconds + 1 / opened.fps:
                 say(f"note: asked at {asked.time_seconds:g} s, but the last frame seen is at {answer.time_seconds:g} s")
-            recorder.asked_at(answer.time_seconds)
+            if recorder is not None:
+                recorder.asked_at(answer.time_seconds)
             if json:
                 put_json(answer_row(asked.query.text, answer, session.policy.name))
             else:
@@ -65,7 +68,7 @@ def ask(
                 print(f"[{answer.time_seconds:7.1f} s] {asked.query.text}")
                 print(f"            {answer.text}   ({answer.ttft_seconds * 1000:.0f} ms; {held})", flush=True)
         report_damage(opened.video)
-        if map_folder is not None:
+        if recorder is not None and map_folder is not None:
             recorder.draw(map_folder)
 
 

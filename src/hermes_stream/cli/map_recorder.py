@@ -39,7 +39,10 @@ class Spread(Generic[_T]):
 
 
 class MapRecorder:
-    """Keeps a few frames and moments, evenly spaced however long the stream is, and draws its memory at the end."""
+    """Keeps a few frames and moments, evenly spaced however long the stream is, and draws its memory at the end.
+
+    Frames are kept as large as they came: no recorder without a map.
+    """
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened

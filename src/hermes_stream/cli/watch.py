@@ -72,13 +72,14 @@ def watch(
         handling(signal.SIGTERM, leave),
         open_stream(source, options or StreamOptions()) as opened,
     ):
-        watching = _Watching(opened, questions, remember=remember, has_json=json)
+        recorder = None if map_folder is None else MapRecorder(opened)
+        watching = _Watching(opened, questions, recorder, remember=remember, has_json=json)
         try:
             watching.run(leave)
         finally:
             # Also where a signal ends it: what was watched until then is what somebody wants to see.
-            if map_folder is not None:
-                watching.recorder.draw(map_folder)
+            if recorder is not None and map_folder is not None:
+                recorder.draw(map_folder)
         report_damage(opened.video)
     watching.raise_failure()
 
@@ -109,12 +110,13 @@ class _Watching:
         self,
         opened: Opened,
         questions: list[TimedQuestion[None]],
+        recorder: MapRecorder | None,
         *,
         remember: bool,
         has_json: bool,
     ) -> None:
         session, video = opened.session, opened.video
-        self.recorder = MapRecorder(opened)
+        self._recorder = recorder
         self._session = session
         self._video = video
         self._fps = opened.fps
@@ -123,7 +125,7 @@ class _Watching:
         self._events: SimpleQueue[bytes | Exchange | None] = SimpleQueue()
         self._conversation = Conversation(session, remember=remember, on_done=self._events.put)
         ask, on_end = self._conversation.ask, lambda: self._events.put(None)
-        frames = self.recorder.watch(video)
+        frames = video if recorder is None else recorder.watch(video)
         self._playback = Playback(session, video, opened.fps, questions, ask=ask, on_end=on_end, frames=frames)
         self._tokens_per_frame = session.stream.facts.tokens_per_frame
         self._groups = session.policy.layer_groups(len(session.memory.layers))
@@ -209,7 +211,8 @@ class _Watching:
     def _finish(self, exchange: Exchange, view: View) -> None:
         self._n_done += 1
         self._failed_answer = self._failed_answer or exchange.error
-        self.recorder.asked_at(exchange.time_seconds)
+        if self._recorder is not None:
+            self._recorder.asked_at(exchange.time_seconds)
         if self._has_json and exchange.answer is not None:
             view.put_row(answer_row(exchange.question, exchange.answer, self._session.policy.name))
 
