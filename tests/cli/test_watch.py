@@ -410,8 +410,10 @@ def test_what_was_not_finished_is_said() -> None:
     assert (clock_text(0), clock_text(59.9), clock_text(60), clock_text(3600)) == ("0:00", "0:59", "1:00", "1:00:00")
 
 
-def test_questions_are_typed_edited_and_answered_on_a_panel(terminal: Callable[..., Terminal], clip: Path) -> None:
-    watched = terminal(clip, "--fps", "5")
+def test_questions_are_typed_edited_and_answered_on_a_panel(
+    terminal: Callable[..., Terminal], clip: Path, tmp_path: Path
+) -> None:
+    watched = terminal(clip, "--fps", "5", "--map", tmp_path)
     watched.wait_for("frames seen")
     assert not watched.has_echo
     watched.type("nonsense" + KILL_LINE + "Welche Größx")
@@ -429,6 +431,7 @@ def test_questions_are_typed_edited_and_answered_on_a_panel(terminal: Callable[.
     first, second = watched.rows
     assert (first["question"], second["question"]) == ("Welche Größe [bold]", "And now?")
     assert second["frames_seen"] == CLIP_SECONDS * 5
+    assert (tmp_path / "memory.png").stat().st_size > 1000
     for row in (first, second):
         assert set(row) == FIELDS
         start = "".join(character if character.isprintable() else " " for character in row["answer"])[:30].strip()
@@ -439,10 +442,10 @@ def test_questions_are_typed_edited_and_answered_on_a_panel(terminal: Callable[.
 
 
 @pytest.mark.parametrize("ending", ["Ctrl-C", "SIGTERM"])
-def test_a_live_source_is_left_by_a_signal_with_the_terminal_in_order(
-    terminal: Callable[..., Terminal], ending: str
+def test_a_live_source_is_left_by_a_signal_with_the_terminal_in_order_and_a_map(
+    terminal: Callable[..., Terminal], ending: str, tmp_path: Path
 ) -> None:
-    watched = terminal("lavfi:testsrc=size=64x48:rate=10,realtime", "--fps", "5")
+    watched = terminal("lavfi:testsrc=size=64x48:rate=10,realtime", "--fps", "5", "--map", tmp_path / "maps")
     watched.wait_for("● live")
     watched.type("What is shown?\r")
     watched.wait(lambda: watched.rows, "the answer")
@@ -455,6 +458,7 @@ def test_a_live_source_is_left_by_a_signal_with_the_terminal_in_order(
         os.kill(watched.process.pid or 0, signal.SIGTERM)
     assert watched.status() == (130 if ending == "Ctrl-C" else 143), watched.text
     watched.assert_left_as_it_was()
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == {"memory.png", "patches.png"}
 
 
 def test_lines_of_a_pipe_are_questions(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from hermes_stream.errors import PlanError, PolicyError
 from hermes_stream.memory.plan import Plan, Positions
@@ -18,6 +15,7 @@ from hermes_stream.policies.hermes import Hermes, HermesState
 from hermes_stream.policies.hermes_scores import LayerGroups
 
 from ..oracles import hermes_oracle as oracle
+from ..readback import NothingComesBack
 from .contract import run
 from .harness import HEADS, FakeStream, hand_made_view
 
@@ -300,20 +298,12 @@ def test_impossible_borders_are_refused_at_the_start(borders: tuple[int, int]) -
         Hermes(budget=8, borders=borders).start(FACTS)
 
 
-class _NothingComesBack(TorchDispatchMode):
-    """Fails where a tensor's values decide on the host what happens next."""
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert function not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
-        return function(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("match", ["identity", "index"])
 def test_indices_stay_on_the_device(match: str) -> None:
     policy = Hermes(budget=6, borders=(1, 3), match=match)
     view, _, _ = random_view(0, 5, 3, 12)
     state = policy.start(StreamFacts(5, 1, "any"))
-    with _NothingComesBack():
+    with NothingComesBack():
         plan, _ = policy.after_chunk(view, state)
     assert plan.layers is not None
 

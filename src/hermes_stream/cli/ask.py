@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from hermes_stream.cli.map_recorder import MapRecorder, check_can_draw
 from hermes_stream.cli.output import answer_row, human_bytes, progress_bar, put_json, say
 from hermes_stream.cli.stream_options import Options, StreamOptions, open_stream
 from hermes_stream.errors import ConfigError
@@ -24,6 +26,7 @@ def ask(
     *,
     question: Annotated[list[str], Parameter(negative="")],
     remember: Annotated[bool, Parameter(negative="")] = False,
+    map_folder: Annotated[Path | None, Parameter(name="--map")] = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     options: Options = None,
 ) -> None:
@@ -37,19 +40,27 @@ def ask(
         "SECONDS=TEXT", or "end=TEXT"; may be repeated.
     remember
         Let each question and its answer guide what is kept afterwards.
+    map_folder
+        Folder for memory.png and patches.png, drawn at the end as by hermes-stream map.
     json
         Print one JSON object per answer.
     """
     from hermes_stream.engine.timeline import answer_in_time
 
     questions = [parse_question(text) for text in question]
+    if map_folder is not None:
+        check_can_draw(map_folder)
     with open_stream(source, options or StreamOptions()) as opened:
-        session = opened.session
-        frames = with_progress(opened.video)
+        session, frames = opened.session, with_progress(opened.video)
+        recorder = None if map_folder is None else MapRecorder(opened)
+        if recorder is not None:
+            frames = recorder.watch(frames)
         batch_frames = session.chunk_frames
         for asked, answer in answer_in_time(session, frames, questions, batch_frames=batch_frames, remember=remember):
             if math.isfinite(asked.time_seconds) and asked.time_seconds > answer.time_seconds + 1 / opened.fps:
                 say(f"note: asked at {asked.time_seconds:g} s, but the last frame seen is at {answer.time_seconds:g} s")
+            if recorder is not None:
+                recorder.asked_at(answer.time_seconds)
             if json:
                 put_json(answer_row(asked.query.text, answer, session.policy.name))
             else:
@@ -57,6 +68,8 @@ def ask(
                 print(f"[{answer.time_seconds:7.1f} s] {asked.query.text}")
                 print(f"            {answer.text}   ({answer.ttft_seconds * 1000:.0f} ms; {held})", flush=True)
         report_damage(opened.video)
+        if recorder is not None and map_folder is not None:
+            recorder.draw(map_folder)
 
 
 def parse_question(text: str) -> TimedQuestion[None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hermes_stream.cli.ask import report_damage, with_progress
-from hermes_stream.cli.map import MapRecorder
+from hermes_stream.cli.map_recorder import MapRecorder
 from hermes_stream.cli.output import answer_row, human_bytes, progress_bar, put_json, say
 from hermes_stream.cli.stream_options import Options, StreamOptions, open_stream
 
@@ -147,9 +147,10 @@ def _say_summary(results: Sequence[tuple[Question, Answer]], session: Session) -
 def _draw(recorder: MapRecorder, results: Sequence[tuple[Question, Answer]], path: Path) -> None:
     from hermes_stream.errors import ConfigError
     from hermes_stream.shapestream import is_right
-    from hermes_stream.viz.memory_map import Mark
 
+    for question, answer in results:
+        recorder.asked_at(question.time_s, is_right(answer.text, question.answer))
     try:
-        recorder.draw_memory(path, [Mark(q.time_s, is_right(answer.text, q.answer)) for q, answer in results])
+        recorder.draw_memory(path)
     except ConfigError as error:
         say(f"no picture: {error}")

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError
 
 from hermes_stream.cli.ask import ask
+from hermes_stream.cli.bench import bench
 from hermes_stream.cli.demo import demo
 from hermes_stream.cli.doctor import doctor
 from hermes_stream.cli.inspect import inspect
@@ -33,6 +34,7 @@ for command in (demo, ask, watch, inspect, doctor, models, policies):
     app.command(command)
 app.command(map_memory, name="map")
 app.command(shapestream)
+app.command(bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

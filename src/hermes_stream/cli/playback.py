@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Playback:
     Every question sees the frames up to and including its time, and none after; those behind the end are asked there.
     Files: nothing is dropped; where the session cannot keep up, the frames that are due go in together. `error` is what
     stopped it, None at an ordinary end; a connection that breaks off is an error, a local file cut short is damage.
+    frames: the video's, by way of somebody who looks at them; by default the video itself.
     """
 
     def __init__(
@@ -80,12 +81,14 @@ class Playback:
         *,
         ask: Callable[[Query], None],
         on_end: Callable[[], None],
+        frames: Iterable[Frame] | None = None,
     ) -> None:
         self.error: Exception | None = None
         self.is_ended = False
         self.rate = RateMeter()
         self._session = session
         self._video = video
+        self._frames = video if frames is None else frames
         self._interval_seconds = 1 / fps
         self._waiting = deque(sorted(questions, key=lambda question: question.time_seconds))
         self._ask = ask
@@ -145,7 +148,7 @@ class Playback:
 
     def _play(self) -> None:
         try:
-            for frame in self._video:
+            for frame in self._frames:
                 self._pace.arrive(frame.pts_seconds)
                 if self._pace.wait_seconds(frame.pts_seconds) > 0:
                     self._enter()

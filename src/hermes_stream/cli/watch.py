@@ -16,17 +16,16 @@ from cyclopts import Parameter
 from hermes_stream.cli.ask import parse_question, report_damage
 from hermes_stream.cli.conversation import Conversation, Exchange
 from hermes_stream.cli.keyboard import HAS_KEYS, LineEditor, handling, input_descriptor, key_by_key, reading_input
+from hermes_stream.cli.map_recorder import MapRecorder, check_can_draw
 from hermes_stream.cli.output import answer_row, say
 from hermes_stream.cli.panel import LineView, PanelView, View, can_show_panel
 from hermes_stream.cli.playback import Playback
 from hermes_stream.cli.status import Status, status_line
-from hermes_stream.cli.stream_options import Options, StreamOptions, open_stream
+from hermes_stream.cli.stream_options import Opened, Options, StreamOptions, open_stream
 from hermes_stream.errors import HermesError
 
 if TYPE_CHECKING:
-    from hermes_stream.engine.session import Session
     from hermes_stream.engine.timeline import TimedQuestion
-    from hermes_stream.video import Video
 
 _REFRESH_SECONDS = 0.25
 # A pipe may hold a thousand questions: as many as this are decoded side by side, the others wait for their turn.
@@ -42,6 +41,7 @@ def watch(
     *,
     question: Annotated[list[str] | None, Parameter(negative="")] = None,
     remember: Annotated[bool, Parameter(negative="")] = False,
+    map_folder: Annotated[Path | None, Parameter(name="--map")] = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     options: Options = None,
 ) -> None:
@@ -58,20 +58,29 @@ def watch(
         "SECONDS=TEXT", or "end=TEXT", to be asked at that moment; may be repeated.
     remember
         Let each question and its answer guide what is kept afterwards.
+    map_folder
+        Folder for memory.png and patches.png, drawn at the end as by hermes-stream map.
     json
         Print one JSON object per answer.
     """
     questions = [parse_question(text) for text in question or []]
+    if map_folder is not None:
+        check_can_draw(map_folder)
     leave = _Leave()
     with (
         handling(signal.SIGINT, leave),
         handling(signal.SIGTERM, leave),
         open_stream(source, options or StreamOptions()) as opened,
     ):
-        session, video, rate = opened.session, opened.video, opened.fps
-        watching = _Watching(session, video, rate, questions, remember=remember, has_json=json)
-        watching.run(leave)
-        report_damage(video)
+        recorder = None if map_folder is None else MapRecorder(opened)
+        watching = _Watching(opened, questions, recorder, remember=remember, has_json=json)
+        try:
+            watching.run(leave)
+        finally:
+            # Also where a signal ends it: what was watched until then is what somebody wants to see.
+            if recorder is not None and map_folder is not None:
+                recorder.draw(map_folder)
+        report_damage(opened.video)
     watching.raise_failure()
 
 
@@ -99,23 +108,25 @@ class _Watching:
 
     def __init__(
         self,
-        session: Session,
-        video: Video,
-        fps: float,
+        opened: Opened,
         questions: list[TimedQuestion[None]],
+        recorder: MapRecorder | None,
         *,
         remember: bool,
         has_json: bool,
     ) -> None:
+        session, video = opened.session, opened.video
+        self._recorder = recorder
         self._session = session
         self._video = video
-        self._fps = fps
+        self._fps = opened.fps
         self._has_json = has_json
         # What was read from standard input, an answer that has ended, or None: the playback has.
         self._events: SimpleQueue[bytes | Exchange | None] = SimpleQueue()
         self._conversation = Conversation(session, remember=remember, on_done=self._events.put)
         ask, on_end = self._conversation.ask, lambda: self._events.put(None)
-        self._playback = Playback(session, video, fps, questions, ask=ask, on_end=on_end)
+        frames = video if recorder is None else recorder.watch(video)
+        self._playback = Playback(session, video, opened.fps, questions, ask=ask, on_end=on_end, frames=frames)
         self._tokens_per_frame = session.stream.facts.tokens_per_frame
         self._groups = session.policy.layer_groups(len(session.memory.layers))
         self._editor = LineEditor()
@@ -200,6 +211,8 @@ class _Watching:
     def _finish(self, exchange: Exchange, view: View) -> None:
         self._n_done += 1
         self._failed_answer = self._failed_answer or exchange.error
+        if self._recorder is not None:
+            self._recorder.asked_at(exchange.time_seconds)
         if self._has_json and exchange.answer is not None:
             view.put_row(answer_row(exchange.question, exchange.answer, self._session.policy.name))
 

@@ -12,8 +12,7 @@ import torch
 
 from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream
-from hermes_stream.engine.batch import CommitSegment, PackedBatch
-from hermes_stream.engine.ingest import Stream, check_times, memory_shape, open_stream
+from hermes_stream.engine.ingest import Stream, check_times, commit_prefix, memory_shape, open_stream
 from hermes_stream.engine.session import Session
 from hermes_stream.engine.worker import AskJob, CallJob, WatchJob, Worker
 from hermes_stream.errors import ConfigError, SessionClosed
@@ -78,7 +77,7 @@ class Engine:
             raise ConfigError(f"chunk is {chunk_frames}; an interval needs at least 1 frame")
         stream = open_stream(self._adapter, policy, chunk_frames=chunk_frames, keep_raw=keep_raw, seed=seed)
         session = Session(self, stream)
-        self.call(session, lambda: _commit_prefix(self._adapter, stream))
+        self.call(session, lambda: commit_prefix(stream))
         return session
 
     def close(self) -> None:
@@ -165,10 +164,3 @@ def _open(session: Session) -> Stream:
     if session.is_closed:
         raise SessionClosed("the session is closed; open a new one")
     return session.stream
-
-
-def _commit_prefix(adapter: Adapter, stream: Stream) -> None:
-    prefix_TE = adapter.prefix()
-    pending = stream.memory.begin_prefix(prefix_TE.shape[0])
-    adapter.run(PackedBatch([CommitSegment(prefix_TE, pending)], adapter.rope))
-    stream.memory.commit(pending)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from hermes_stream.engine.batch import CommitSegment, DeepStack, ProbeSegment, Segment
+from hermes_stream.engine.batch import CommitSegment, DeepStack, PackedBatch, ProbeSegment, Segment
 from hermes_stream.engine.embedding_probe import embedding_mass
 from hermes_stream.errors import ConfigError, UsageError
 from hermes_stream.memory.append import PendingAppend
@@ -52,6 +52,7 @@ class Stream:
     n_compressions: int = 0
     waiting: tuple[Frame, ...] = ()
     since_seconds: float | None = None
+    last_compression_seconds: float | None = None
 
     def fork(self) -> Stream:
         twin = Stream(**self.__dict__)
@@ -78,7 +79,9 @@ class Stream:
         self.memory.apply(plan)
         self.state = state
         self.interval_frames = self.interval_tokens = 0
-        self.n_compressions += plan.layers is not None or plan.keep_frames is not None
+        if plan.layers is not None or plan.keep_frames is not None:
+            self.n_compressions += 1
+            self.last_compression_seconds = view.time_seconds
 
     def _note_large_interval(self) -> None:
         """An interval may bring more than the budget: the memory is larger in between, which is said once."""
@@ -289,3 +292,11 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
         keep_raw=keep_raw,
     )
     return Stream(adapter, memory, policy, facts, state, chunk_frames)
+
+
+def commit_prefix(stream: Stream) -> None:
+    """Put what stands before the first frame into an empty memory."""
+    prefix_TE = stream.adapter.prefix()
+    pending = stream.memory.begin_prefix(prefix_TE.shape[0])
+    stream.adapter.run(PackedBatch([CommitSegment(prefix_TE, pending)], stream.adapter.rope))
+    stream.memory.commit(pending)

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import torch
 
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
-from hermes_stream.engine.batch import CommitSegment, DeepStack, PackedBatch
-from hermes_stream.engine.ingest import Piece, Stream, open_stream
+from hermes_stream.engine.batch import DeepStack, PackedBatch
+from hermes_stream.engine.ingest import Piece, Stream, commit_prefix, open_stream
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.models.adapter import Adapter
@@ -122,10 +122,7 @@ def _placed_often_equals_once(adapter: Adapter, frames: Sequence[Frame]) -> floa
 
 def _open(adapter: Adapter, policy: Policy, chunk_frames: int) -> Stream:
     stream = open_stream(adapter, policy, chunk_frames=chunk_frames, keep_raw=True, seed=0)
-    prefix_TE = adapter.prefix()
-    pending = stream.memory.begin_prefix(prefix_TE.shape[0])
-    adapter.run(PackedBatch([CommitSegment(prefix_TE, pending)], adapter.rope))
-    stream.memory.commit(pending)
+    commit_prefix(stream)
     return stream
 
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SessionStats:
-    """Where a stream stands. held_tokens: per layer, prefix apart. peak_tokens: most that a layer ever held."""
+    """Where a stream stands. held_tokens: per layer, prefix apart. peak_tokens: most that a layer ever held.
+
+    last_compression_seconds: of the newest frame when the policy last evicted; None if it never did.
+    """
 
     frames_seen: int
     tokens_seen: int
@@ -30,6 +33,7 @@ class SessionStats:
     peak_tokens: int
     n_compressions: int
     next_position: int
+    last_compression_seconds: float | None = None
 
 
 class Session:
@@ -99,6 +103,7 @@ class Session:
             peak_tokens=self.stream.memory.peak_tokens,
             n_compressions=self.stream.n_compressions,
             next_position=version.next_position,
+            last_compression_seconds=self.stream.last_compression_seconds,
         )
 
     def check_invariants(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
-from hermes_stream.memory.positions import TimeMap, compact_rows, next_free_position, rank_rows
+from hermes_stream.memory.positions import TimeMap, compact_rows, end_of, rank_rows
 from hermes_stream.memory.rope import Rope, rotate, unrotate
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
@@ -39,10 +39,13 @@ def apply_plan(
         _apply_rows(layer, p, base, select_table(layer.table, p), shape, rope)
         for layer, p in zip(base.layers, layer_plans, strict=True)
     )
+    # A summary at the end stands one past the last kept row of its layer, which only the device knows: the clock makes
+    # room for the case that this row is the newest of all.
+    n_ends = max(sum(fold.place == "end" for fold in p.folds) for p in layer_plans)
     after = replace(
         base,
         layers=layers,
-        next_position=max(base.next_position, _largest(layers)),
+        next_position=base.next_position + n_ends,
         next_identity=base.next_identity + max(len(p.folds) for p in layer_plans),
         number=base.number + 1,
     )
@@ -70,7 +73,7 @@ def _count_dropped(rows: TokenTable, plan: LayerPlan) -> torch.Tensor:
     is_dropped_HN = torch.ones_like(rows.count_HN, dtype=torch.bool)
     is_dropped_HN.scatter_(1, keep_Hn.expand(rows.n_heads, -1), False)
     for fold in plan.folds:
-        is_dropped_HN[:, fold.rows_N] = False
+        is_dropped_HN.index_fill_(1, fold.rows_N, False)
     return (rows.count_HN * is_dropped_HN).sum(dim=-1)
 
 
@@ -97,13 +100,13 @@ def _append_summary(
     if fold.place == "mean":
         position_R1 = (folded.position_RHN[:, 0] * weight_N).sum(dim=-1, keepdim=True).round().long()
     else:
-        position_R1 = torch.full((shape.n_axes, 1), next_free_position(table), device=shape.device)
+        position_R1 = end_of(table).expand(shape.n_axes, 1)
     raw_K1D = _weighted_mean(_raw_keys(layer, shape, rope), rows_N, weight_N)
     value_K1D = _weighted_mean(layer.values, rows_N, weight_N)
     rotated_K1D = rotate(raw_K1D, *rope.tables(position_R1, shape.dtype))
     row = TokenTable.build(
         kind=TokenKind.SUMMARY,
-        identity_N=torch.tensor([identity], device=shape.device),
+        identity_N=torch.full((1,), identity, device=shape.device),
         position_RN=position_R1,
         count_N=count_N.sum()[None],
         seconds_N=(folded.seconds_HN[0] * (count_N / count_N.sum())).sum()[None],
@@ -133,7 +136,7 @@ def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ..
 
     The slabs must be new, seen by no reader. The clock goes on behind the largest position.
     """
-    tables, newest_time = _placed_tables(version, positions)
+    tables, next_position, newest_time = _placed_tables(version, positions)
     layers = []
     for layer, table in zip(version.layers, tables, strict=True):
         cos, sin = rope.tables(table.position_RHN, version.shape.dtype)
@@ -142,7 +145,7 @@ def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ..
     return replace(
         version,
         layers=tuple(layers),
-        next_position=_largest(layers),
+        next_position=next_position,
         time_start=version.time_start + newest_time - version.newest_time,
         newest_time=newest_time,
     )
@@ -150,12 +153,17 @@ def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ..
 
 def _placed_tables(
     version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...]
-) -> tuple[list[TokenTable], int]:
-    """Tables with new positions, and where the newest frame's time comes to lie."""
+) -> tuple[list[TokenTable], int, int]:
+    """Tables with new positions, one past the largest of these, and where the newest frame's time comes to lie.
+
+    In one dimension, ranks and contiguous rows end with the longest layer (ranks before it, if rows share a position),
+    without a look at the device; anything else is read once.
+    """
     tables, n_prefix, shape = [layer.table for layer in version.layers], version.n_prefix, version.shape
     if not isinstance(positions, Positions):
         given_tables = [_with_positions(t, given, n_prefix) for t, given in zip(tables, positions, strict=True)]
-        return given_tables, version.newest_time
+        return given_tables, _read_extent(given_tables, n_prefix)[0], version.newest_time
+    newest_time = n_prefix
     if positions is Positions.COMPACT and shape.n_axes > 1:
         time_map = TimeMap(tables, n_prefix, version.newest_time, shape.longest_span)
         move = _once_per_object(lambda table, _: table.with_positions(time_map.place(table, n_prefix, shape.time_axes)))
@@ -163,18 +171,22 @@ def _placed_tables(
     else:
         rows = compact_rows if positions is Positions.COMPACT else rank_rows
         move = _once_per_object(lambda table, _: table.with_positions(rows(table, n_prefix)))
-        newest_time = n_prefix
     placed = [move(table, None) for table in tables]
-    return placed, max(newest_time, *(_newest_time(table, n_prefix) for table in placed))
+    if shape.n_axes == 1:
+        end = max(table.n_tokens for table in tables)
+        return placed, end, max(newest_time, end - 1)
+    end, newest_held_time = _read_extent(placed, n_prefix)
+    return placed, end, max(newest_time, newest_held_time)
 
 
-def _newest_time(table: TokenTable, n_prefix: int) -> int:
-    """The largest time after the prefix; the prefix's end if nothing is held."""
-    return int(table.position_RHN[0, :, n_prefix:].max()) if table.n_tokens > n_prefix else n_prefix
-
-
-def _largest(layers: Sequence[LayerMemory]) -> int:
-    return max(next_free_position(layer.table) for layer in layers)
+def _read_extent(tables: Sequence[TokenTable], n_prefix: int) -> tuple[int, int]:
+    """One past the largest position of any layer, and the largest time after the prefix, its end if nothing is held."""
+    distinct = list({id(table): table for table in tables}.values())
+    ends = [end_of(table) for table in distinct]
+    times = [table.position_RHN[0, :, n_prefix:].max() for table in distinct if table.n_tokens > n_prefix]
+    nothing = ends[0].new_full((), n_prefix)
+    end, newest_time = torch.stack((torch.stack(ends).max(), torch.stack([nothing, *times]).max())).tolist()
+    return int(end), int(newest_time)
 
 
 def _with_positions(table: TokenTable, position_RN: torch.Tensor, n_prefix: int) -> TokenTable:

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 # Queries of a question whose scores exist at one time: 64 by 28 heads by 6,000 keys take 43 MB.
-_BLOCK_QUERIES = 64
+BLOCK_QUERIES = 64
 
 
 def lower_right_mask(n_queries: int, n_keys: int, device: torch.device) -> torch.Tensor:
@@ -58,8 +58,8 @@ def attend_with_tail(
     """
     n_queries, n_tail = query_HTD.shape[1], tail_key_KMD.shape[1]
     outs, masses = [], []
-    for start in range(0, n_queries, _BLOCK_QUERIES):
-        block_HTD = query_HTD[:, start : start + _BLOCK_QUERIES]
+    for start in range(0, n_queries, BLOCK_QUERIES):
+        block_HTD = query_HTD[:, start : start + BLOCK_QUERIES]
         n_seen = n_tail - n_queries + start + block_HTD.shape[1]
         tail = tail_key_KMD[:, :n_seen], tail_value_KMD[:, :n_seen]
         out_HTD, mass_KN = _attend_block(block_HTD, held_key_KND, held_value_KND, *tail, scaling, want_mass=want_mass)
@@ -79,8 +79,8 @@ def attention_by_head(
     n_heads, n_queries, _ = query_HTD.shape
     n_held, n_tail = held_key_KND.shape[1], tail_key_KMD.shape[1]
     totals = []
-    for start in range(0, n_queries, _BLOCK_QUERIES):
-        block_HTD = query_HTD[:, start : start + _BLOCK_QUERIES]
+    for start in range(0, n_queries, BLOCK_QUERIES):
+        block_HTD = query_HTD[:, start : start + BLOCK_QUERIES]
         n_seen = n_tail - n_queries + start + block_HTD.shape[1]
         weight_KRN = _weights(block_HTD, held_key_KND, tail_key_KMD[:, :n_seen], scaling)[..., :n_held]
         totals.append(weight_KRN.reshape(n_heads, block_HTD.shape[1], n_held).sum(dim=1))
@@ -113,10 +113,11 @@ def _attend_block(
     """As `attend_with_tail`, for queries that are the last of the tail given here."""
     n_heads, n_queries, head_dim = query_HTD.shape
     n_held = held_key_KND.shape[1]
+    dtype = query_HTD.dtype
     weight = _weights(query_HTD, held_key_KND, tail_key_KMD, scaling)
-    weight_KRN, weight_KRM = weight.to(query_HTD.dtype).split((n_held, tail_key_KMD.shape[1]), dim=-1)
-    out_KRD = torch.matmul(weight_KRN, held_value_KND) + torch.matmul(weight_KRM, tail_value_KMD)
-    mass_KN = weight[..., :n_held].mean(dim=1) if want_mass else None
+    weight_KRN, weight_KRM = weight.split((n_held, tail_key_KMD.shape[1]), dim=-1)
+    out_KRD = torch.matmul(weight_KRN.to(dtype), held_value_KND) + torch.matmul(weight_KRM.to(dtype), tail_value_KMD)
+    mass_KN = weight_KRN.mean(dim=1) if want_mass else None
     return out_KRD.reshape(n_heads, n_queries, head_dim), mass_KN
 
 
@@ -125,14 +126,17 @@ def _weights(
 ) -> torch.Tensor:
     """One softmax over held and tail keys for the last queries of the tail: `[K, G * T, N + M]`, T fastest."""
     n_heads, n_queries, head_dim = query_HTD.shape
-    n_kv_heads = held_key_KND.shape[0]
+    n_kv_heads, n_held, _ = held_key_KND.shape
+    n_tail, dtype, device = tail_key_KMD.shape[1], query_HTD.dtype, query_HTD.device
     group = n_heads // n_kv_heads
     query_KRD = query_HTD.reshape(n_kv_heads, group * n_queries, head_dim)
-    # Softmax in float32 at least: half-precision weights of thousands of keys underflow.
-    exact = torch.promote_types(query_HTD.dtype, torch.float32)
-    score_KRN = torch.matmul(query_KRD, held_key_KND.transpose(1, 2)).to(exact)
-    score_KRM = torch.matmul(query_KRD, tail_key_KMD.transpose(1, 2)).to(exact)
+    # Softmax in float32 at least: half-precision weights of thousands of keys underflow. Held and tail scores are
+    # converted as they enter one buffer: over thousands of keys, each pass that is saved counts.
+    exact = torch.promote_types(dtype, torch.float32)
+    score = torch.empty(n_kv_heads, group * n_queries, n_held + n_tail, dtype=exact, device=device)
+    score[..., :n_held] = torch.matmul(query_KRD, held_key_KND.transpose(1, 2))
+    score[..., n_held:] = torch.matmul(query_KRD, tail_key_KMD.transpose(1, 2))
     if n_queries > 1:
-        hidden_TM = ~lower_right_mask(n_queries, tail_key_KMD.shape[1], query_HTD.device)
-        score_KRM = score_KRM.masked_fill(hidden_TM.repeat(group, 1), float("-inf"))
-    return torch.softmax(torch.cat((score_KRN, score_KRM), dim=-1) * scaling, dim=-1)
+        hidden_TM = ~lower_right_mask(n_queries, n_tail, device)
+        score[..., n_held:].masked_fill_(hidden_TM.repeat(group, 1), float("-inf"))
+    return torch.softmax(score.mul_(scaling), dim=-1)

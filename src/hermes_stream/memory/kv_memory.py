@@ -13,9 +13,10 @@ import torch
 from hermes_stream.errors import InvariantError, LimitError, PlanError
 from hermes_stream.memory.append import NewRows, PendingAppend
 from hermes_stream.memory.apply import apply_plan
+from hermes_stream.memory.checks import require
 from hermes_stream.memory.features import split_frames
 from hermes_stream.memory.plan import Plan, Positions
-from hermes_stream.memory.positions import next_free_position
+from hermes_stream.memory.positions import end_of
 from hermes_stream.memory.rope import Rope
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
@@ -193,7 +194,8 @@ class KVMemory:
     def apply(self, plan: Plan) -> MemoryVersion:
         """Execute a plan; readers of earlier versions are not disturbed.
 
-        Raises PlanError, with the memory unchanged, if the plan is malformed or leaves a layer over the budget.
+        Raises PlanError, with the memory unchanged, if the plan is malformed or leaves a layer over the budget; what
+        depends on a tensor's values is checked as `checks.require` says.
         """
         plan.validate(self.current.held_tokens)
         self._check_heads(plan)
@@ -223,7 +225,7 @@ class KVMemory:
                 all(row.unique().numel() == row.numel() for row in identity_HN), index, "an identity is held twice"
             )
             _require(
-                next_free_position(table) <= version.next_position <= self.shape.max_positions,
+                int(end_of(table)) <= version.next_position <= self.shape.max_positions,
                 index,
                 f"a position lies beyond the clock ({version.next_position}) or the model's limit",
             )
@@ -248,12 +250,9 @@ class KVMemory:
             if position_RN.shape != (self.shape.n_axes, n):
                 expected = (self.shape.n_axes, n)
                 raise PlanError(f"layer {index}: positions of shape {tuple(position_RN.shape)}, expected {expected}")
-            if n and not self.current.n_prefix <= int(position_RN.min()) <= int(position_RN.max()) < self._limit:
-                raise PlanError(f"layer {index}: positions outside [{self.current.n_prefix}, {self._limit})")
-
-    @property
-    def _limit(self) -> int:
-        return self.shape.max_positions
+            low, limit = self.current.n_prefix, self.shape.max_positions
+            is_inside = ((position_RN >= low) & (position_RN < limit)).all()
+            require(is_inside, f"layer {index}: positions outside [{low}, {limit})")
 
     def _check_budget(self, plan: Plan) -> None:
         if self.budgets_L is None:

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 
 from hermes_stream.errors import PlanError
+from hermes_stream.memory.checks import require
 
 
 class Positions(StrEnum):
@@ -80,7 +81,8 @@ class Plan:
     def validate(self, n_rows: Sequence[int]) -> None:
         """Raise PlanError unless rows are sorted, unique and in range, and folds are apart from kept rows.
 
-        n_rows: rows held by each layer, prefix excluded.
+        n_rows: rows held by each layer, prefix excluded. What depends on the values of a tensor is checked as
+        `checks.require` says: at once on a CPU, on the device itself elsewhere.
         """
         if self.layers is None:
             return
@@ -104,11 +106,14 @@ def _validate_rows(what: str, rows: torch.Tensor, n: int) -> None:
         raise PlanError(f"{what} are {rows.dtype}, expected int64")
     if rows.shape[-1] == 0:
         return
-    if bool((rows[..., 1:] <= rows[..., :-1]).any()):
-        raise PlanError(f"{what} are not sorted and unique")
-    low, high = int(rows.min()), int(rows.max())
-    if low < 0 or high >= n:
-        raise PlanError(f"{what} reach from {low} to {high}, but the layer has rows 0 to {n - 1}")
+    require((rows[..., 1:] > rows[..., :-1]).all(), f"{what} are not sorted and unique")
+    # They are sorted, so the ends tell for all.
+    low, high = rows[..., 0].min(), rows[..., -1].max()
+    require(
+        (low >= 0) & (high < n),
+        f"{what} are outside the layer's rows 0 to {n - 1}",
+        lambda: f"{what} reach from {int(low)} to {int(high)}, but the layer has rows 0 to {n - 1}",
+    )
 
 
 def _validate_disjoint(layer: int, layer_plan: LayerPlan) -> None:
@@ -116,6 +121,5 @@ def _validate_disjoint(layer: int, layer_plan: LayerPlan) -> None:
         return
     if layer_plan.keep.dim() != 1:
         raise PlanError(f"layer {layer}: folds need the same kept rows in all heads")
-    rows = torch.cat([layer_plan.keep, *(fold.rows_N for fold in layer_plan.folds)])
-    if rows.unique().numel() != rows.numel():
-        raise PlanError(f"layer {layer}: a row is both kept and folded, or folded twice")
+    rows = torch.cat([layer_plan.keep, *(fold.rows_N for fold in layer_plan.folds)]).sort().values
+    require((rows[1:] != rows[:-1]).all(), f"layer {layer}: a row is both kept and folded, or folded twice")

@@ -31,9 +31,16 @@ def rank_rows(table: TokenTable, n_prefix: int) -> torch.Tensor:
     position_RHN = table.position_RHN.clone()
     for axis_HN in position_RHN[..., n_prefix:].unbind():
         for row_N in axis_HN.unbind():
-            _, rank_N = row_N.unique(sorted=True, return_inverse=True)
-            row_N.copy_(n_prefix + rank_N)
+            row_N.copy_(n_prefix + _dense_rank(row_N))
     return position_RHN
+
+
+def _dense_rank(value_N: torch.Tensor) -> torch.Tensor:
+    """How many distinct values are smaller, int64 `[N]`; `unique` would ask the device how many there are."""
+    sorted_N, order_N = value_N.sort()
+    is_new_N = torch.ones_like(sorted_N)
+    is_new_N[1:] = sorted_N[1:] != sorted_N[:-1]
+    return torch.empty_like(value_N).scatter_(0, order_N, is_new_N.cumsum(0) - 1)
 
 
 class TimeMap:
@@ -68,9 +75,10 @@ class TimeMap:
         return position_RHN
 
 
-def next_free_position(table: TokenTable) -> int:
-    """One past the largest position on any axis; 0 for an empty table."""
-    return int(table.position_RHN.max()) + 1 if table.n_tokens else 0
+def end_of(table: TokenTable) -> torch.Tensor:
+    """One past the largest position on any axis, int64 `[]` on the table's device; 0 for an empty table."""
+    position_RHN = table.position_RHN
+    return position_RHN.max() + 1 if table.n_tokens else position_RHN.new_zeros(())
 
 
 def _largest_cap(gaps: Sequence[int], longest_span: int) -> int:

@@ -77,9 +77,10 @@ class Slab:
         rows = rows.to(self._rows_SKCD.device)
         n_kinds, n_kv_heads, _, head_dim = self._rows_SKCD.shape
         n = rows.shape[-1]
-        new_SKCD = self._rows_SKCD.new_zeros(n_kinds, n_kv_heads, max(capacity, n), head_dim)
+        # Rows behind `n_used` are never read, so they need no value.
+        new_SKCD = self._rows_SKCD.new_empty(n_kinds, n_kv_heads, max(capacity, n), head_dim)
         if rows.dim() == 1:
-            new_SKCD[:, :, :n] = self._rows_SKCD.index_select(2, rows)
+            torch.index_select(self._rows_SKCD, 2, rows, out=new_SKCD[:, :, :n])
         else:
             index_SKND = rows[None, :, :, None].expand(n_kinds, -1, -1, head_dim)
             new_SKCD[:, :, :n] = self._rows_SKCD.gather(2, index_SKND)
@@ -91,6 +92,6 @@ class Slab:
 
     def _copy(self, n_held: int, capacity: int) -> Slab:
         n_kinds, n_kv_heads, _, head_dim = self._rows_SKCD.shape
-        new_SKCD = self._rows_SKCD.new_zeros(n_kinds, n_kv_heads, capacity, head_dim)
+        new_SKCD = self._rows_SKCD.new_empty(n_kinds, n_kv_heads, capacity, head_dim)
         new_SKCD[:, :, :n_held] = self._rows_SKCD[:, :, :n_held]
         return Slab(new_SKCD, n_held)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from hermes_stream.memory.rope import Rope
+from hermes_stream.models.flops import TextSizes
 from hermes_stream.types import Frame, VisualTokens
 
 
@@ -96,6 +97,9 @@ class Adapter(Protocol):
     @property
     def stop_token_ids(self) -> frozenset[int]: ...
 
+    @property
+    def text_sizes(self) -> TextSizes: ...
+
     def prefix(self) -> torch.Tensor:
         """Embeddings `[T, E]` of what stands before the first frame."""
         ...
@@ -105,6 +109,10 @@ class Adapter(Protocol):
 
         since_seconds: presentation time of the stream's first frame.
         """
+        ...
+
+    def encoding_flops(self, frames: Sequence[Frame]) -> int:
+        """Floating-point operations of the matrix products of `embed` on these frames."""
         ...
 
     def question(self, text: str, *, after_video: bool) -> torch.Tensor:

@@ -14,6 +14,7 @@ import torch
 from hermes_stream.errors import ConfigError, ModelError
 from hermes_stream.models.adapter import Batch, ModelFacts, StreamDefaults
 from hermes_stream.models.attention_seam import ModelRope, attach, project_text, run_stock_text_model, run_text_model
+from hermes_stream.models.flops import text_sizes
 
 TEXT_POSITIONS = ("after", "overlap")
 
@@ -84,6 +85,7 @@ class CheckpointAdapter:
         self._text_model = model.model.language_model
         self._prompts = prompts
         self.rope = ModelRope(self._text_model.rotary_emb, n_axes)
+        self.text_sizes = text_sizes(text_config, self._text_model.layers[0].self_attn.head_dim)
         weight = self._text_model.embed_tokens.weight
         layer_devices = tuple(next(layer.parameters()).device for layer in self._text_model.layers)
         self.facts = ModelFacts(
@@ -91,7 +93,7 @@ class CheckpointAdapter:
             family=family,
             n_layers=text_config.num_hidden_layers,
             n_kv_heads=text_config.num_key_value_heads,
-            head_dim=self._text_model.layers[0].self_attn.head_dim,
+            head_dim=self.text_sizes.head_dim,
             hidden_size=text_config.hidden_size,
             n_axes=n_axes,
             max_positions=text_config.max_position_embeddings,

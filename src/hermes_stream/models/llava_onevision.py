@@ -14,6 +14,7 @@ import torch
 from hermes_stream.errors import ModelError
 from hermes_stream.models.adapter import StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
+from hermes_stream.models.flops import siglip_flops
 from hermes_stream.models.preprocess import FixedSizePreprocessor
 from hermes_stream.types import Frame, VisualTokens
 
@@ -63,6 +64,10 @@ class LlavaOnevisionAdapter(CheckpointAdapter):
             n_frames=n_frames,
             n_grids=n_frames,
         )
+
+    def encoding_flops(self, frames: Sequence[Frame]) -> int:
+        """Vision tower and projector; pooling comes after them and has no matrix product."""
+        return len(frames) * siglip_flops(self._model.config.vision_config, self.facts.hidden_size)
 
     def question(self, text: str, *, after_video: bool) -> torch.Tensor:
         text_TE = super().question(text, after_video=after_video)

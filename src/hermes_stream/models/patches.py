@@ -111,6 +111,11 @@ class PatchPreprocessor:
             columns = math.ceil(width * grow / factor) * factor
         return rows, columns
 
+    def grids(self, frames: Sequence[Frame]) -> list[tuple[int, int]]:
+        """Rows and columns of patches of each grid that these frames become."""
+        sizes = [self.target_size(*first.image_YXC.shape[:2]) for first in frames[:: self.temporal_patch_size]]
+        return [(height // self.patch_size, width // self.patch_size) for height, width in sizes]
+
     def __call__(self, frames: Sequence[Frame]) -> tuple[torch.Tensor, torch.Tensor]:
         """Patches float32 `[P, D]` and grids int64 `[n_grids, 3]` (1, rows, columns of patches).
 

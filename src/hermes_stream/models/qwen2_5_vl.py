@@ -13,6 +13,7 @@ import torch
 
 from hermes_stream.models.adapter import StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
+from hermes_stream.models.flops import qwen2_5_vision_flops
 from hermes_stream.models.patches import PatchPreprocessor, pixel_bounds
 from hermes_stream.types import Frame, VisualTokens
 
@@ -63,6 +64,10 @@ class Qwen2_5VLAdapter(CheckpointAdapter):  # noqa: N801
             frames_per_grid=self._patches.temporal_patch_size,
             has_absolute_time=True,
         )
+
+    def encoding_flops(self, frames: Sequence[Frame]) -> int:
+        vision = self._model.config.vision_config
+        return sum(qwen2_5_vision_flops(vision, *grid) for grid in self._patches.grids(frames))
 
     def embed(self, frames: Sequence[Frame], *, since_seconds: float) -> VisualTokens:
         patches, grids = self._patches(frames)

@@ -12,6 +12,7 @@ import torch
 
 from hermes_stream.models.adapter import StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
+from hermes_stream.models.flops import qwen3_vision_flops
 from hermes_stream.models.patches import PatchPreprocessor, pixel_bounds
 from hermes_stream.types import Frame, VisualTokens
 
@@ -58,6 +59,10 @@ class Qwen3VLAdapter(CheckpointAdapter):
             frames_per_grid=self._patches.temporal_patch_size,
             time_axes=(0, 1, 2),
         )
+
+    def encoding_flops(self, frames: Sequence[Frame]) -> int:
+        vision = self._model.config.vision_config
+        return sum(qwen3_vision_flops(vision, *grid) for grid in self._patches.grids(frames))
 
     def embed(self, frames: Sequence[Frame], *, since_seconds: float) -> VisualTokens:
         patches, grids = self._patches(frames)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hermes_stream.errors import ConfigError
+
+
+def require_matplotlib() -> None:
+    """Raise ConfigError if matplotlib is not installed; much faster than importing it."""
+    if find_spec("matplotlib") is None:
+        raise ConfigError("drawing needs matplotlib; install it with pip install 'hermes-stream[plot]'")
 
 
 def new_figure(n_rows: int, n_columns: int, *, size: tuple[float, float], **grid: Any) -> tuple[Any, Any]:
@@ -13,11 +20,10 @@ def new_figure(n_rows: int, n_columns: int, *, size: tuple[float, float], **grid
 
     Raises ConfigError if matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("drawing needs matplotlib; install it with pip install 'hermes-stream[plot]'") from error
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(n_rows, n_columns, squeeze=False, **grid)

@@ -66,11 +66,13 @@ def draw_memory_map(
     groups: Mapping[str, range],
     title: str,
     marks: Sequence[Mark] = (),
+    compression_seconds: Sequence[float] = (),
     pictures: Sequence[Frame] = (),
 ) -> None:
     """Write the map of one version as PNG or SVG, by the path's suffix.
 
     groups: layers by name, drawn as bands. pictures: frames to show above the map at their times.
+    compression_seconds: moments at which the policy evicted, small ticks below.
     Raises ConfigError if matplotlib is not installed.
     """
     figure, ((strip,), (axes,)) = new_figure(2, 1, size=(10, 4.8), sharex=True, height_ratios=(1, 7))
@@ -84,7 +86,7 @@ def draw_memory_map(
     figure.colorbar(image, ax=[strip, axes], label="share of the frame's tokens held", pad=0.01)
     _draw_groups(axes, groups, summarised_tokens(version))
     _draw_marks(axes, marks)
-    axes.set(xlabel="time of the frame (s)")
+    _draw_compressions(axes, compression_seconds)
     _draw_pictures(strip, pictures, max(end, 1e-3))
     strip.set_title(title)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +120,12 @@ def _draw_groups(axes: Any, groups: Mapping[str, range], summarised: Sequence[in
 def _span(layers: range) -> str:
     last = layers.stop - 1
     return f"layer {last}" if layers.start == last else f"layers {layers.start}–{last}"
+
+
+def _draw_compressions(axes: Any, seconds: Sequence[float]) -> None:
+    axes.set(xlabel="time of the frame (s)" + ("; small ticks: compressions" if seconds else ""))
+    axes.set_xticks(seconds, minor=True)
+    axes.tick_params(axis="x", which="minor", length=6, color="tab:orange")
 
 
 def _draw_marks(axes: Any, marks: Sequence[Mark]) -> None:

@@ -1,0 +1,127 @@
+"""Scoring, checking and executing a plan of HERMES never waits for values of the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hermes_stream import Hermes
+from hermes_stream.engine.batch import PackedBatch
+from hermes_stream.engine.ingest import Piece, Stream
+from hermes_stream.memory import checks
+from hermes_stream.memory.kv_memory import KVMemory
+from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
+from hermes_stream.models.load import load_adapter
+from tests.engine.direct import assert_same_bits, memory_bits, open_direct, watch_direct
+from tests.policies.harness import append_frames, append_prefix, empty_memory
+from tests.readback import NothingComesBack
+from tests.tiny import make_frames
+
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"reindex": "eager"},
+    {"summary_weight": "count", "match": "index"},
+    {"summary": "all", "summary_place": "mean", "merge_summaries": True},
+    {**Hermes.presets["released"], "reindex": "eager"},
+]
+
+
+@pytest.fixture
+def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks take the way that they take where reading costs something."""
+    monkeypatch.setattr(checks, "_FREE_TO_READ", frozenset())
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_intervals_run_where_tensors_have_no_values(llava_folder: Path, options: dict[str, Any]) -> None:
+    """On the device "meta" sizes are known and values do not exist, so whatever reads one fails.
+
+    The model has 512 positions and a frame takes 9, so that lazy positions run out and are compacted meanwhile.
+    """
+    adapter = load_adapter(str(llava_folder), device="meta")
+    stream = open_direct(adapter, Hermes(budget=60, **options), chunk_frames=8)
+    watch_direct(stream, make_frames(80), 4)
+    version = stream.memory.current
+    assert stream.n_compressions == 10
+    assert version.held_tokens == (60,) * 12
+    assert version.layers[0].table.data_CHN.is_meta
+    assert version.next_position <= adapter.facts.max_positions
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+@pytest.mark.usefixtures("as_on_an_accelerator")
+def test_an_intervals_end_reads_nothing_and_gives_the_same(llava_folder: Path, options: dict[str, Any]) -> None:
+    adapter = load_adapter(str(llava_folder))
+    ours, plain = (open_direct(adapter, Hermes(budget=60, **options)) for _ in range(2))
+    watch_direct(plain, make_frames(24), 4)
+    watch_direct(ours, make_frames(20), 4)
+    with torch.inference_mode():
+        piece = Piece(ours, make_frames(4, start=20))
+        adapter.run(PackedBatch(piece.segments(), adapter.rope))
+        with NothingComesBack():
+            piece.finish()
+    assert ours.n_compressions == plain.n_compressions > 2
+    assert_same_bits(memory_bits(ours), memory_bits(plain))
+    assert _clocks(ours) == _clocks(plain)
+
+
+def _clocks(stream: Stream) -> tuple[int, int, int]:
+    version = stream.memory.current
+    return version.next_position, version.newest_time, version.time_start
+
+
+@pytest.mark.parametrize(
+    ("layer_plan", "message"),
+    [
+        (LayerPlan(torch.tensor([1, 0])), "not sorted and unique"),
+        (LayerPlan(torch.tensor([[0, 1], [1, 1]])), "not sorted and unique"),
+        (LayerPlan(torch.tensor([-1, 1])), "outside the layer's rows 0 to 8"),
+        (LayerPlan(torch.tensor([0, 9])), "outside the layer's rows 0 to 8"),
+        (LayerPlan(torch.tensor([0]), (Fold(torch.tensor([0, 1])),)), "both kept and folded"),
+        (LayerPlan(torch.tensor([0]), (Fold(torch.tensor([1])), Fold(torch.tensor([1])))), "folded twice"),
+    ],
+)
+@pytest.mark.usefixtures("as_on_an_accelerator")
+def test_a_malformed_plan_fails_on_the_device(layer_plan: LayerPlan, message: str) -> None:
+    memory = _memory()
+    version = memory.current
+    with pytest.raises(RuntimeError, match=message):
+        memory.apply(Plan((layer_plan,) * 2))
+    assert memory.current is version
+
+
+@pytest.mark.usefixtures("as_on_an_accelerator")
+def test_positions_outside_the_limit_fail_on_the_device() -> None:
+    memory = _memory()
+    with pytest.raises(RuntimeError, match=r"positions outside \[2, 40\)"):
+        memory.apply(Plan(positions=(torch.arange(32, 41)[None],) * 2))
+
+
+@pytest.mark.parametrize("n_folds", [0, 1, 2])
+@pytest.mark.parametrize("newest_is_kept", [True, False])
+def test_the_clock_makes_room_for_summaries_without_a_look_at_them(n_folds: int, newest_is_kept: bool) -> None:
+    """Exact where the newest row is kept, that many positions ahead where it is not, exact after a compaction."""
+    memory = _memory()
+    before = memory.current.next_position
+    keep = torch.tensor([0, 8] if newest_is_kept else [0, 1])
+    folds = tuple(Fold(torch.tensor([3 + index])) for index in range(n_folds))
+    after = memory.apply(Plan((LayerPlan(keep, folds), LayerPlan(keep))))
+    memory.check_invariants()
+    largest = max(int(layer.table.position_RHN.max()) for layer in after.layers)
+    assert after.next_position == before + n_folds
+    assert (largest + 1 == after.next_position) == newest_is_kept
+    assert after.layers[0].table.position_RHN[0, 0, 2:].diff().tolist()[1:] == [1] * n_folds
+    compact = memory.apply(Plan(positions=Positions.COMPACT))
+    assert compact.next_position == 4 + n_folds
+    assert compact.newest_time == 3 + n_folds
+
+
+def _memory() -> KVMemory:
+    """Two layers, a prefix of two rows and three frames of three, in 40 positions."""
+    memory = empty_memory(2, max_positions=40)
+    append_prefix(memory, 2)
+    append_frames(memory, 3, 3)
+    return memory
