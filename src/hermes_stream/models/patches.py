@@ -66,8 +66,8 @@ class PatchPreprocessor:
         found = self.patch_size, self.merge_size, self.temporal_patch_size
         if found != wanted:
             raise ModelError(
-                f"the preprocessor file has patches of {found[0]} pixels, {found[1]} x {found[1]} and {found[2]} frames "
-                f"a token, the model {wanted[0]}, {wanted[1]} x {wanted[1]} and {wanted[2]}; take the original files"
+                f"pixels a patch, patches a token, frames a grid: {found} in the preprocessor file, in the model "
+                f"{wanted}; take the checkpoint's original files"
             )
 
     @property
