@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated, Any
@@ -110,6 +111,10 @@ def _reasons(
     weights = human_bytes(sizes["weight_bytes"])
     yield f"model: {facts.name}, {facts.family}, {facts.n_parameters / 1e6:.1f} M parameters, {weights} of weights"
     yield f"device: {facts.device}, because {_why_device(facts, device, device_map)}"
+    if facts.layer_devices:
+        places = Counter(map(str, facts.layer_devices))
+        parts = ", ".join(f"{n} on {place}" for place, n in places.items())
+        yield f"layers: {parts}, each with its part of the memory beside it"
     yield f"dtype: {str(facts.dtype).removeprefix('torch.')}, because {_why_dtype(facts, dtype)}"
     yield (
         f"memory: {human_bytes(sizes['bytes_per_token'])} per token over all layers: rotated keys, values and "

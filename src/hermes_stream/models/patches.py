@@ -65,10 +65,9 @@ class PatchPreprocessor:
         wanted = vision_config.patch_size, vision_config.spatial_merge_size, vision_config.temporal_patch_size
         found = self.patch_size, self.merge_size, self.temporal_patch_size
         if found != wanted:
-            shown = "patches of {} pixels, {} of them a side of a token, {} frames a token"
             raise ModelError(
-                f"the preprocessor file has {shown.format(*found)}, but the model {shown.format(*wanted)}; "
-                "take the original files"
+                f"pixels a patch, patches a token, frames a grid: {found} in the preprocessor file, in the model "
+                f"{wanted}; take the checkpoint's original files"
             )
 
     @property

@@ -5,7 +5,7 @@ again when transformers changes its processors:
 
     python3 -m venv goldens-env
     goldens-env/bin/pip install torch==2.13.0 transformers==5.23.0
-    goldens-env/bin/pip install --no-deps torchvision
+    goldens-env/bin/pip install --no-deps torchvision==0.29.2
     goldens-env/bin/python tests/models/goldens/make_goldens.py
 
 Kept of every clip: pixel values after resizing and patching but before normalising (uint8, thinned), the grid, and for
