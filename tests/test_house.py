@@ -25,9 +25,10 @@ ALLOWED = {
     "policies": {"memory"},
     "engine": {"memory", "models", "policies"},
     "shapestream": {"video"},
-    "viz": {"memory"},
+    "inspection": {"engine", "memory", "shapestream", "video"},
+    "viz": {"inspection", "memory"},
     "train": {"engine", "memory", "models", "policies", "shapestream", "video"},
-    "cli": {"engine", "memory", "models", "policies", "shapestream", "video", "viz", "train"},
+    "cli": {"engine", "memory", "models", "policies", "shapestream", "video", "inspection", "viz", "train"},
 }
 BOTTOM = {"types", "errors", "defaults"}
 # Which files may import a foreign package whose API moves.

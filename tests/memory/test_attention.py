@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hermes_stream.memory.attention import attend_causal, attend_with_tail, lower_right_mask
+from hermes_stream.memory.attention import attend_causal, attend_with_tail, attention_by_head, lower_right_mask
 from tests.oracles.attention_oracle import attend_slowly
 
 SCALING = 0.35
@@ -48,6 +48,8 @@ def test_both_forms_equal_attention_written_out(
     assert mass_KN is not None
     expected_KN = weights_HTN.mean(dim=1).view(n_kv_heads, group, n_keys).mean(dim=1)
     torch.testing.assert_close(mass_KN, expected_KN[:, :n_held])
+    by_head_HN = attention_by_head(query_HTD, key_KND[:, :n_held], key_KND[:, n_held:], SCALING)
+    torch.testing.assert_close(by_head_HN, weights_HTN[..., :n_held].mean(dim=1))
 
 
 def test_a_long_question_goes_through_in_blocks() -> None:
@@ -58,6 +60,8 @@ def test_a_long_question_goes_through_in_blocks() -> None:
     out_HTD, mass_KN = attend_with_tail(query_HTD, *held, *tail, SCALING, want_mass=True)
     torch.testing.assert_close(out_HTD, expected_HTD)
     torch.testing.assert_close(mass_KN, weights_HTN[..., :n_held].mean(dim=(0, 1))[None])
+    by_head_HN = attention_by_head(query_HTD, held[0], tail[0], SCALING)
+    torch.testing.assert_close(by_head_HN, weights_HTN[..., :n_held].mean(dim=1))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -12,7 +12,7 @@ import torch
 
 from hermes_stream.errors import ModelError
 from hermes_stream.models.load import bundled_models, load_adapter
-from tests.tiny import save_llava_onevision
+from tests.tiny import save_checkpoint, save_llava_onevision
 
 
 def edit_config(folder: Path, **text: object) -> None:
@@ -54,6 +54,32 @@ def other_shape(folder: Path) -> None:
     edit_config(folder, intermediate_size=64)
 
 
+def no_shard(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001.safetensors")
+    shards = {"a": "model-00001.safetensors", "b": "model-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+
+
+def no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def broken_preprocessor(folder: Path) -> None:
+    (folder / "preprocessor_config.json").write_text("{")
+
+
+def list_of_settings(folder: Path) -> None:
+    (folder / "preprocessor_config.json").write_text("[1]")
+
+
+def setting(name: str, value: object, *, file: str = "preprocessor_config.json") -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        content = json.loads((folder / file).read_text())
+        (folder / file).write_text(json.dumps({**content, name: value}))
+
+    return change
+
+
 def half_the_weights(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -76,11 +102,19 @@ def sliding_layers(folder: Path) -> None:
         (no_config, "no config.json"),
         (no_preprocessor, "no preprocessor_config.json"),
         (no_mean, "lacks image_mean, image_std"),
-        (no_weights, "cannot load the checkpoint"),
-        (cut_weights, "cannot load the checkpoint"),
+        (no_weights, "no model.safetensors and no model.safetensors.index.json"),
+        (cut_weights, "model.safetensors is not whole"),
+        (no_shard, "names model-00002.safetensors, which is missing"),
+        (no_tokenizer, "no tokenizer.json"),
+        (broken_preprocessor, "not readable as JSON"),
+        (list_of_settings, "holds a list, expected a JSON object"),
         (broken_config, "cannot read the checkpoint's config"),
         (other_family, "no adapter for 'gpt2'; supported: llava_onevision"),
-        (other_shape, "cannot load the checkpoint"),
+        (setting("size", {"height": 48, "width": 48}), "frames of 48 x 48 pixels, the model 40 x 40"),
+        (setting("resample", 7), "asks for resampling 7"),
+        (setting("image_mean", 3), "has a value that it cannot have"),
+        (setting("fps", "often", file="hermes_stream.json"), "has a value that it cannot have"),
+        (other_shape, "layers.0.mlp.down_proj.weight has the shape [64, 96], the config asks for [64, 64]"),
         (half_the_weights, "the weights lack"),
         (dynamic_rope, "rope type 'dynamic'"),
         (sliding_layers, "sliding_attention"),
@@ -96,6 +130,15 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(
         load_adapter(str(folder))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("change", [("patch_size", 8), ("merge_size", 4), ("temporal_patch_size", 1)])
+def test_patches_of_another_model_are_refused(tmp_path: Path, family: str, change: tuple[str, int]) -> None:
+    folder = save_checkpoint(family, tmp_path / family)
+    setting(*change, file="video_preprocessor_config.json")(folder)
+    with pytest.raises(ModelError, match=r"the preprocessor file has patches of .*, the model 4, 2 x 2 and 2;"):
+        load_adapter(str(folder))
 
 
 def test_unknown_names_suggest_near_ones() -> None:

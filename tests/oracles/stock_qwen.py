@@ -18,6 +18,7 @@ class StockQwen:
 
     prefix = ""
     question = ""
+    takes_seconds = False
 
     def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         self.model: Any = AutoModelForImageTextToText.from_pretrained(
@@ -60,6 +61,33 @@ class StockQwen:
         return self.model(**self.inputs(frames, patches, grids, question)).logits[0, -1]
 
     @torch.no_grad()
+    def own_logits(
+        self, frames: Sequence[Frame], patches: torch.Tensor, grids: torch.Tensor, question: str
+    ) -> torch.Tensor:
+        """At positions that the stock model finds by itself. Frames must be evenly spaced in time."""
+        return self.model(**self._own_inputs(frames, patches, grids, question)).logits[0, -1]
+
+    @torch.no_grad()
+    def own_greedy(
+        self, frames: Sequence[Frame], patches: torch.Tensor, grids: torch.Tensor, question: str, n: int
+    ) -> list[int]:
+        """The stock model's `generate`."""
+        inputs = self._own_inputs(frames, patches, grids, question)
+        ids = self.model.generate(**inputs, max_new_tokens=n, min_new_tokens=n, do_sample=False)
+        return ids[0, inputs["input_ids"].shape[1] :].tolist()
+
+    def _own_inputs(
+        self, frames: Sequence[Frame], patches: torch.Tensor, grids: torch.Tensor, question: str
+    ) -> dict[str, torch.Tensor]:
+        inputs = self.inputs(frames, patches, grids, question)
+        del inputs["position_ids"]
+        self.model.model.rope_deltas = None
+        if self.takes_seconds:
+            seconds_per_grid = 2 * (frames[1].pts_seconds - frames[0].pts_seconds)
+            inputs["second_per_grid_ts"] = torch.tensor([seconds_per_grid])
+        return inputs
+
+    @torch.no_grad()
     def greedy(
         self, frames: Sequence[Frame], patches: torch.Tensor, grids: torch.Tensor, question: str, n: int
     ) -> list[int]:
@@ -78,6 +106,7 @@ class StockQwen:
 
 
 class StockQwen2_5VL(StockQwen):  # noqa: N801
+    takes_seconds = True
     prefix = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
     question = "<|vision_end|>{text}<|im_end|>\n<|im_start|>assistant\n"
 

@@ -46,9 +46,11 @@ def demo(
     from hermes_stream.shapestream import is_right, make_script, questions_to_json
     from hermes_stream.types import Query
 
+    options = options or StreamOptions()
+    options.check()
     script = make_script(seed, _SECONDS)
     video_path = _render(script, out)
-    with open_stream(str(video_path), options or StreamOptions()) as opened:
+    with open_stream(str(video_path), options) as opened:
         session, video = opened.session, opened.video
         questions = _choose(script, opened.fps)
         (out / "questions.json").write_text(questions_to_json(questions), encoding="utf-8")

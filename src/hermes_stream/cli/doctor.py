@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -12,7 +13,16 @@ from hermes_stream.cli.output import human_bytes, put_json, say
 from hermes_stream.defaults import DEFAULT_MODEL
 from hermes_stream.errors import HermesError
 
-_PACKAGES = ("torch", "transformers", "tokenizers", "av", "numpy")
+if TYPE_CHECKING:
+    from hermes_stream.models.adapter import Adapter, ModelFacts
+
+_PACKAGES = {
+    "torch": "computes",
+    "transformers": "has the models, unmodified",
+    "tokenizers": "reads and writes words",
+    "av": "decodes video with FFmpeg",
+    "numpy": "holds frames",
+}
 _N_FRAMES = 8
 
 
@@ -25,9 +35,11 @@ def doctor(
     model: str = DEFAULT_MODEL,
     dtype: str | None = None,
     device: str | None = None,
+    device_map: str | None = None,
+    text_positions: str = "after",
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Say which libraries, device and attention are in use, and check a model against the stock implementation.
+    """Say which libraries, device and attention are in use and why, and check a model against the stock implementation.
 
     Parameters
     ----------
@@ -36,47 +48,129 @@ def doctor(
     dtype
         float32, bfloat16, float16 or float64.
     device
-        cpu, cuda, cuda:1, ... Default: an accelerator if there is one.
+        cpu, cuda, cuda:1, ... Default: an accelerator if there is one. meta: sizes only, of random:SHAPE.
+    device_map
+        Instead of a device, auto: over all accelerators.
+    text_positions
+        Where questions stand in Qwen2.5-VL: after the video's times, or in overlap with them.
     json
-        Print one JSON object per check.
+        Print one JSON object per check (for the device meta, one with the sizes).
     """
+    from hermes_stream.models.load import load_adapter
+
+    for line in _environment():
+        say(line)
+    adapter = load_adapter(model, dtype=dtype, device=device, device_map=device_map, text_positions=text_positions)
+    facts, sizes = adapter.facts, _sizes(adapter)
+    for line in _reasons(facts, sizes, dtype=dtype, device=device, device_map=device_map):
+        say(line)
+    if facts.device.type != "meta":
+        _check(adapter, json=json)
+        return
+    say("checks: not run, because the device meta holds shapes and no numbers")
+    if json:
+        put_json(sizes)
+    else:
+        for name, value in sizes.items():
+            print(f"{name}: {human_bytes(value) if 'bytes' in name else value}")
+
+
+def _environment() -> Iterator[str]:
     import torch
 
+    yield f"python {platform.python_version()}"
+    for name, purpose in _PACKAGES.items():
+        yield f"{name} {_version(name)}: {purpose}"
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none seen by PyTorch"
+    yield f"accelerator: {accelerator} · {torch.get_num_threads()} CPU threads"
+
+
+def _sizes(adapter: Adapter) -> dict[str, Any]:
+    """Sizes of the model and of its memory, in tokens and bytes."""
     from hermes_stream.engine.ingest import memory_shape
+
+    facts, shape = adapter.facts, memory_shape(adapter.facts)
+    budget = adapter.defaults.budget_tokens
+    return {
+        "model": facts.name,
+        "parameters": facts.n_parameters,
+        "weight_bytes": facts.n_parameters * facts.dtype.itemsize,
+        "bytes_per_token": shape.bytes_per_token(),
+        "bytes_per_token_without_unrotated_keys": shape.bytes_per_token(keep_raw=False),
+        "budget_tokens": budget,
+        "budget_bytes": budget * shape.bytes_per_token(),
+        "budget_bytes_without_unrotated_keys": budget * shape.bytes_per_token(keep_raw=False),
+    }
+
+
+def _reasons(
+    facts: ModelFacts, sizes: dict[str, Any], *, dtype: str | None, device: str | None, device_map: str | None
+) -> Iterator[str]:
+    """What is in use, and why."""
+    weights = human_bytes(sizes["weight_bytes"])
+    yield f"model: {facts.name}, {facts.family}, {facts.n_parameters / 1e6:.1f} M parameters, {weights} of weights"
+    yield f"device: {facts.device}, because {_why_device(facts, device, device_map)}"
+    yield f"dtype: {str(facts.dtype).removeprefix('torch.')}, because {_why_dtype(facts, dtype)}"
+    yield (
+        f"memory: {human_bytes(sizes['bytes_per_token'])} per token over all layers: rotated keys, values and "
+        f"un-rotated keys, because keys that are always placed from these never drift "
+        f"({human_bytes(sizes['bytes_per_token_without_unrotated_keys'])} without them)"
+    )
+    yield (
+        f"budget: {sizes['budget_tokens']} tokens per layer, {human_bytes(sizes['budget_bytes'])}, because that suits "
+        "the checkpoint; --budget sets another"
+    )
+    yield (
+        "attention: the text model's goes through hermes-stream, because the memory has another length in every layer; "
+        "the vision tower keeps transformers' own"
+    )
+    yield (
+        "attention of frames: PyTorch's scaled_dot_product_attention (SDPA) with a lower-right mask, because new "
+        "tokens stand at the end of the held ones and its is_causal would align them with the beginning"
+    )
+    yield (
+        "attention of questions and probes: products and a softmax in at least float32, because held and own keys meet "
+        "without being copied, probes need the weights, and half-precision weights of thousands of keys underflow"
+    )
+
+
+def _why_device(facts: ModelFacts, device: str | None, device_map: str | None) -> str:
+    if device is not None or device_map is not None:
+        return f"{device or device_map} was asked for"
+    return "PyTorch sees an accelerator" if facts.device.type != "cpu" else "PyTorch sees no accelerator"
+
+
+def _why_dtype(facts: ModelFacts, dtype: str | None) -> str:
+    if dtype is not None:
+        return "it was asked for"
+    if facts.name.startswith("random:"):
+        return "the published checkpoint has it"
+    if facts.device.type == "cpu":
+        return "on most CPUs half precision saves no time, and it rounds more"
+    return "the checkpoint has it"
+
+
+def _check(adapter: Adapter, *, json: bool) -> None:
+    """Run all checks and print them. Raises DoctorError if one is bad."""
     from hermes_stream.engine.selfcheck import run_checks
-    from hermes_stream.models.load import load_adapter
     from hermes_stream.shapestream import EVALUATION_SEEDS, make_script, render_frame
     from hermes_stream.types import Frame
 
-    say(f"python {platform.python_version()} · " + " · ".join(f"{name} {_version(name)}" for name in _PACKAGES))
-    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none seen by PyTorch"
-    say(f"accelerator: {accelerator} · {torch.get_num_threads()} CPU threads")
-    adapter = load_adapter(model, dtype=dtype, device=device)
-    facts = adapter.facts
-    size = f"{facts.n_parameters / 1e6:.1f} M parameters"
-    say(f"model: {facts.name}, {facts.family}, {size}, {facts.device}, {facts.dtype}")
-    n_bytes = memory_shape(facts).bytes_per_token()
-    say(f"memory: {human_bytes(n_bytes)} per token over all layers, un-rotated keys included")
-    say("attention: SDPA with lower-right masks for frames, one softmax over all tokens for questions and probes")
     script = make_script(EVALUATION_SEEDS.start, 2 * _N_FRAMES)
     frames = [Frame(float(second), render_frame(script, second, 160, 90)) for second in range(_N_FRAMES)]
     checks = run_checks(adapter, frames)
+    dtype = str(adapter.facts.dtype).removeprefix("torch.")
     for check in checks:
+        numbers = {"difference": check.difference, "tolerance": check.tolerance}
         if json:
-            put_json(
-                {
-                    "check": check.name,
-                    "difference": check.difference,
-                    "tolerance": check.tolerance,
-                    "good": check.is_good,
-                }
-            )
+            put_json({"check": check.name, **numbers, "good": check.is_good})
         else:
             tick = "✓" if check.is_good else "✗"
-            print(f"{tick} {check.name}: {check.difference:.1e} (up to {check.tolerance:.0e} is rounding)")
+            print(f"{tick} {check.name}: {check.difference:.1e} (up to {check.tolerance:.0e} is rounding in {dtype})")
     bad = [check.name for check in checks if not check.is_good]
     if bad:
         raise DoctorError(f"{len(bad)} of {len(checks)} checks failed; please report this output: {'; '.join(bad)}")
+    say(f"verdict: {len(checks)} of {len(checks)} checks good")
 
 
 def _version(package: str) -> str:

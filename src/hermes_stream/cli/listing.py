@@ -27,7 +27,7 @@ def models(*, json: Annotated[bool, Parameter(negative="")] = False) -> None:
         if json:
             put_json({"name": name, "family": config["model_type"], "bytes": n_bytes, **defaults})
         else:
-            settings = ", ".join(f"{key} {value:g}" for key, value in defaults.items())
+            settings = ", ".join(f"{key.replace('_', ' ')} {_spoken(value)}" for key, value in defaults.items())
             print(f"{name:24} bundled, {human_bytes(n_bytes)}; {settings}")
     if not json:
         print(f"families: {', '.join(supported_families())} (a checkpoint folder or a hub id owner/name)")
@@ -53,3 +53,7 @@ def policies(*, json: Annotated[bool, Parameter(negative="")] = False) -> None:
         print(f"{'':16} options: {', '.join(f'{key}={value}' for key, value in options.items())}")
         if policy.presets:
             print(f"{'':16} presets: {', '.join(sorted(policy.presets))}")
+
+
+def _spoken(value: float | list[int]) -> str:
+    return " and ".join(str(part) for part in value) if isinstance(value, list) else f"{value:g}"

@@ -13,9 +13,10 @@ from hermes_stream.cli.ask import ask
 from hermes_stream.cli.bench import bench
 from hermes_stream.cli.demo import demo
 from hermes_stream.cli.doctor import doctor
+from hermes_stream.cli.inspect import inspect
 from hermes_stream.cli.listing import models, policies
 from hermes_stream.cli.map import map_memory
-from hermes_stream.cli.output import say
+from hermes_stream.cli.output import say, saying_notes
 from hermes_stream.cli.shapestream import shapestream
 from hermes_stream.cli.watch import watch
 from hermes_stream.errors import HermesError, UsageError
@@ -29,7 +30,7 @@ app = App(
     exit_on_error=False,
     print_error=False,
 )
-for command in (demo, ask, watch, doctor, models, policies):
+for command in (demo, ask, watch, inspect, doctor, models, policies):
     app.command(command)
 app.command(map_memory, name="map")
 app.command(shapestream)
@@ -44,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit status."""
     try:
-        app(list(arguments), result_action="return_value")
+        with saying_notes():
+            app(list(arguments), result_action="return_value")
     except CycloptsError as error:
         say(f"error: {_one_line(str(error))} (see hermes-stream --help)")
         return 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,25 @@ if TYPE_CHECKING:
 def say(message: str) -> None:
     """A line for people."""
     print(message, file=sys.stderr, flush=True)
+
+
+class Notes(logging.Handler):
+    """What the rooms below log, as lines for people."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = "note" if record.levelno <= logging.WARNING else "error"
+        say(f"{kind}: {self.format(record)}")
+
+
+@contextmanager
+def saying_notes() -> Iterator[None]:
+    """For the length of a command, say what is logged as a warning or worse."""
+    logger, handler = logging.getLogger("hermes_stream"), Notes(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def put_json(row: Mapping[str, Any]) -> None:

@@ -33,23 +33,65 @@ class StreamOptions:
         A policy with options, as in "hermes(reindex=eager)"; see hermes-stream policies.
     budget
         Tokens per layer, or bytes over all layers as in 16MiB. Default: the model's.
+    layers
+        Which layers hermes takes for shallow, middle and deep: shares as in 10/60/30, measured (by hermes-stream
+        inspect; some models bring it), or the path of an inspection.json.
     fps
         Frames per second to look at. Default: the model's.
     chunk
         Frames between two compressions. Default: the model's.
     dtype
         float32, bfloat16, float16 or float64.
+    device
+        cpu, cuda, cuda:1, ... Default: an accelerator if there is one.
+    device_map
+        Instead of a device, auto: over all accelerators.
     max_pixels
         Pixels of a frame after resizing, for families that keep a picture's shape.
+    text_positions
+        Where questions stand in Qwen2.5-VL: after the video's times, or in overlap with them.
     """
 
     model: str = DEFAULT_MODEL
     memory: str = DEFAULT_MEMORY
     budget: str | None = None
+    layers: str | None = None
     fps: float | None = None
     chunk: int | None = None
     dtype: str | None = None
+    device: str | None = None
+    device_map: str | None = None
     max_pixels: int | None = None
+    text_positions: str = "after"
+
+    def check(self) -> None:
+        """Raise UsageError for what is wrong whatever the model and the video are."""
+        from hermes_stream.policies.layers import parse_layers
+        from hermes_stream.policies.spec import parse_memory
+
+        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
+            raise ConfigError(f"--fps is {self.fps}; give a number above 0")
+        if self.chunk is not None and self.chunk < 1:
+            raise ConfigError(f"--chunk is {self.chunk}; an interval needs at least 1 frame")
+        if self.device == "meta":
+            raise ConfigError("--device meta holds no numbers to answer with; it is for hermes-stream doctor")
+        policy = parse_memory(self.memory, self.budget, bytes_per_token=1)
+        if self.layers is not None:
+            parse_layers(self.layers)
+            policy.with_layers((0, 0))
+
+    def load_model(self) -> Engine:
+        """The model's engine."""
+        from hermes_stream.engine.engine import load_model
+
+        return load_model(
+            self.model,
+            dtype=self.dtype,
+            device=self.device,
+            device_map=self.device_map,
+            max_pixels=self.max_pixels,
+            text_positions=self.text_positions,
+        )
 
 
 Options = Annotated[StreamOptions | None, Parameter(name="*")]
@@ -67,20 +109,21 @@ class Opened:
 
 @contextmanager
 def open_stream(source: str, options: StreamOptions) -> Iterator[Opened]:
-    """Video, model and stream, checked in the order in which mistakes are cheap; closes all of them."""
-    from hermes_stream.engine.engine import load_model
-    from hermes_stream.policies.spec import parse_memory
-    from hermes_stream.video import Video, open_source
+    """Model, stream and video, checked in the order in which mistakes are cheap; closes all of them.
 
-    if options.fps is not None and not (math.isfinite(options.fps) and options.fps > 0):
-        raise ConfigError(f"--fps is {options.fps}; give a number above 0")
-    parse_memory(options.memory, options.budget, bytes_per_token=1)
+    What is wrong with the options, the model or their combination is said before the video is opened; that a file is
+    missing, before the model is loaded.
+    """
+    from hermes_stream.video import Video, check_source, open_source
+
+    options.check()
+    check_source(source)
     with ExitStack() as stack:
-        opened = stack.enter_context(open_source(source))
-        model = load_model(options.model, dtype=options.dtype, max_pixels=options.max_pixels)
-        engine = stack.enter_context(model)
-        session = stack.enter_context(engine.open(options.memory, budget=options.budget, chunk=options.chunk))
+        engine = stack.enter_context(options.load_model())
+        session = stack.enter_context(
+            engine.open(options.memory, budget=options.budget, chunk=options.chunk, layers=options.layers)
+        )
         fps = engine.defaults.fps if options.fps is None else options.fps
-        video = stack.enter_context(Video(opened, fps=fps))
+        video = stack.enter_context(Video(stack.enter_context(open_source(source)), fps=fps))
         say(settings_line(engine, session, fps))
         yield Opened(engine, session, video, fps)

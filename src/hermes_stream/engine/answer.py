@@ -72,7 +72,10 @@ class AnswerStream(Iterator[TokenEvent]):
 
 
 class AnswerTask:
-    """The engine's half: a tail on a pinned version, one segment per forward."""
+    """The engine's half: a tail on a pinned version, one segment per forward.
+
+    n_question_tokens: of the question's text with its template, at the end of the first segment.
+    """
 
     def __init__(self, stream: Stream, query: Query, channel: AnswerChannel) -> None:
         """Pins what the stream has seen by now. Raises LimitError if the question does not fit the positions left."""
@@ -88,6 +91,7 @@ class AnswerTask:
         self._token_ids: list[int] = []
         self._ttft_seconds = 0.0
         self._n_fresh = 0
+        self.n_question_tokens = 0
         self._frames_seen = version.frames_seen + len(stream.waiting)
         self._time_seconds = stream.waiting[-1].pts_seconds if stream.waiting else version.time_seconds
         self._next = self._first_segment(view, waiting)
@@ -145,37 +149,39 @@ class AnswerTask:
         if waiting is not None and not view.sees_held:
             fresh += split_frames(waiting, self._version.grids_seen)
             waiting = None
-        placed, start = place_fresh(fresh, self._tail.next_position, self._version.shape)
+        placed = place_fresh(fresh, self._tail.next_position, self._version.shape)
         encoded = [frame.tokens for frame in fresh]
         if waiting is not None:
             placed.append(self._version.place(waiting))
-            start = self._version.end_after(waiting)
             encoded.append(waiting)
         self._n_fresh = sum(tokens.embeddings_NE.shape[0] for tokens in encoded)
         text_TE = self._adapter.question(self.query.prompt, after_video=self._frames_seen > 0)
         if self.query.answer_start:
             text_TE = torch.cat((text_TE, self._adapter.guidance(self.query.answer_start)))
-        n_positions = start - self._tail.next_position + text_TE.shape[0]
-        if n_positions > self._room():
+        self.n_question_tokens = text_TE.shape[0]
+        shape, room = self._version.shape, self._room()
+        start = max([self._tail.next_position, *(shape.text_after(position_RN) for position_RN in placed)])
+        end = max([start + text_TE.shape[0], *(int(position_RN.max()) + 1 for position_RN in placed)])
+        if (n_positions := end - self._tail.next_position) > room:
             raise LimitError(
-                f"the question takes {n_positions} positions, but only {self._room()} of the model's "
+                f"the question takes {n_positions} positions, but only {room} of the model's "
                 f"{self._adapter.facts.max_positions} are left; ask a shorter one"
             )
         device = self._adapter.facts.device
-        positions = [*(position_RN.to(device) for position_RN in placed), self._text_positions(text_TE.shape[0], start)]
+        self._tail.next_position = start
+        positions = [*(position_RN.to(device) for position_RN in placed), self._text_positions(text_TE.shape[0])]
         embeddings_TE = torch.cat([*(tokens.embeddings_NE for tokens in encoded), text_TE])
-        segment = self._segment(embeddings_TE, torch.cat(positions, dim=-1), n_positions)
+        segment = self._segment(embeddings_TE, torch.cat(positions, dim=-1), text_TE.shape[0])
         segment.deepstack = DeepStack.of(encoded, text_TE.shape[0])
         return segment
 
-    def _segment(self, embeddings_TE: torch.Tensor, position_RT: torch.Tensor, n_positions: int) -> TailSegment:
-        self._tail.next_position += n_positions
+    def _segment(self, embeddings_TE: torch.Tensor, position_RT: torch.Tensor, n_text: int) -> TailSegment:
+        self._tail.next_position += n_text
         return TailSegment(embeddings_TE, position_RT, self._tail)
 
-    def _text_positions(self, n: int, start: int | None = None) -> torch.Tensor:
-        first = self._tail.next_position if start is None else start
+    def _text_positions(self, n: int) -> torch.Tensor:
         facts = self._adapter.facts
-        return (first + torch.arange(n, device=facts.device)).expand(facts.n_axes, -1)
+        return (self._tail.next_position + torch.arange(n, device=facts.device)).expand(facts.n_axes, -1)
 
     def _room(self) -> int:
         return self._adapter.facts.max_positions - self._tail.next_position

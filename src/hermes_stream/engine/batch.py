@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 
 from hermes_stream.memory.append import PendingAppend
-from hermes_stream.memory.attention import attend_causal, attend_with_tail, lower_right_mask
+from hermes_stream.memory.attention import attend_causal, attend_with_tail, attention_by_head, lower_right_mask
 from hermes_stream.memory.rope import Rope, rotate
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.types import VisualTokens
@@ -27,7 +27,7 @@ class Tail:
 
     def __init__(self, base: MemoryVersion) -> None:
         self.base = base
-        self.next_position = base.next_position
+        self.next_position = base.text_position
         self._rows: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * len(base.layers)
         self._used = [0] * len(base.layers)
 
@@ -101,12 +101,18 @@ class ProbeSegment:
 
 @dataclass(eq=False)
 class TailSegment:
-    """Tokens of a question or of its answer. The logits of its last token are wanted."""
+    """Tokens of a question or of its answer. The logits of its last token are wanted.
+
+    n_read: of how many of its last tokens the attention to held tokens is wanted too; after the forward
+    `attention[layer]` is their mean, `[H, N]`, prefix included.
+    """
 
     embeddings_TE: torch.Tensor
     position_RT: torch.Tensor
     tail: Tail
     deepstack: DeepStack | None = None
+    n_read: int = 0
+    attention: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 Segment = CommitSegment | ProbeSegment | TailSegment
@@ -125,7 +131,7 @@ class PackedBatch:
         position_RT = torch.cat([segment.position_RT for segment in self.segments], dim=-1)
         self._cos_TD, self._sin_TD = rope.tables(position_RT, self.embeddings_TE.dtype)
         self._lengths = [segment.embeddings_TE.shape[0] for segment in self.segments]
-        self._masks: dict[tuple[int, int], torch.Tensor] = {}
+        self._masks: dict[tuple[int, int, torch.device], torch.Tensor] = {}
 
     @property
     def deepstack(self) -> tuple[torch.Tensor, list[torch.Tensor]] | None:
@@ -194,6 +200,9 @@ class PackedBatch:
             return out_HTD
         layer = segment.tail.base.layers[layer_index]
         tail_keys_KMD, tail_values_KMD = segment.tail.append(layer_index, key_KTD, value_KTD)
+        if segment.n_read:
+            read_HTD = query_HTD[:, -segment.n_read :]
+            segment.attention[layer_index] = attention_by_head(read_HTD, layer.keys, tail_keys_KMD, scaling)
         out_HTD, _ = attend_with_tail(query_HTD, layer.keys, layer.values, tail_keys_KMD, tail_values_KMD, scaling)
         return out_HTD
 
@@ -201,6 +210,7 @@ class PackedBatch:
         """Masks are the same in all layers that hold as many tokens; None where a single query sees all keys."""
         if n_queries == 1:
             return None
-        if (n_queries, n_keys) not in self._masks:
-            self._masks[n_queries, n_keys] = lower_right_mask(n_queries, n_keys, device)
-        return self._masks[n_queries, n_keys]
+        key = n_queries, n_keys, device
+        if key not in self._masks:
+            self._masks[key] = lower_right_mask(*key)
+        return self._masks[key]

@@ -21,8 +21,8 @@ from hermes_stream.policies.base import Probe
 def embedding_mass(adapter: Adapter, version: MemoryVersion, probe: Probe) -> dict[int, torch.Tensor]:
     """Mean attention `[K, N]` of the prompt's tokens to each held token, prefix included, for the probe's layers."""
     facts = adapter.facts
-    text_TE = adapter.guidance(probe.text)[: facts.max_positions - version.next_position]
-    position_T = version.next_position + torch.arange(text_TE.shape[0], device=facts.device)
+    text_TE = adapter.guidance(probe.text)[: facts.max_positions - version.text_position]
+    position_T = version.text_position + torch.arange(text_TE.shape[0], device=facts.device)
     tables = adapter.rope.tables(position_T.expand(facts.n_axes, -1), facts.dtype)
     mass = {}
     for index in probe.layers:

@@ -19,7 +19,9 @@ from hermes_stream.errors import ConfigError, SessionClosed
 from hermes_stream.memory.budget import parse_budget
 from hermes_stream.models.adapter import Adapter, ModelFacts, StreamDefaults
 from hermes_stream.models.load import load_adapter
+from hermes_stream.models.placement import DeviceMap
 from hermes_stream.policies.base import Policy
+from hermes_stream.policies.layers import parse_layers
 from hermes_stream.policies.spec import parse_memory
 from hermes_stream.types import Frame
 
@@ -53,6 +55,7 @@ class Engine:
         *,
         budget: int | str | None = None,
         chunk: int | None = None,
+        layers: str | None = None,
         keep_raw: bool = True,
         seed: int = 0,
     ) -> Session:
@@ -61,9 +64,14 @@ class Engine:
         memory: a policy, or its name with options, as in "hermes(reindex=eager)".
         budget: tokens per layer, or bytes over all layers as in "16MiB"; by default what suits the checkpoint.
         chunk: frames of a compression interval.
+        layers: how a policy that groups layers does it: shares of shallow, middle and deep ones as in "10/60/30",
+            "measured" for the borders that come with the checkpoint, or the path of an inspection.
         Raises PolicyError or ConfigError for settings that cannot work.
         """
         policy = self._policy(memory, budget, keep_raw=keep_raw)
+        if layers is not None:
+            facts, measured = self.model, self.defaults.measured_layers
+            policy = policy.with_layers(parse_layers(layers).borders_of(facts.name, facts.n_layers, measured))
         chunk_frames = self.defaults.chunk_frames if chunk is None else chunk
         if chunk_frames < 1:
             raise ConfigError(f"chunk is {chunk_frames}; an interval needs at least 1 frame")
@@ -131,10 +139,25 @@ class Engine:
 
 
 def load_model(
-    name: str = DEFAULT_MODEL, *, dtype: str | None = None, device: str | None = None, max_pixels: int | None = None
+    name: str = DEFAULT_MODEL,
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    device_map: DeviceMap | None = None,
+    max_pixels: int | None = None,
+    text_positions: str = "after",
 ) -> Engine:
-    """Load a checkpoint and start its engine; see `models.load.load_adapter` for the names."""
-    return Engine(load_adapter(name, dtype=dtype, device=device, max_pixels=max_pixels))
+    """Load a checkpoint and start its engine; see `models.load.load_adapter` for the options."""
+    return Engine(
+        load_adapter(
+            name,
+            dtype=dtype,
+            device=device,
+            device_map=device_map,
+            max_pixels=max_pixels,
+            text_positions=text_positions,
+        )
+    )
 
 
 def _open(session: Session) -> Stream:

@@ -5,6 +5,7 @@ Runs on the engine's thread only.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,8 @@ from hermes_stream.models.adapter import Adapter, ModelFacts
 from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
 from hermes_stream.types import Frame, VisualTokens
 
+_log = logging.getLogger(__name__)
+
 # Positions kept free for a question and its answer, as in HERMES' release; at most an eighth of a small model's.
 _RESERVED_POSITIONS = 1024
 
@@ -31,6 +34,8 @@ _RESERVED_POSITIONS = 1024
 class Stream:
     """One stream's memory and the policy that looks after it: all that a fork copies.
 
+    interval_tokens: what the frames of the interval have brought so far. has_noted: whether was said that they are more
+        than the budget.
     waiting: frames that have no partner yet, for families that make one grid of two. since_seconds: of the first frame.
     """
 
@@ -42,6 +47,8 @@ class Stream:
     chunk_frames: int
     history: tuple[Turn, ...] = ()
     interval_frames: int = 0
+    interval_tokens: int = 0
+    has_noted: bool = False
     n_compressions: int = 0
     waiting: tuple[Frame, ...] = ()
     since_seconds: float | None = None
@@ -66,14 +73,29 @@ class Stream:
 
     def end_interval(self, mass: Mapping[str, Mapping[int, torch.Tensor]]) -> None:
         """Let the policy decide, given the attention `[K, N]` of each probe in each layer, and execute its plan."""
+        self._note_large_interval()
         view = memory_view(self.memory.current, self, mass)
         plan, state = self.policy.after_chunk(view, self.state)
         self.memory.apply(plan)
         self.state = state
-        self.interval_frames = 0
+        self.interval_frames = self.interval_tokens = 0
         if plan.layers is not None or plan.keep_frames is not None:
             self.n_compressions += 1
             self.last_compression_seconds = view.time_seconds
+
+    def _note_large_interval(self) -> None:
+        """An interval may bring more than the budget: the memory is larger in between, which is said once."""
+        budget = self.policy.budget_tokens if self.policy.ingests == "tokens" else None
+        if budget is None or self.interval_tokens <= budget or self.has_noted:
+            return
+        self.has_noted = True
+        _log.warning(
+            "an interval of %d frames brought %d tokens, more than the budget of %d: a layer holds as many before each "
+            "compression; shorter intervals or fewer pixels a frame take less",
+            self.interval_frames,
+            self.interval_tokens,
+            budget,
+        )
 
 
 def memory_view(
@@ -84,7 +106,11 @@ def memory_view(
     layers = tuple(
         LayerView(
             layer.table.slice(n_prefix),
-            {name: by_layer[index][:, n_prefix:] for name, by_layer in (mass or {}).items() if index in by_layer},
+            {
+                name: by_layer[index][:, n_prefix:].to(layer.table.data_CHN.device)
+                for name, by_layer in (mass or {}).items()
+                if index in by_layer
+            },
         )
         for index, layer in enumerate(version.layers)
     )
@@ -185,6 +211,7 @@ class Piece:
         stream.since_seconds = self._since_seconds
         stream.waiting = self._waiting
         stream.interval_frames = self._interval_frames
+        stream.interval_tokens += 0 if self._tokens is None else self._tokens.embeddings_NE.shape[0]
         if self._ends_interval:
             stream.end_interval(self._mass())
 
@@ -223,7 +250,7 @@ class Piece:
         facts = self.stream.adapter.facts
         text_TE = self.stream.adapter.guidance(probe.text)
         # A probe commits nothing, so a long one may not push the stream to compact: it is cut to the room there is.
-        start = pending.rows.next_position
+        start = pending.text_position
         text_TE = text_TE[: facts.max_positions - start]
         position_RT = (start + torch.arange(text_TE.shape[0], device=facts.device)).expand(facts.n_axes, -1)
         return ProbeSegment(text_TE, position_RT, pending, frozenset(probe.layers))
@@ -238,6 +265,8 @@ def memory_shape(facts: ModelFacts) -> MemoryShape:
         n_axes=facts.n_axes,
         time_axes=facts.time_axes,
         has_absolute_time=facts.has_absolute_time,
+        text_overlaps_times=facts.text_overlaps_times,
+        layer_devices=facts.layer_devices,
         max_positions=facts.max_positions,
         dtype=facts.dtype,
         device=facts.device,

@@ -156,7 +156,7 @@ def _stock_run(
     """Prefix, frames and text through the stock attention, at the positions that they would have in a stream."""
     facts = adapter.facts
     version = _open(adapter, parse_memory("keep-all"), 1).memory.current
-    start = version.end_after(tokens)
+    start = version.text_after(tokens)
     text_RT = (start + torch.arange(text_TE.shape[0])).expand(facts.n_axes, -1)
     prefix_RT = torch.arange(facts.prefix_tokens).expand(facts.n_axes, -1)
     position_RT = torch.cat((prefix_RT, version.place(tokens), text_RT), dim=-1).to(facts.device)
@@ -170,6 +170,6 @@ def _stock_run(
 
 
 def _difference(found: torch.Tensor, expected: torch.Tensor) -> float:
-    found, expected = found.double(), expected.double()
+    found, expected = found.double().cpu(), expected.double().cpu()
     spread = float(expected.abs().max())
     return float((found - expected).abs().max()) / max(spread, 1e-30)

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from hermes_stream.engine.answer import AnswerStream
+from hermes_stream.engine.question_attention import QuestionAttention, question_attention
 from hermes_stream.types import Frame, Query
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class Session:
         stream = AnswerStream(query)
         self._engine.submit_ask(self, stream, remember=remember)
         return stream
+
+    def attention(self, query: str | Query) -> QuestionAttention:
+        """What a question pays to each token held now, in every layer and head; nothing is answered or changed."""
+        asked = Query(query) if isinstance(query, str) else query
+        return self._engine.call(self, lambda: question_attention(self.stream, asked))
 
     def fork(self) -> Session:
         """A second session with the same past and a future of its own; rows are shared until one of them writes."""

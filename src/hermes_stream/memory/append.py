@@ -21,6 +21,7 @@ class NewRows:
 
     table: TokenTable
     next_position: int
+    grid_end: int
     newest_time: int
     frames_seen: int
     grids_seen: int
@@ -54,6 +55,11 @@ class PendingAppend:
             raise InvariantError(f"layer {layer_index} was read before it was written")
         n = self.base.layers[layer_index].n_held + self.rows.table.n_tokens
         return slab.keys(n), slab.values(n)
+
+    @property
+    def text_position(self) -> int:
+        """Where text goes that follows these rows."""
+        return self.rows.grid_end if self.base.shape.text_overlaps_times else self.rows.next_position
 
     def finished_slabs(self) -> list[Slab]:
         slabs = [slab for slab in self._slabs if slab is not None]

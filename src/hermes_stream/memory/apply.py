@@ -101,8 +101,8 @@ def _append_summary(
         position_R1 = (folded.position_RHN[:, 0] * weight_N).sum(dim=-1, keepdim=True).round().long()
     else:
         position_R1 = end_of(table).expand(shape.n_axes, 1)
-    raw_K1D = _weighted_mean(_raw_keys(layer, shape, rope)[:, rows_N], weight_N)
-    value_K1D = _weighted_mean(layer.values[:, rows_N], weight_N)
+    raw_K1D = _weighted_mean(_raw_keys(layer, shape, rope), rows_N, weight_N)
+    value_K1D = _weighted_mean(layer.values, rows_N, weight_N)
     rotated_K1D = rotate(raw_K1D, *rope.tables(position_R1, shape.dtype))
     row = TokenTable.build(
         kind=TokenKind.SUMMARY,
@@ -114,9 +114,11 @@ def _append_summary(
     return slab.append(table.n_tokens, rotated_K1D, value_K1D, raw_K1D), table.concat(row)
 
 
-def _weighted_mean(x_KND: torch.Tensor, weight_N: torch.Tensor) -> torch.Tensor:
+def _weighted_mean(x_KND: torch.Tensor, rows_N: torch.Tensor, weight_N: torch.Tensor) -> torch.Tensor:
+    """Over some rows of a layer, on the layer's device: `[K, 1, D]`."""
     exact = torch.promote_types(x_KND.dtype, torch.float32)
-    mean_KD = torch.einsum("knd,n->kd", x_KND.to(exact), weight_N.to(exact))
+    chosen_KND = x_KND[:, rows_N.to(x_KND.device)].to(exact)
+    mean_KD = torch.einsum("knd,n->kd", chosen_KND, weight_N.to(x_KND.device, exact))
     return mean_KD[:, None].to(x_KND.dtype)
 
 

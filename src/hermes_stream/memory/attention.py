@@ -69,6 +69,24 @@ def attend_with_tail(
     return torch.cat(outs, dim=1), torch.stack(masses).sum(dim=0) if want_mass else None
 
 
+def attention_by_head(
+    query_HTD: torch.Tensor, held_key_KND: torch.Tensor, tail_key_KMD: torch.Tensor, scaling: float
+) -> torch.Tensor:
+    """What the newest T tokens of a tail pay to each held token: their mean, for each query head; `[H, N]`.
+
+    The same weights as in `attend_with_tail`, and as exact; blocks bound the scores.
+    """
+    n_heads, n_queries, _ = query_HTD.shape
+    n_held, n_tail = held_key_KND.shape[1], tail_key_KMD.shape[1]
+    totals = []
+    for start in range(0, n_queries, BLOCK_QUERIES):
+        block_HTD = query_HTD[:, start : start + BLOCK_QUERIES]
+        n_seen = n_tail - n_queries + start + block_HTD.shape[1]
+        weight_KRN = _weights(block_HTD, held_key_KND, tail_key_KMD[:, :n_seen], scaling)[..., :n_held]
+        totals.append(weight_KRN.reshape(n_heads, block_HTD.shape[1], n_held).sum(dim=1))
+    return torch.stack(totals).sum(dim=0) / n_queries
+
+
 def mass_without_mask(
     query_HTD: torch.Tensor, held_key_KND: torch.Tensor, tail_key_KTD: torch.Tensor, scaling: float
 ) -> torch.Tensor:
@@ -94,6 +112,20 @@ def _attend_block(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """As `attend_with_tail`, for queries that are the last of the tail given here."""
     n_heads, n_queries, head_dim = query_HTD.shape
+    n_held = held_key_KND.shape[1]
+    dtype = query_HTD.dtype
+    weight = _weights(query_HTD, held_key_KND, tail_key_KMD, scaling)
+    weight_KRN, weight_KRM = weight.split((n_held, tail_key_KMD.shape[1]), dim=-1)
+    out_KRD = torch.matmul(weight_KRN.to(dtype), held_value_KND) + torch.matmul(weight_KRM.to(dtype), tail_value_KMD)
+    mass_KN = weight_KRN.mean(dim=1) if want_mass else None
+    return out_KRD.reshape(n_heads, n_queries, head_dim), mass_KN
+
+
+def _weights(
+    query_HTD: torch.Tensor, held_key_KND: torch.Tensor, tail_key_KMD: torch.Tensor, scaling: float
+) -> torch.Tensor:
+    """One softmax over held and tail keys for the last queries of the tail: `[K, G * T, N + M]`, T fastest."""
+    n_heads, n_queries, head_dim = query_HTD.shape
     n_kv_heads, n_held, _ = held_key_KND.shape
     n_tail, dtype, device = tail_key_KMD.shape[1], query_HTD.dtype, query_HTD.device
     group = n_heads // n_kv_heads
@@ -107,8 +139,4 @@ def _attend_block(
     if n_queries > 1:
         hidden_TM = ~lower_right_mask(n_queries, n_tail, device)
         score[..., n_held:].masked_fill_(hidden_TM.repeat(group, 1), float("-inf"))
-    weight = torch.softmax(score.mul_(scaling), dim=-1)
-    weight_KRN, weight_KRM = weight.split((n_held, n_tail), dim=-1)
-    out_KRD = torch.matmul(weight_KRN.to(dtype), held_value_KND) + torch.matmul(weight_KRM.to(dtype), tail_value_KMD)
-    mass_KN = weight_KRN.mean(dim=1) if want_mass else None
-    return out_KRD.reshape(n_heads, n_queries, head_dim), mass_KN
+    return torch.softmax(score.mul_(scaling), dim=-1)

@@ -62,8 +62,8 @@ def _taps_of(tokens: VisualTokens, rows: torch.Tensor) -> tuple[torch.Tensor, ..
     return tuple(tap[chosen.to(tap.device)] for tap in tokens.deepstack)
 
 
-def place_fresh(features: Sequence[FrameFeatures], start: int, shape: MemoryShape) -> tuple[list[torch.Tensor], int]:
-    """Positions `[R, N]` of frames that begin a sequence of their own at `start`, and the position after them.
+def place_fresh(features: Sequence[FrameFeatures], start: int, shape: MemoryShape) -> list[torch.Tensor]:
+    """Positions `[R, N]` of frames that begin a sequence of their own at `start`.
 
     Contiguous families put one frame after the other. With absolute time the first frame stands at `start` and the
     others as much later as they were shown.
@@ -79,4 +79,4 @@ def place_fresh(features: Sequence[FrameFeatures], start: int, shape: MemoryShap
             position_RN += end - position_RN.min()
         placed.append(position_RN)
         end = max(end, int(position_RN.max()) + 1)
-    return placed, end
+    return placed

@@ -55,18 +55,24 @@ class KVMemory:
         layers = tuple(
             LayerMemory(
                 Slab.empty(
-                    shape.n_kv_heads, shape.head_dim, 64, dtype=shape.dtype, device=shape.device, keep_raw=keep_raw
+                    shape.n_kv_heads,
+                    shape.head_dim,
+                    64,
+                    dtype=shape.dtype,
+                    device=shape.device_of(index),
+                    keep_raw=keep_raw,
                 ),
                 empty,
                 torch.zeros(1, dtype=torch.int64, device=shape.device),
             )
-            for _ in range(shape.n_layers)
+            for index in range(shape.n_layers)
         )
         self.current = MemoryVersion(
             shape,
             layers,
             n_prefix=0,
             next_position=0,
+            grid_end=0,
             time_start=0,
             newest_time=0,
             next_identity=0,
@@ -111,7 +117,7 @@ class KVMemory:
             identity_N=positions_T,
             position_RN=positions_T.expand(self.shape.n_axes, -1),
         )
-        return PendingAppend(self.current, NewRows(table, n_tokens, n_tokens, 0, 0, 0.0))
+        return PendingAppend(self.current, NewRows(table, n_tokens, n_tokens, n_tokens, 0, 0, 0.0))
 
     def begin_vision(self, tokens: VisualTokens, time_seconds: float) -> PendingAppend:
         """Start the commit of encoded frames, the newest of which is shown at `time_seconds`.
@@ -135,7 +141,8 @@ class KVMemory:
             seconds_N=tokens.times_seconds_N.to(device),
         )
         seen = base.frames_seen + tokens.n_frames, base.grids_seen + tokens.n_grids
-        return PendingAppend(base, NewRows(table, end, int(position_RN[0].max()), *seen, time_seconds))
+        grid_end = max(base.grid_end, self.shape.grid_end(position_RN))
+        return PendingAppend(base, NewRows(table, end, grid_end, int(position_RN[0].max()), *seen, time_seconds))
 
     def commit(self, pending: PendingAppend) -> MemoryVersion:
         """Make the rows of a finished append part of the memory."""
@@ -158,6 +165,7 @@ class KVMemory:
             layers=layers,
             n_prefix=n_new if is_prefix else base.n_prefix,
             next_position=rows.next_position,
+            grid_end=rows.grid_end,
             time_start=n_new if is_prefix else base.time_start,
             newest_time=rows.newest_time,
             next_identity=base.next_identity + n_new,

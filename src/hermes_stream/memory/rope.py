@@ -21,7 +21,11 @@ class Rope(Protocol):
 
 
 def rotate(x_KND: torch.Tensor, cos_ND: torch.Tensor, sin_ND: torch.Tensor) -> torch.Tensor:
-    """Rotate rows by the given tables; leading axes broadcast. The first half pairs with the second, as in Qwen2."""
+    """Rotate rows by the given tables; leading axes broadcast. The first half pairs with the second, as in Qwen2.
+
+    Tables of one device serve layers on several.
+    """
+    cos_ND, sin_ND = cos_ND.to(x_KND.device), sin_ND.to(x_KND.device)
     first, second = x_KND.chunk(2, dim=-1)
     return x_KND * cos_ND + torch.cat((-second, first), dim=-1) * sin_ND
 

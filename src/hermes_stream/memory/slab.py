@@ -74,6 +74,7 @@ class Slab:
 
     def select(self, rows: torch.Tensor, capacity: int) -> Slab:
         """A new slab with the given rows first: `[n]` for all heads alike, or `[K, n]` for each head its own."""
+        rows = rows.to(self._rows_SKCD.device)
         n_kinds, n_kv_heads, _, head_dim = self._rows_SKCD.shape
         n = rows.shape[-1]
         # Rows behind `n_used` are never read, so they need no value.

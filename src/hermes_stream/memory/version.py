@@ -47,7 +47,8 @@ class LayerMemory:
 class MemoryVersion:
     """The held tokens of all layers at one moment. Holding a reference is all that pinning takes.
 
-    next_position: where the next text token goes, one clock for all layers.
+    next_position: past the largest position on any axis, one clock for all layers.
+    grid_end: past the largest position of the frames so far on axes that do not show their time, held or not.
     time_start, newest_time: positions of the stream's first moment and of its newest frame, held or not, on the time
         axis; they matter for models with absolute time and fall with each compaction.
     features: encoded frames that never went through the text model (policies that ingest features).
@@ -60,6 +61,7 @@ class MemoryVersion:
     layers: tuple[LayerMemory, ...]
     n_prefix: int
     next_position: int
+    grid_end: int
     time_start: int
     newest_time: int
     next_identity: int
@@ -100,7 +102,16 @@ class MemoryVersion:
             return self.next_position + tokens.n_positions
         return max(self.next_position, int(self.place(tokens).max()) + 1)
 
+    @property
+    def text_position(self) -> int:
+        """Where text goes that follows what was seen."""
+        return self.grid_end if self.shape.text_overlaps_times else self.next_position
+
+    def text_after(self, tokens: VisualTokens) -> int:
+        """Where text goes once the frames stand there."""
+        return max(self.text_position, self.shape.text_after(self.place(tokens)))
+
     def prefix_only(self) -> MemoryVersion:
         """The same stream as if only its prefix were held; shares storage."""
         layers = tuple(replace(layer, table=layer.table.slice(0, self.n_prefix)) for layer in self.layers)
-        return replace(self, layers=layers, next_position=self.n_prefix)
+        return replace(self, layers=layers, next_position=self.n_prefix, grid_end=self.n_prefix)

@@ -20,7 +20,8 @@ from hermes_stream.types import Frame, VisualTokens
 class ModelFacts:
     """Sizes that decide what a memory looks like.
 
-    n_axes, time_axes, has_absolute_time: positions, see `MemoryShape`.
+    n_axes, time_axes, has_absolute_time, text_overlaps_times: positions, see `MemoryShape`.
+    device: of what enters the text model. layer_devices: of its layers, see `MemoryShape`.
     tokens_per_frame: of one grid, at most. frames_per_grid: sampled frames that become one grid of tokens.
     """
 
@@ -37,6 +38,8 @@ class ModelFacts:
     prefix_tokens: int
     time_axes: tuple[int, ...]
     has_absolute_time: bool
+    text_overlaps_times: bool
+    layer_devices: tuple[torch.device, ...]
     n_parameters: int
     dtype: torch.dtype
     device: torch.device
@@ -44,11 +47,15 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class StreamDefaults:
-    """Settings that suit a checkpoint: sampled frames per second, frames per compression interval, tokens per layer."""
+    """Settings that suit a checkpoint: sampled frames per second, frames per compression interval, tokens per layer.
+
+    measured_layers: first middle and first deep layer as `hermes-stream inspect` found them; None if nobody looked.
+    """
 
     fps: float
     chunk_frames: int
     budget_tokens: int
+    measured_layers: tuple[int, int] | None = None
 
 
 class Batch(Protocol):

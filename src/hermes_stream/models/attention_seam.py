@@ -48,7 +48,7 @@ def attach(model: nn.Module, text_config: Any) -> None:
 
     Raises ModelError for position schemes or layers that the memory cannot serve.
     """
-    _refuse_unsupported(text_config)
+    refuse_unsupported(text_config)
     use_attention(model, ATTENTION_NAME, _attention)
 
 
@@ -82,9 +82,10 @@ def project_text(
 
     The layer's own attention module computes them (biases, norms of heads and all), up to our attention function.
     """
-    layer, inputs_BTE = text_model.layers[layer_index], embeddings_TE[None]
+    layer = text_model.layers[layer_index]
+    inputs_BTE = embeddings_TE[None].to(layer.input_layernorm.weight.device)
     shape = (1, embeddings_TE.shape[0]) if n_axes == 1 else (n_axes, 1, embeddings_TE.shape[0])
-    zeros = torch.zeros(shape, dtype=torch.int64, device=embeddings_TE.device)
+    zeros = torch.zeros(shape, dtype=torch.int64, device=inputs_BTE.device)
     listener = _Listener()
     layer.self_attn(
         hidden_states=layer.input_layernorm(inputs_BTE),
@@ -166,7 +167,8 @@ class ModelRope:
         return (cos, sin) if scaling == 1.0 else (cos / scaling, sin / scaling)
 
 
-def _refuse_unsupported(text_config: Any) -> None:
+def refuse_unsupported(text_config: Any) -> None:
+    """Raise ModelError for position schemes or layers that the memory cannot serve."""
     rope_type = (text_config.rope_parameters or {}).get("rope_type", "default")
     if rope_type in _UNSUPPORTED_ROPE:
         raise ModelError(

@@ -11,9 +11,12 @@ from typing import Any, ClassVar
 
 import torch
 
+from hermes_stream.errors import ConfigError, ModelError
 from hermes_stream.models.adapter import Batch, ModelFacts, StreamDefaults
 from hermes_stream.models.attention_seam import ModelRope, attach, project_text, run_stock_text_model, run_text_model
 from hermes_stream.models.flops import text_sizes
+
+TEXT_POSITIONS = ("after", "overlap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Checkpoint:
     """What every adapter is made from: the stock model object and what lies beside its weights.
 
     defaults: the settings that the checkpoint brings, over those of its family. max_pixels: of a frame, where the
-    family has a choice.
+    family has a choice. text_positions: see `load_adapter`.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Checkpoint:
     stop_token_ids: frozenset[int]
     defaults: Mapping[str, Any]
     max_pixels: int | None = None
+    text_positions: str = "after"
 
 
 class CheckpointAdapter:
@@ -63,6 +67,10 @@ class CheckpointAdapter:
         has_absolute_time: bool = False,
     ) -> None:
         model, text_config = checkpoint.model, checkpoint.model.config.text_config
+        if checkpoint.text_positions == "overlap" and not has_absolute_time:
+            raise ConfigError(
+                f"text positions 'overlap' are a rule for absolute times, which {family} does not have; leave them out"
+            )
         attach(model, text_config)
         self.tokenizer = checkpoint.tokenizer
         self.stop_token_ids = checkpoint.stop_token_ids
@@ -71,13 +79,15 @@ class CheckpointAdapter:
             fps=float(given.get("fps", family_defaults.fps)),
             chunk_frames=int(given.get("chunk", family_defaults.chunk_frames)),
             budget_tokens=int(given.get("budget", family_defaults.budget_tokens)),
+            measured_layers=_measured_layers(checkpoint.name, given, text_config.num_hidden_layers),
         )
         self._model = model
         self._text_model = model.model.language_model
         self._prompts = prompts
         self.rope = ModelRope(self._text_model.rotary_emb, n_axes)
         self.text_sizes = text_sizes(text_config, self._text_model.layers[0].self_attn.head_dim)
-        weight = model.lm_head.weight
+        weight = self._text_model.embed_tokens.weight
+        layer_devices = tuple(next(layer.parameters()).device for layer in self._text_model.layers)
         self.facts = ModelFacts(
             name=checkpoint.name,
             family=family,
@@ -92,6 +102,8 @@ class CheckpointAdapter:
             prefix_tokens=len(self._ids(prompts.prefix)),
             time_axes=time_axes,
             has_absolute_time=has_absolute_time,
+            text_overlaps_times=checkpoint.text_positions == "overlap",
+            layer_devices=() if set(layer_devices) == {weight.device} else layer_devices,
             n_parameters=model.num_parameters(),
             dtype=weight.dtype,
             device=weight.device,
@@ -130,7 +142,7 @@ class CheckpointAdapter:
 
     def logits(self, hidden_LE: torch.Tensor) -> torch.Tensor:
         logits_LV: torch.Tensor = self._model.lm_head(hidden_LE)
-        return logits_LV
+        return logits_LV.to(self.facts.device)
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -144,3 +156,15 @@ class CheckpointAdapter:
             torch.tensor(ids, dtype=torch.int64, device=self._text_model.embed_tokens.weight.device)
         )
         return embeddings_TE
+
+
+def _measured_layers(name: str, given: Mapping[str, Any], n_layers: int) -> tuple[int, int] | None:
+    borders = given.get("measured_layers")
+    if borders is None:
+        return None
+    is_pair = isinstance(borders, list) and len(borders) == 2 and all(type(border) is int for border in borders)
+    if not is_pair or not 0 <= borders[0] <= borders[1] <= n_layers:
+        raise ModelError(
+            f"{name}: measured_layers is {borders!r}; expected [first middle layer, first deep layer] of {n_layers}"
+        )
+    return borders[0], borders[1]

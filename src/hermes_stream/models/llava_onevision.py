@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import torch
 
+from hermes_stream.errors import ModelError
 from hermes_stream.models.adapter import StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
 from hermes_stream.models.flops import siglip_flops
@@ -36,6 +37,11 @@ class LlavaOnevisionAdapter(CheckpointAdapter):
         vision = checkpoint.model.config.vision_config
         self._grid = math.ceil(vision.image_size // vision.patch_size / 2)
         self._preprocess = FixedSizePreprocessor.from_settings(checkpoint.preprocessor)
+        if (size := (self._preprocess.height, self._preprocess.width)) != (vision.image_size, vision.image_size):
+            raise ModelError(
+                f"the preprocessor file has frames of {size[1]} x {size[0]} pixels, the model {vision.image_size} x "
+                f"{vision.image_size}; take the checkpoint's original files"
+            )
         super().__init__(checkpoint, PROMPTS, family="llava-onevision", n_axes=1, tokens_per_frame=self._grid**2)
 
     def embed(self, frames: Sequence[Frame], *, since_seconds: float) -> VisualTokens:  # noqa: ARG002
@@ -44,7 +50,7 @@ class LlavaOnevisionAdapter(CheckpointAdapter):
         n_frames, per_frame = len(frames), self.facts.tokens_per_frame
         features_TE = self._model.get_video_features(pixels[None], return_dict=True).pooler_output[0]
         # Later versions of transformers put one newline per call behind; it belongs to the question (see the class).
-        features_TE = features_TE[: n_frames * per_frame]
+        features_TE = features_TE[: n_frames * per_frame].to(self.facts.device)
         cells_P = torch.arange(per_frame)
         times = torch.tensor([frame.pts_seconds for frame in frames], dtype=torch.float64)
         return VisualTokens(

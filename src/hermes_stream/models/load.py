@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,18 @@ import torch
 from safetensors import SafetensorError
 
 from hermes_stream.defaults import DEFAULT_MODEL
-from hermes_stream.errors import ModelError, unknown_name
+from hermes_stream.errors import ConfigError, ModelError, unknown_name
 from hermes_stream.models.adapter import Adapter
-from hermes_stream.models.checkpoint_adapter import Checkpoint
+from hermes_stream.models.attention_seam import refuse_unsupported
+from hermes_stream.models.checkpoint_adapter import TEXT_POSITIONS, Checkpoint
+from hermes_stream.models.checkpoint_files import (
+    CONFIG_FILE,
+    check_folder,
+    find_json,
+    first_line,
+    preprocessor_settings,
+)
+from hermes_stream.models.placement import DeviceMap, check_placement, choose_device
 from hermes_stream.models.random_weights import PREPROCESSORS, RANDOM_CONFIGS
 
 DEFAULTS_FILE = "hermes_stream.json"
@@ -28,6 +39,17 @@ _FAMILIES = {
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """How a checkpoint is to be loaded, names checked; the fields are those of `load_adapter`."""
+
+    device: str
+    device_map: DeviceMap | None
+    dtype: torch.dtype | None
+    max_pixels: int | None
+    text_positions: str
+
+
 def bundled_models() -> dict[str, Path]:
     """Checkpoints that come with the package, by name."""
     root = Path(str(resources.files("hermes_stream.models") / "bundled"))
@@ -36,7 +58,13 @@ def bundled_models() -> dict[str, Path]:
 
 
 def load_adapter(
-    name: str = DEFAULT_MODEL, *, dtype: str | None = None, device: str | None = None, max_pixels: int | None = None
+    name: str = DEFAULT_MODEL,
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    device_map: DeviceMap | None = None,
+    max_pixels: int | None = None,
+    text_positions: str = "after",
 ) -> Adapter:
     """Load a checkpoint and put the family's adapter around it.
 
@@ -44,38 +72,57 @@ def load_adapter(
         weights in the shape of a published checkpoint (always bfloat16 unless told otherwise).
     dtype: "float32", "bfloat16", "float16" or "float64"; by default the checkpoint's own on an accelerator, float32
         on a CPU.
+    device_map: instead of a device, "auto" or a mapping from parts of the model to devices (needs accelerate).
     max_pixels: of a frame after resizing, for families that keep a picture's shape (Qwen-VL).
-    Raises ModelError, one line, for anything that cannot be loaded.
+    text_positions: where text stands that follows frames, in families with absolute time (Qwen2.5-VL): "after" their
+        largest position on any axis (transformers before 5, and how the model was made), or behind their rows and
+        columns, in "overlap" with their times (transformers 5).
+    Raises ModelError or ConfigError, one line, for anything that cannot be loaded; what can be seen without loading the
+    weights is found before.
     """
+    if dtype is not None and dtype not in _DTYPES:
+        raise ModelError(unknown_name("dtype", dtype, _DTYPES))
+    if text_positions not in TEXT_POSITIONS:
+        raise ConfigError(unknown_name("rule for text positions", text_positions, TEXT_POSITIONS))
+    device, device_map = choose_device(device, device_map)
+    wishes = _Wishes(device, device_map, None if dtype is None else _DTYPES[dtype], max_pixels, text_positions)
     if name.startswith(_RANDOM):
-        return _load_random(name, dtype, device, max_pixels)
+        return _load_random(name, wishes)
+    if device == "meta":
+        raise ModelError(f"{name}: the device meta holds no weights; only models as random:SHAPE can be put there")
     place = _resolve(name)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(f"device {device!r}: this PyTorch sees no CUDA device; use cpu")
     config = _load_config(name, place)
     if config.model_type not in _FAMILIES:
         raise ModelError(f"{name}: no adapter for {config.model_type!r}; supported: {', '.join(_FAMILIES)}")
-    return _adapt(config.model_type, _load_checkpoint(name, place, _dtype(dtype, device), device, max_pixels))
+    refuse_unsupported(config.text_config)
+    return _adapt(config.model_type, _load_checkpoint(name, place, wishes))
 
 
 def _adapt(model_type: str, checkpoint: Checkpoint) -> Adapter:
     module = import_module(f"hermes_stream.models.{model_type}")
-    adapter: Adapter = getattr(module, _FAMILIES[model_type])(checkpoint)
+    try:
+        adapter: Adapter = getattr(module, _FAMILIES[model_type])(checkpoint)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{checkpoint.name}: a setting of its preprocessor or of {DEFAULTS_FILE} has a value that it cannot have "
+            f"({first_line(error)}); take the checkpoint's original files"
+        ) from error
     return adapter
 
 
-def _load_random(name: str, dtype: str | None, device: str | None, max_pixels: int | None) -> Adapter:
+def _load_random(name: str, wishes: _Wishes) -> Adapter:
     """A model of a published shape with random weights; on the device "meta" without any memory for them."""
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
     shape = name.removeprefix(_RANDOM)
     if shape not in RANDOM_CONFIGS:
         raise ModelError(unknown_name("random model", shape, RANDOM_CONFIGS))
+    if wishes.device_map is not None:
+        raise ConfigError(f"{name}: random weights are made on one device; give device instead of device_map")
     model_type = RANDOM_CONFIGS[shape]["model_type"]
     config = AutoConfig.for_model(**RANDOM_CONFIGS[shape])
-    with torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")):
-        model = AutoModelForImageTextToText.from_config(config, dtype=_DTYPES[dtype or "bfloat16"])
+    with torch.device(wishes.device):
+        model = AutoModelForImageTextToText.from_config(config, dtype=wishes.dtype or torch.bfloat16)
     checkpoint = Checkpoint(
         name=name,
         model=model.eval(),
@@ -83,7 +130,8 @@ def _load_random(name: str, dtype: str | None, device: str | None, max_pixels: i
         preprocessor=PREPROCESSORS[model_type],
         stop_token_ids=frozenset(),
         defaults={},
-        max_pixels=max_pixels,
+        max_pixels=wishes.max_pixels,
+        text_positions=wishes.text_positions,
     )
     return _adapt(model_type, checkpoint)
 
@@ -94,20 +142,12 @@ def _resolve(name: str) -> str:
         return str(bundled[name])
     path = Path(name).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelError(f"{name}: the folder has no config.json; give a checkpoint folder in the HF format")
+        if not (path / CONFIG_FILE).is_file():
+            raise ModelError(f"{name}: the folder has no {CONFIG_FILE}; give a checkpoint folder in the HF format")
         return str(path)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
     raise ModelError(unknown_name("model", name, bundled) + "; or give a checkpoint folder or a hub id owner/name")
-
-
-def _dtype(dtype: str | None, device: str) -> torch.dtype | str:
-    if dtype is None:
-        return torch.float32 if device == "cpu" else "auto"
-    if dtype not in _DTYPES:
-        raise ModelError(unknown_name("dtype", dtype, _DTYPES))
-    return _DTYPES[dtype]
 
 
 def _load_config(name: str, place: str) -> Any:
@@ -116,33 +156,20 @@ def _load_config(name: str, place: str) -> Any:
     try:
         return AutoConfig.from_pretrained(place)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{name}: cannot read the checkpoint's config ({_first_line(error)})") from error
+        raise ModelError(f"{name}: cannot read the checkpoint's config ({first_line(error)})") from error
 
 
-def _load_checkpoint(
-    name: str, place: str, dtype: torch.dtype | str, device: str, max_pixels: int | None
-) -> Checkpoint:
-    from transformers import AutoModelForImageTextToText, AutoTokenizer
-    from transformers.utils import logging
+def _load_checkpoint(name: str, place: str, wishes: _Wishes) -> Checkpoint:
+    from transformers import AutoTokenizer
 
-    has_bars = logging.is_progress_bar_enabled()
-    if name in bundled_models():
-        # A bar for a file of ten megabytes is noise; large checkpoints keep theirs.
-        logging.disable_progress_bar()
+    if Path(place).is_dir():
+        check_folder(name, Path(place))
+    settings = preprocessor_settings(name, place)
     try:
-        model, found = AutoModelForImageTextToText.from_pretrained(place, dtype=dtype, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{name}: cannot load the checkpoint ({_first_line(error)})") from error
-    finally:
-        if has_bars:
-            logging.enable_progress_bar()
-    if found["missing_keys"]:
-        missing = sorted(found["missing_keys"])
-        raise ModelError(
-            f"{name}: the weights lack {missing[0]} and {len(missing) - 1} more; take the whole checkpoint"
-        )
-    model = model.to(device).eval()
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{name}: cannot load the tokenizer ({first_line(error)})") from error
+    model = _load_weights(name, place, wishes)
     stops = model.generation_config.eos_token_id
     stops = [stops] if isinstance(stops, int) else list(stops or [])
     if tokenizer.eos_token_id is not None:
@@ -151,42 +178,61 @@ def _load_checkpoint(
         name=name,
         model=model,
         tokenizer=tokenizer,
-        preprocessor=_preprocessor_settings(name, place),
+        preprocessor=settings,
         stop_token_ids=frozenset(stops),
-        defaults=_read_json(place, DEFAULTS_FILE) or {},
-        max_pixels=max_pixels,
+        defaults=find_json(place, DEFAULTS_FILE) or {},
+        max_pixels=wishes.max_pixels,
+        text_positions=wishes.text_positions,
     )
 
 
-def _preprocessor_settings(name: str, place: str) -> Mapping[str, Any]:
-    """The video processor's settings; older checkpoints keep them with the image processor's."""
-    nested: Mapping[str, Any] = (_read_json(place, "processor_config.json") or {}).get("video_processor") or {}
-    settings = (
-        _read_json(place, "video_preprocessor_config.json") or nested or _read_json(place, "preprocessor_config.json")
-    )
-    if not settings:
-        raise ModelError(f"{name}: no preprocessor_config.json; take the checkpoint's original files")
-    return settings
+def _load_weights(name: str, place: str, wishes: _Wishes) -> Any:
+    """The stock model. transformers fills in what is missing or has another shape; here both are refused."""
+    from transformers import AutoModelForImageTextToText
+
+    dtype = wishes.dtype or (torch.float32 if wishes.device == "cpu" else "auto")
+    placement = {} if wishes.device_map is None else {"device_map": wishes.device_map}
+    with _quiet(has_bar=name not in bundled_models() and sys.stderr.isatty()):
+        try:
+            model, found = AutoModelForImageTextToText.from_pretrained(
+                place, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **placement
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise ModelError(f"{name}: cannot load the checkpoint ({first_line(error)})") from error
+    if found["mismatched_keys"]:
+        tensor, here, expected = min(found["mismatched_keys"])
+        raise ModelError(
+            f"{name}: {tensor} has the shape {list(here)}, the config asks for {list(expected)} "
+            f"(and {len(found['mismatched_keys']) - 1} more); take config and weights of one checkpoint"
+        )
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])
+        raise ModelError(
+            f"{name}: the weights lack {missing[0]} and {len(missing) - 1} more; take the whole checkpoint"
+        )
+    if wishes.device_map is None:
+        model = model.to(wishes.device)
+    check_placement(name, model)
+    return model.eval()
 
 
-def _read_json(place: str, filename: str) -> dict[str, Any] | None:
-    from transformers.utils import cached_file
+@contextmanager
+def _quiet(*, has_bar: bool) -> Iterator[None]:
+    """Without transformers' tables about weights, of which one line is said here; a bar if somebody waits for it."""
+    from transformers.utils import logging
 
-    path = cached_file(place, filename, _raise_exceptions_for_missing_entries=False)
-    if path is None:
-        return None
+    had_bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.set_verbosity_error()
+    if not has_bar:
+        logging.disable_progress_bar()
     try:
-        content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: not readable as JSON ({_first_line(error)})") from error
-    return content
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bars:
+            logging.enable_progress_bar()
 
 
 def supported_families() -> tuple[str, ...]:
     """Model types, as `config.json` names them, that have an adapter."""
     return tuple(_FAMILIES)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

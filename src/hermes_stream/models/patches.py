@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from hermes_stream.errors import ConfigError, ModelError, UsageError
-from hermes_stream.models.preprocess import RESAMPLE, normalise, resize_frame
+from hermes_stream.models.preprocess import normalise, resample_mode, resize_frame
 from hermes_stream.types import Frame
 
 _WIDEST_ASPECT_RATIO = 200
@@ -25,6 +25,7 @@ class PatchPreprocessor:
 
     min_pixels, max_pixels: of one frame after resizing. Qwen3-VL's own processor budgets a whole clip, which a stream
     does not know; a stream therefore fixes the budget per frame.
+    enlarges_narrow: a side below one token is first scaled up to it, the other side alike (Qwen3-VL).
     """
 
     patch_size: int
@@ -36,9 +37,12 @@ class PatchPreprocessor:
     std: tuple[float, ...]
     rescale_factor: float
     resample: str
+    enlarges_narrow: bool = False
 
     @staticmethod
-    def from_settings(settings: Mapping[str, Any], *, min_pixels: int, max_pixels: int) -> PatchPreprocessor:
+    def from_settings(
+        settings: Mapping[str, Any], *, min_pixels: int, max_pixels: int, enlarges_narrow: bool = False
+    ) -> PatchPreprocessor:
         """settings: the content of the checkpoint's preprocessor file. Raises ModelError naming what is missing."""
         missing = [key for key in ("patch_size", "merge_size", "image_mean", "image_std") if key not in settings]
         if missing:
@@ -52,8 +56,20 @@ class PatchPreprocessor:
             mean=tuple(settings["image_mean"]),
             std=tuple(settings["image_std"]),
             rescale_factor=float(settings.get("rescale_factor", 1 / 255)),
-            resample=RESAMPLE[settings.get("resample", 3)],
+            resample=resample_mode(settings),
+            enlarges_narrow=enlarges_narrow,
         )
+
+    def check_fits(self, vision_config: Any) -> None:
+        """Raise ModelError if the vision tower was made for patches of another size."""
+        wanted = vision_config.patch_size, vision_config.spatial_merge_size, vision_config.temporal_patch_size
+        found = self.patch_size, self.merge_size, self.temporal_patch_size
+        if found != wanted:
+            shown = "patches of {} pixels, {} of them a side of a token, {} frames a token"
+            raise ModelError(
+                f"the preprocessor file has {shown.format(*found)}, but the model {shown.format(*wanted)}; "
+                "take the original files"
+            )
 
     @property
     def factor(self) -> int:
@@ -81,6 +97,9 @@ class PatchPreprocessor:
         if max(height, width) > _WIDEST_ASPECT_RATIO * min(height, width):
             raise UsageError(f"a frame of {width}x{height} pixels is too narrow; the ratio may be up to 200")
         factor = self.factor
+        if self.enlarges_narrow and min(height, width) < factor:
+            scale = max(factor / height, factor / width)
+            height, width = int(height * scale), int(width * scale)
         rows, columns = round(height / factor) * factor, round(width / factor) * factor
         if rows * columns > self.max_pixels:
             shrink = math.sqrt(height * width / self.max_pixels)
@@ -121,3 +140,11 @@ class PatchPreprocessor:
         )
         ordered = cells.permute(2, 5, 3, 6, 1, 0, 4, 7)
         return ordered.reshape(height * width // patch**2, n_channels * n_frames * patch**2)
+
+
+def pixel_bounds(settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Least and most pixels that a checkpoint's file names, in either spelling; None where it names none."""
+    size = settings.get("size") or {}
+    return settings.get("min_pixels") or size.get("shortest_edge"), settings.get("max_pixels") or size.get(
+        "longest_edge"
+    )

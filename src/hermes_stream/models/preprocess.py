@@ -17,7 +17,7 @@ from hermes_stream.errors import ModelError
 from hermes_stream.types import Frame
 
 # PIL's numbers, which the checkpoints' files use.
-RESAMPLE = {2: "bilinear", 3: "bicubic"}
+_RESAMPLE = {2: "bilinear", 3: "bicubic"}
 
 
 @dataclass(frozen=True)
@@ -43,22 +43,27 @@ class FixedSizePreprocessor:
             raise ModelError(f"the checkpoint's preprocessor file lacks {', '.join(missing)}; take the original file")
         size = settings["size"]
         height, width = (size["height"], size["width"]) if "height" in size else (size["shortest_edge"],) * 2
-        resample = settings.get("resample", 3)
-        if resample not in RESAMPLE:
-            raise ModelError(f"the preprocessor file asks for resampling {resample}; supported: {RESAMPLE}")
         return FixedSizePreprocessor(
             int(height),
             int(width),
             tuple(settings["image_mean"]),
             tuple(settings["image_std"]),
             float(settings.get("rescale_factor", 1 / 255)),
-            RESAMPLE[resample],
+            resample_mode(settings),
         )
 
     def __call__(self, frames: Sequence[Frame]) -> torch.Tensor:
         """float32 `[F, C, Y, X]`."""
         resized = torch.cat([resize_frame(frame, self.height, self.width, self.resample) for frame in frames])
         return normalise(resized, self.mean, self.std, self.rescale_factor)
+
+
+def resample_mode(settings: Mapping[str, Any]) -> str:
+    """PyTorch's name of the filter that a preprocessor file asks for. Raises ModelError for others."""
+    resample = settings.get("resample", 3)
+    if resample not in _RESAMPLE:
+        raise ModelError(f"the preprocessor file asks for resampling {resample}; supported: {_RESAMPLE}")
+    return _RESAMPLE[resample]
 
 
 def resize_frame(frame: Frame, height: int, width: int, resample: str) -> torch.Tensor:
@@ -75,6 +80,7 @@ def normalise(
     image_FCYX: torch.Tensor, mean: Sequence[float], std: Sequence[float], rescale_factor: float
 ) -> torch.Tensor:
     """float32: rescaling and normalising in one step, as the stock processors do it, so that pixels are bit-equal."""
-    mean_C11 = torch.tensor(mean)[:, None, None] / rescale_factor
-    std_C11 = torch.tensor(std)[:, None, None] / rescale_factor
+    # Times the inverse: the division would differ in the last bit.
+    mean_C11 = torch.tensor(mean)[:, None, None] * (1.0 / rescale_factor)
+    std_C11 = torch.tensor(std)[:, None, None] * (1.0 / rescale_factor)
     return (image_FCYX.float() - mean_C11) / std_C11

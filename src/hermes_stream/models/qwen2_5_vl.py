@@ -6,15 +6,15 @@ Shape letters: N tokens, E model width, R position axes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 
 from hermes_stream.models.adapter import StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
 from hermes_stream.models.flops import qwen2_5_vision_flops
-from hermes_stream.models.patches import PatchPreprocessor
+from hermes_stream.models.patches import PatchPreprocessor, pixel_bounds
 from hermes_stream.types import Frame, VisualTokens
 
 _ASK = "{text}<|im_end|>\n<|im_start|>assistant\n"
@@ -24,11 +24,20 @@ PROMPTS = Prompts(
     question="<|vision_end|>" + _ASK,
     question_first="<|vision_end|>" + _ASK,
 )
-# Pixels of a frame in the family's video processor.
+# Pixels of a frame in the family's video processor. The published files allow 21 times as many, more than a stream can
+# pay for; `max_pixels` asks for more.
 _MOST_PIXELS = 768 * 28 * 28
 _LEAST_PIXELS = 128 * 28 * 28
 # Times are floats: what is meant to be a whole unit must not be floored to the one below.
 _TIME_SLACK = 1e-6
+
+
+def make_patches(settings: Mapping[str, Any], max_pixels: int | None = None) -> PatchPreprocessor:
+    """Preprocessing as the checkpoint's file says; max_pixels: of a frame, instead of the family's bound."""
+    least, most = pixel_bounds(settings)
+    most = min(int(most or _MOST_PIXELS), _MOST_PIXELS)
+    least = min(int(least or _LEAST_PIXELS), most)
+    return PatchPreprocessor.from_settings(settings, min_pixels=least, max_pixels=most).with_budget(max_pixels)
 
 
 class Qwen2_5VLAdapter(CheckpointAdapter):  # noqa: N801
@@ -36,18 +45,15 @@ class Qwen2_5VLAdapter(CheckpointAdapter):  # noqa: N801
 
     Time is absolute: a grid stands `tokens_per_second` positions later for each second since the stream began, and rows
     and columns count from the end of the prefix, as in the stock model's whole clip. Text after frames resumes behind
-    the largest position on any axis (transformers before 5; later versions let it overlap the video's times).
+    the largest position on any axis (transformers before 5) or, with text positions "overlap", behind the rows and
+    columns, in overlap with the video's times (transformers 5).
     """
 
     family_defaults: ClassVar[StreamDefaults] = StreamDefaults(fps=1.0, chunk_frames=16, budget_tokens=4000)
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        size = checkpoint.preprocessor.get("size", {})
-        most = min(int(size.get("longest_edge", _MOST_PIXELS)), _MOST_PIXELS)
-        least = min(int(size.get("shortest_edge", _LEAST_PIXELS)), most)
-        self._patches = PatchPreprocessor.from_settings(
-            checkpoint.preprocessor, min_pixels=least, max_pixels=most
-        ).with_budget(checkpoint.max_pixels)
+        self._patches = make_patches(checkpoint.preprocessor, checkpoint.max_pixels)
+        self._patches.check_fits(checkpoint.model.config.vision_config)
         self._tokens_per_second = checkpoint.model.config.vision_config.tokens_per_second
         super().__init__(
             checkpoint,
@@ -77,7 +83,7 @@ class Qwen2_5VLAdapter(CheckpointAdapter):  # noqa: N801
         ]
         frame_N, position_RN, seconds_N = (torch.cat(column, dim=-1) for column in zip(*parts, strict=True))
         return VisualTokens(
-            embeddings_NE=torch.cat(list(features)),
+            embeddings_NE=torch.cat(list(features)).to(device),
             positions_RN=position_RN,
             n_positions=0,
             frame_N=frame_N,

@@ -5,15 +5,15 @@ Shape letters: N tokens, E model width, R position axes, T tokens of a separator
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 
 from hermes_stream.models.adapter import StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
 from hermes_stream.models.flops import qwen3_vision_flops
-from hermes_stream.models.patches import PatchPreprocessor
+from hermes_stream.models.patches import PatchPreprocessor, pixel_bounds
 from hermes_stream.types import Frame, VisualTokens
 
 _ASK = "{text}<|im_end|>\n<|im_start|>assistant\n"
@@ -26,6 +26,16 @@ _TOKENS_PER_FRAME = 256
 _LONGEST_SECONDS = 99_999_999.9
 
 
+def make_patches(settings: Mapping[str, Any], max_pixels: int | None = None) -> PatchPreprocessor:
+    """Preprocessing as the checkpoint's file says; max_pixels: of a frame, instead of 256 tokens."""
+    token_pixels = (int(settings.get("patch_size", 16)) * int(settings.get("merge_size", 2))) ** 2
+    _, most_of_clip = pixel_bounds(settings)
+    most = min(int(most_of_clip or 2**62), _TOKENS_PER_FRAME * token_pixels)
+    return PatchPreprocessor.from_settings(
+        settings, min_pixels=token_pixels, max_pixels=most, enlarges_narrow=True
+    ).with_budget(max_pixels)
+
+
 class Qwen3VLAdapter(CheckpointAdapter):
     """One Qwen3-VL checkpoint behind the `Adapter` protocol.
 
@@ -36,13 +46,8 @@ class Qwen3VLAdapter(CheckpointAdapter):
     family_defaults: ClassVar[StreamDefaults] = StreamDefaults(fps=2.0, chunk_frames=16, budget_tokens=4000)
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        factor = int(checkpoint.preprocessor.get("patch_size", 16)) * int(checkpoint.preprocessor.get("merge_size", 2))
-        most = min(
-            int(checkpoint.preprocessor.get("size", {}).get("longest_edge", 2**62)), _TOKENS_PER_FRAME * factor**2
-        )
-        self._patches = PatchPreprocessor.from_settings(
-            checkpoint.preprocessor, min_pixels=factor**2, max_pixels=most
-        ).with_budget(checkpoint.max_pixels)
+        self._patches = make_patches(checkpoint.preprocessor, checkpoint.max_pixels)
+        self._patches.check_fits(checkpoint.model.config.vision_config)
         longest = _TIME.format(seconds=_LONGEST_SECONDS) + _END
         n_separators = len(checkpoint.tokenizer(longest, add_special_tokens=False)["input_ids"])
         super().__init__(

@@ -125,11 +125,20 @@ _SIGLIP_PIXELS = {"size": {"height": 384, "width": 384}, "image_mean": [0.5] * 3
 _CLIP_PIXELS = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "min_pixels": 3136,
+    "max_pixels": 12_845_056,
     "patch_size": 14,
+    "merge_size": 2,
+}
+_QWEN3_PIXELS = {
+    "image_mean": [0.5] * 3,
+    "image_std": [0.5] * 3,
+    "size": {"shortest_edge": 4096, "longest_edge": 25_165_824},
+    "patch_size": 16,
     "merge_size": 2,
 }
 PREPROCESSORS: dict[str, dict[str, Any]] = {
     "llava_onevision": _SIGLIP_PIXELS,
     "qwen2_5_vl": _CLIP_PIXELS,
-    "qwen3_vl": {**_CLIP_PIXELS, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "patch_size": 16},
+    "qwen3_vl": _QWEN3_PIXELS,
 }

@@ -103,6 +103,13 @@ class Policy(BaseModel, ABC):
             return self
         return self.model_copy(update={"budget": budget_tokens})
 
+    def with_layers(self, borders: tuple[int, int]) -> Self:  # noqa: ARG002
+        """The same policy with its layers grouped anew: first middle and first deep layer.
+
+        Raises PolicyError for a policy that treats all layers alike, and where its own options group them already.
+        """
+        raise PolicyError(f"{self.name} treats all layers alike; layers can be grouped for hermes only")
+
     @property
     def budget_tokens(self) -> int | None:
         """The budget, or None for a policy without one. Raises PolicyError before a budget is known."""

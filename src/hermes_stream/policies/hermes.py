@@ -132,6 +132,11 @@ class Hermes(Policy):
             raise ValueError("own_prompts are two texts, for what is new and for the whole, and replace prompts")
         return self
 
+    def with_layers(self, borders: tuple[int, int]) -> Self:
+        if self.model_fields_set & {"ratios", "borders"}:
+            raise PolicyError("two groupings of the layers: in the options of hermes and beside them; give one")
+        return self.model_copy(update={"borders": borders})
+
     @property
     def placement(self) -> Positions:
         return Positions.RANKS if self.compaction == "ranks" else Positions.COMPACT

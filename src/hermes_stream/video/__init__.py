@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hermes_stream.video.memory_source import MemorySource
-from hermes_stream.video.open import Video, open_video
+from hermes_stream.video.open import Video, check_source, open_video
 from hermes_stream.video.pyav_source import PyAvSource, open_source
 from hermes_stream.video.sampler import sample_by_time
 from hermes_stream.video.source import Damage, LazyFrame, SourceInfo, VideoSource
@@ -17,6 +17,7 @@ __all__ = [
     "SourceInfo",
     "Video",
     "VideoSource",
+    "check_source",
     "open_source",
     "open_video",
     "sample_by_time",

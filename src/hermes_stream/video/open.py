@@ -10,6 +10,8 @@ from typing import Self
 
 from hermes_stream.errors import ConfigError
 from hermes_stream.types import Frame
+from hermes_stream.video.location import Kind, locate
+from hermes_stream.video.open_errors import check_local_file
 from hermes_stream.video.prefetch import Prefetcher
 from hermes_stream.video.pyav_source import open_source
 from hermes_stream.video.sampler import sample_by_time
@@ -115,6 +117,13 @@ def open_video(
     if prefetch_frames < 1:
         raise ConfigError(f"prefetch_frames is {prefetch_frames}; at least 1 frame must be able to wait")
     return Video(open_source(source, live=live), fps=fps, prefetch_frames=prefetch_frames)
+
+
+def check_source(source: str | Path) -> None:
+    """Raise SourceError for a path where no video can be, without opening anything; other sources are not judged."""
+    location = locate(source)
+    if location.kind is Kind.FILE:
+        check_local_file(location)
 
 
 def _sampled_frames(source: VideoSource, fps: float | None) -> Iterator[Frame]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from hermes_stream.errors import ConfigError
@@ -26,3 +27,15 @@ def new_figure(n_rows: int, n_columns: int, *, size: tuple[float, float], **grid
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(n_rows, n_columns, squeeze=False, **grid)
+
+
+def save_png_and_svg(figure: Any, path: Path) -> tuple[Path, Path]:
+    """Write a figure to `path` with both endings and return the two paths; no date, no random names."""
+    from matplotlib import rc_context
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
+    figure.savefig(png, dpi=110)
+    with rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(svg, metadata={"Date": None})
+    return png, svg
