@@ -14,11 +14,12 @@ from hermes_stream.engine.ingest import Piece, Stream
 from hermes_stream.memory import checks
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
+from hermes_stream.models import random_weights
 from hermes_stream.models.load import load_adapter
 from tests.engine.direct import assert_same_bits, memory_bits, open_direct, watch_direct
 from tests.policies.harness import append_frames, append_prefix, empty_memory
 from tests.readback import NothingComesBack
-from tests.tiny import make_frames, save_checkpoint
+from tests.tiny import llava_onevision_config, make_frames, save_checkpoint
 
 VARIANTS: list[dict[str, Any]] = [
     {},
@@ -36,12 +37,15 @@ def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("options", VARIANTS)
-def test_intervals_run_where_tensors_have_no_values(llava_folder: Path, options: dict[str, Any]) -> None:
+def test_intervals_run_where_tensors_have_no_values(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """On the device "meta" sizes are known and values do not exist, so whatever reads one fails.
 
     The model has 512 positions and a frame takes 9, so that lazy positions run out and are compacted meanwhile.
     """
-    adapter = load_adapter(str(llava_folder), device="meta")
+    monkeypatch.setitem(random_weights.RANDOM_CONFIGS, "tiny", llava_onevision_config().to_dict())
+    pixels = {**random_weights.PREPROCESSORS["llava_onevision"], "size": {"height": 40, "width": 40}}
+    monkeypatch.setitem(random_weights.PREPROCESSORS, "llava_onevision", pixels)
+    adapter = load_adapter("random:tiny", device="meta")
     stream = open_direct(adapter, Hermes(budget=60, **options), chunk_frames=8)
     watch_direct(stream, make_frames(80), 4)
     version = stream.memory.current
