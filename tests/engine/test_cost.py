@@ -145,6 +145,17 @@ def test_an_interval_is_taken_apart(tiny: Adapter, policy: Any, n_prompts: int) 
     assert set(row["parts"]) == {*OWN, *EXTRA}
 
 
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_intervals_of_families_with_three_axes_are_taken_apart(family: str, tmp_path: Path) -> None:
+    adapter = load_adapter(str(save_checkpoint(family, tmp_path / family)))
+    pictures = [frame.image_YXC for frame in make_frames(4)]
+    cost = measure_cost(adapter, Hermes(budget=70), pictures, chunk_frames=4, n_intervals=3)
+    assert all(interval.n_tokens >= 64 for interval in cost.intervals)
+    assert cost.flops(PROBE) > 0
+    with pytest.raises(ConfigError, match="3 frames are no whole grids of 2"):
+        measure_cost(adapter, Hermes(budget=70), pictures, chunk_frames=3, n_intervals=1)
+
+
 def test_placing_anew_is_divided_among_the_intervals_that_pass_until_then(tiny: Adapter) -> None:
     """512 positions, 64 reserved, 60 + prefix after a placement, 36 or 37 an interval."""
     pictures = [frame.image_YXC for frame in make_frames(4)]

@@ -19,7 +19,7 @@ from hermes_stream.models.load import load_adapter
 from tests.engine.direct import assert_same_bits, memory_bits, open_direct, watch_direct
 from tests.policies.harness import append_frames, append_prefix, empty_memory
 from tests.readback import NothingComesBack
-from tests.tiny import llava_onevision_config, make_frames
+from tests.tiny import llava_onevision_config, make_frames, save_checkpoint
 
 VARIANTS: list[dict[str, Any]] = [
     {},
@@ -55,12 +55,18 @@ def test_intervals_run_where_tensors_have_no_values(options: dict[str, Any], mon
     assert version.next_position <= adapter.facts.max_positions
 
 
-@pytest.mark.parametrize("options", VARIANTS)
-@pytest.mark.usefixtures("as_on_an_accelerator")
-def test_an_intervals_end_reads_nothing_and_gives_the_same(llava_folder: Path, options: dict[str, Any]) -> None:
-    adapter = load_adapter(str(llava_folder))
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [*(("llava_onevision", options) for options in VARIANTS), ("qwen2_5_vl", {}), ("qwen3_vl", {"summary": "all"})],
+)
+def test_an_intervals_end_reads_nothing_and_gives_the_same(
+    tmp_path: Path, family: str, options: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    """With three axes too, as long as positions stay."""
+    adapter = load_adapter(str(save_checkpoint(family, tmp_path / family)))
     ours, plain = (open_direct(adapter, Hermes(budget=60, **options)) for _ in range(2))
     watch_direct(plain, make_frames(24), 4)
+    request.getfixturevalue("as_on_an_accelerator")
     watch_direct(ours, make_frames(20), 4)
     with torch.inference_mode():
         piece = Piece(ours, make_frames(4, start=20))
