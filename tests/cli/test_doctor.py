@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hermes_stream.cli import doctor
+from hermes_stream.cli.model_options import ModelOptions
 from hermes_stream.engine import batch
 from hermes_stream.models.load import load_adapter
 from tests.cli.conftest import Done
@@ -106,7 +107,7 @@ def test_layers_on_several_devices_are_counted() -> None:
     adapter = load_adapter()
     devices = (torch.device("cuda:0"),) * 7 + (torch.device("cuda:1"),) * 3
     facts = replace(adapter.facts, layer_devices=devices, device=torch.device("cuda:0"))
-    lines = list(doctor._reasons(facts, doctor._sizes(adapter), dtype=None, device=None, device_map="auto"))
+    lines = list(doctor._reasons(facts, doctor._sizes(adapter), ModelOptions(device_map="auto")))
     assert "device: cuda:0, because auto was asked for" in lines
     assert "layers: 7 on cuda:0, 3 on cuda:1, each with its part of the memory beside it" in lines
     assert "dtype: float32, because the checkpoint has it" in lines

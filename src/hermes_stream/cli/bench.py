@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from hermes_stream.cli.model_options import ModelOptions
 from hermes_stream.cli.output import put_json, say
 from hermes_stream.defaults import DEFAULT_MEMORY
 from hermes_stream.errors import ConfigError
@@ -16,17 +18,23 @@ if TYPE_CHECKING:
 bench = App(name="bench", help="Measure what things cost on this machine.")
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions(ModelOptions):
+    """The model; speed does not depend on the values of its weights."""
+
+    model: str = "random:llava-onevision-0.5b"
+
+
 @bench.command
 def memory(
     *,
-    model: str = "random:llava-onevision-0.5b",
     memory: str = DEFAULT_MEMORY,
     frames: int = 16,
     budget: str = "4096",
     intervals: int = 3,
-    dtype: str | None = None,
-    device: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
+    options: Annotated[BenchOptions | None, Parameter(name="*")] = None,
 ) -> None:
     """Count and time what a memory policy adds to an interval whose frames are encoded anyway.
 
@@ -35,8 +43,6 @@ def memory(
 
     Parameters
     ----------
-    model
-        A bundled model, a checkpoint folder, a hub id, or random:SHAPE.
     memory
         A policy that evicts rows, with options.
     frames
@@ -45,15 +51,10 @@ def memory(
         Tokens per layer.
     intervals
         How many are measured; the medians are shown.
-    dtype
-        float32, bfloat16, float16 or float64.
-    device
-        cpu, cuda, cuda:1, ... Default: an accelerator if there is one.
     json
         Print one JSON object.
     """
     from hermes_stream.engine.cost_measure import measure_cost
-    from hermes_stream.models.load import load_adapter
     from hermes_stream.policies.spec import parse_memory
     from hermes_stream.shapestream import EVALUATION_SEEDS, make_script, render_frame
 
@@ -61,14 +62,15 @@ def memory(
         if value < 1:
             raise ConfigError(f"--{name} is {value}; give at least 1")
     policy = parse_memory(memory, budget, bytes_per_token=1)
-    adapter = load_adapter(model, dtype=dtype, device=device)
+    options = options or BenchOptions()
+    adapter = options.load_adapter()
     facts = adapter.facts
     say(f"model {facts.name}, {facts.n_parameters / 1e6:.1f} M parameters, {facts.device}, {facts.dtype}")
     script = make_script(EVALUATION_SEEDS.start, frames)
     pictures = [render_frame(script, second, 640, 360) for second in range(frames)]
     cost = measure_cost(adapter, policy, pictures, chunk_frames=frames, n_intervals=intervals)
     if json:
-        settings = {"model": model, "memory": memory, "frames": frames, "budget": policy.budget_tokens}
+        settings = {"model": options.model, "memory": memory, "frames": frames, "budget": policy.budget_tokens}
         put_json({**settings, "device": str(facts.device), "dtype": str(facts.dtype), **cost.as_row()})
     else:
         print("\n".join(report_lines(cost)))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from hermes_stream.cli.model_options import ModelOptions
 from hermes_stream.cli.output import human_bytes, put_json, say
-from hermes_stream.defaults import DEFAULT_MODEL
 from hermes_stream.errors import HermesError
 
 if TYPE_CHECKING:
@@ -33,37 +33,22 @@ class DoctorError(HermesError):
 
 def doctor(
     *,
-    model: str = DEFAULT_MODEL,
-    dtype: str | None = None,
-    device: str | None = None,
-    device_map: str | None = None,
-    text_positions: str = "after",
     json: Annotated[bool, Parameter(negative="")] = False,
+    options: Annotated[ModelOptions | None, Parameter(name="*")] = None,
 ) -> None:
     """Say which libraries, device and attention are in use and why, and check a model against the stock implementation.
 
     Parameters
     ----------
-    model
-        A bundled model, a checkpoint folder, a hub id, or random:SHAPE.
-    dtype
-        float32, bfloat16, float16 or float64.
-    device
-        cpu, cuda, cuda:1, ... Default: an accelerator if there is one. meta: sizes only, of random:SHAPE.
-    device_map
-        Instead of a device, auto: over all accelerators.
-    text_positions
-        Where questions stand in Qwen2.5-VL: after the video's times, or in overlap with them.
     json
         Print one JSON object per check (for the device meta, one with the sizes).
     """
-    from hermes_stream.models.load import load_adapter
-
+    options = options or ModelOptions()
     for line in _environment():
         say(line)
-    adapter = load_adapter(model, dtype=dtype, device=device, device_map=device_map, text_positions=text_positions)
+    adapter = options.load_adapter()
     facts, sizes = adapter.facts, _sizes(adapter)
-    for line in _reasons(facts, sizes, dtype=dtype, device=device, device_map=device_map):
+    for line in _reasons(facts, sizes, options):
         say(line)
     if facts.device.type != "meta":
         _check(adapter, json=json)
@@ -104,18 +89,16 @@ def _sizes(adapter: Adapter) -> dict[str, Any]:
     }
 
 
-def _reasons(
-    facts: ModelFacts, sizes: dict[str, Any], *, dtype: str | None, device: str | None, device_map: str | None
-) -> Iterator[str]:
+def _reasons(facts: ModelFacts, sizes: dict[str, Any], options: ModelOptions) -> Iterator[str]:
     """What is in use, and why."""
     weights = human_bytes(sizes["weight_bytes"])
     yield f"model: {facts.name}, {facts.family}, {facts.n_parameters / 1e6:.1f} M parameters, {weights} of weights"
-    yield f"device: {facts.device}, because {_why_device(facts, device, device_map)}"
+    yield f"device: {facts.device}, because {_why_device(facts, options)}"
     if facts.layer_devices:
         places = Counter(map(str, facts.layer_devices))
         parts = ", ".join(f"{n} on {place}" for place, n in places.items())
         yield f"layers: {parts}, each with its part of the memory beside it"
-    yield f"dtype: {str(facts.dtype).removeprefix('torch.')}, because {_why_dtype(facts, dtype)}"
+    yield f"dtype: {str(facts.dtype).removeprefix('torch.')}, because {_why_dtype(facts, options.dtype)}"
     yield (
         f"memory: {human_bytes(sizes['bytes_per_token'])} per token over all layers: rotated keys, values and "
         f"un-rotated keys, because keys that are always placed from these never drift "
@@ -139,9 +122,9 @@ def _reasons(
     )
 
 
-def _why_device(facts: ModelFacts, device: str | None, device_map: str | None) -> str:
-    if device is not None or device_map is not None:
-        return f"{device or device_map} was asked for"
+def _why_device(facts: ModelFacts, options: ModelOptions) -> str:
+    if asked := options.device or options.device_map:
+        return f"{asked} was asked for"
     return "PyTorch sees an accelerator" if facts.device.type != "cpu" else "PyTorch sees no accelerator"
 
 

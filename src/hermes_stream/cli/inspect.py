@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from hermes_stream.cli.model_options import ModelOptions
 from hermes_stream.cli.output import progress_bar, say
-from hermes_stream.defaults import DEFAULT_MODEL
 from hermes_stream.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,13 +23,11 @@ _N_QUESTIONS = 8
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class InspectOptions:
-    """What to watch with, and what to ask.
+class InspectOptions(ModelOptions):
+    """What to watch, and what to ask.
 
     Parameters
     ----------
-    model
-        A bundled model, a checkpoint folder, a hub id, or random:SHAPE; see hermes-stream models.
     budget
         The window: tokens per layer, or bytes over all layers as in 16MiB. Default: the model's.
     chunk
@@ -44,13 +42,8 @@ class InspectOptions:
         How many questions each source is asked at most, where none is given.
     shuffle_frames
         The control: the pictures of a source in random order. Holds a source's frames in memory.
-    dtype
-        float32, bfloat16, float16 or float64.
-    max_pixels
-        Pixels of a frame after resizing, for families that keep a picture's shape.
     """
 
-    model: str = DEFAULT_MODEL
     budget: str | None = None
     chunk: int | None = None
     fps: float | None = None
@@ -58,8 +51,6 @@ class InspectOptions:
     question: Annotated[list[str] | None, Parameter(negative="")] = None
     questions: int | None = None
     shuffle_frames: Annotated[bool, Parameter(negative="")] = False
-    dtype: str | None = None
-    max_pixels: int | None = None
 
 
 def inspect(
@@ -83,7 +74,6 @@ def inspect(
     layer
         A layer whose attention gets a panel of its own; may be repeated. Default: the paper's three, scaled.
     """
-    from hermes_stream.engine.engine import load_model
     from hermes_stream.inspection.clips import open_clips
     from hermes_stream.inspection.measure import inspect_clips
     from hermes_stream.inspection.report import report, to_json
@@ -93,7 +83,7 @@ def inspect(
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out is {out}, which is a file; give a folder")
     clips = open_clips([source, *more], episode_seconds=options.seconds)
-    with load_model(options.model, dtype=options.dtype, max_pixels=options.max_pixels) as engine:
+    with options.load_model() as engine:
         layers = _layers(layer, engine.model.n_layers)
         with progress_bar() as progress:
             task = progress.add_task("inspecting", total=None, note="")
@@ -150,13 +140,16 @@ def _layers(given: Sequence[int] | None, n_layers: int) -> Sequence[int]:
 def _command(sources: Sequence[str], options: InspectOptions) -> str:
     """What gives the same numbers again."""
     parts = ["hermes-stream", "inspect", *sources]
+    defaults = InspectOptions()
     for name, value in vars(options).items():
+        if value == getattr(defaults, name) and name != "model":
+            continue
         flag = "--" + name.replace("_", "-")
         if value is True:
             parts.append(flag)
         elif isinstance(value, list):
             parts += [part for item in value for part in (flag, item)]
-        elif value is not None and value is not False:
+        else:
             parts += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
     return shlex.join(parts)
 

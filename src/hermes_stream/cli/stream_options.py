@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from hermes_stream.cli.model_options import ModelOptions
 from hermes_stream.cli.output import say, settings_line
-from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
+from hermes_stream.defaults import DEFAULT_MEMORY
 from hermes_stream.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,13 +23,11 @@ if TYPE_CHECKING:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class StreamOptions:
-    """Model, memory and sampling.
+class StreamOptions(ModelOptions):
+    """Memory and sampling, beside the model.
 
     Parameters
     ----------
-    model
-        A bundled model, a checkpoint folder, a hub id, or random:SHAPE; see hermes-stream models.
     memory
         A policy with options, as in "hermes(reindex=eager)"; see hermes-stream policies.
     budget
@@ -40,29 +39,13 @@ class StreamOptions:
         Frames per second to look at. Default: the model's.
     chunk
         Frames between two compressions. Default: the model's.
-    dtype
-        float32, bfloat16, float16 or float64.
-    device
-        cpu, cuda, cuda:1, ... Default: an accelerator if there is one.
-    device_map
-        Instead of a device, auto: over all accelerators.
-    max_pixels
-        Pixels of a frame after resizing, for families that keep a picture's shape.
-    text_positions
-        Where questions stand in Qwen2.5-VL: after the video's times, or in overlap with them.
     """
 
-    model: str = DEFAULT_MODEL
     memory: str = DEFAULT_MEMORY
     budget: str | None = None
     layers: str | None = None
     fps: float | None = None
     chunk: int | None = None
-    dtype: str | None = None
-    device: str | None = None
-    device_map: str | None = None
-    max_pixels: int | None = None
-    text_positions: str = "after"
 
     def check(self) -> None:
         """Raise UsageError for what is wrong whatever the model and the video are."""
@@ -79,19 +62,6 @@ class StreamOptions:
         if self.layers is not None:
             parse_layers(self.layers)
             policy.with_layers((0, 0))
-
-    def load_model(self) -> Engine:
-        """The model's engine."""
-        from hermes_stream.engine.engine import load_model
-
-        return load_model(
-            self.model,
-            dtype=self.dtype,
-            device=self.device,
-            device_map=self.device_map,
-            max_pixels=self.max_pixels,
-            text_positions=self.text_positions,
-        )
 
 
 Options = Annotated[StreamOptions | None, Parameter(name="*")]

@@ -1,0 +1,56 @@
+"""Which model, and how it is loaded: the options of every command that needs one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from cyclopts import Parameter
+
+from hermes_stream.defaults import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from hermes_stream.engine.engine import Engine
+    from hermes_stream.models.adapter import Adapter
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The model.
+
+    Parameters
+    ----------
+    model
+        A bundled model, a checkpoint folder, a hub id, or random:SHAPE; see hermes-stream models.
+    dtype
+        float32, bfloat16, float16 or float64.
+    device
+        cpu, cuda, cuda:1, ... Default: an accelerator if there is one. meta: shapes without numbers, of random:SHAPE.
+    device_map
+        Instead of a device, auto: over all accelerators.
+    max_pixels
+        Pixels of a frame after resizing, for families that keep a picture's shape.
+    text_positions
+        Where questions stand in Qwen2.5-VL: after the video's times, or in overlap with them.
+    """
+
+    model: str = DEFAULT_MODEL
+    dtype: str | None = None
+    device: str | None = None
+    device_map: str | None = None
+    max_pixels: int | None = None
+    text_positions: str = "after"
+
+    def load_adapter(self) -> Adapter:
+        """The checkpoint with its family's adapter."""
+        from hermes_stream.models.load import load_adapter
+
+        wanted = {name: value for name, value in asdict(self).items() if name in ModelOptions.__dataclass_fields__}
+        return load_adapter(wanted.pop("model"), **wanted)
+
+    def load_model(self) -> Engine:
+        """The model's engine."""
+        from hermes_stream.engine.engine import Engine
+
+        return Engine(self.load_adapter())
