@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from hermes_stream.train.pixels import PREPROCESSOR_SETTINGS
+from hermes_stream.models.load import DEFAULTS_FILE
+from hermes_stream.train.families import Family
 from hermes_stream.train.tokenizer import IM_END
-
-# What suits this checkpoint: one frame a second; a 60-second clip makes 240 tokens and exceeds this budget.
-STREAM_DEFAULTS = {"fps": 1.0, "chunk": 4, "budget": 64}
 
 
 def save_checkpoint(
-    model: LlavaOnevisionForConditionalGeneration,
+    family: Family,
+    model: Any,
     tokenizer: PreTrainedTokenizerFast,
     folder: Path,
     *,
@@ -36,9 +35,9 @@ def save_checkpoint(
     temporary.mkdir(parents=True)
     _save_model(model, tokenizer, temporary)
     tokenizer.save_pretrained(temporary)
-    _write_json(temporary / "preprocessor_config.json", {**PREPROCESSOR_SETTINGS, **_processor("Image")})
-    _write_json(temporary / "video_preprocessor_config.json", {**PREPROCESSOR_SETTINGS, **_processor("Video")})
-    _write_json(temporary / "hermes_stream.json", STREAM_DEFAULTS)
+    for name, settings in family.processors.items():
+        _write_json(temporary / name, settings)
+    _write_json(temporary / DEFAULTS_FILE, family.stream_defaults)
     write_facts(temporary, curve, model_card)
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(temporary.iterdir()):
@@ -52,12 +51,10 @@ def write_facts(folder: Path, curve: Mapping[str, Any], model_card: str) -> None
     (folder / "README.md").write_text(model_card, encoding="utf-8")
 
 
-def _save_model(
-    model: LlavaOnevisionForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path
-) -> None:
+def _save_model(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Save a fresh model with the same weights: the trained one carries the training attention in its configuration."""
     config = type(model.config).from_dict(model.config.to_dict())
-    plain = LlavaOnevisionForConditionalGeneration(config).to(torch.bfloat16)
+    plain = type(model)(config).to(torch.bfloat16)
     plain.load_state_dict(model.state_dict())
     plain.generation_config = GenerationConfig(
         eos_token_id=tokenizer.convert_tokens_to_ids(IM_END), pad_token_id=tokenizer.pad_token_id
@@ -65,13 +62,6 @@ def _save_model(
     plain.save_pretrained(folder)
     # The library writes weights that only their owner can read; a package's files are for everyone.
     (folder / "model.safetensors").chmod(0o644)
-
-
-def _processor(kind: str) -> dict[str, str]:
-    return {
-        f"{kind.lower()}_processor_type": f"LlavaOnevision{kind}Processor",
-        "processor_class": "LlavaOnevisionProcessor",
-    }
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -15,14 +15,19 @@ _COMPARING = {"is_color": 1.2, "is_shape": 1.2, "is_visible": 1.8, "ever": 1.2, 
 _SNAPSHOT = as_tasks(SNAPSHOT_TASKS)
 _BALANCED = {**as_tasks(_REAL_TIME, 0.4), **as_tasks(_OTHER), **_COMPARING}
 _LONG = {
-    **as_tasks(_REAL_TIME, 0.35),
+    **as_tasks(_REAL_TIME, 0.25),
     **as_tasks(_OTHER),
-    "direction": 0.8,
+    "direction": 1.0,
+    "size": 0.5,
     "first": 0.7,
-    "in_room": 1.3,
-    "which_room": 1.3,
-    "count": 1.3,
+    "in_room": 2.0,
+    "which_room": 2.0,
+    "color_of": 1.6,
+    "last_objects": 1.5,
+    "count": 1.5,
 }
+# Finding by name is learned late and best among few scenes.
+_RECALL = {**_LONG, "in_room": 3.0, "which_room": 3.0, "color_of": 2.5}
 _GUIDANCE = {DESCRIBE: 1.0, SUMMARIZE: 1.0, MIXED: 0.6}
 
 
@@ -51,9 +56,10 @@ def _stage(until: float, low: int, high: int, n_questions: int, tasks: dict[str,
 STAGES = (
     _stage(0.04, 1, 2, 6, _SNAPSHOT, 0.0),
     _stage(0.15, 3, 12, 12, _BALANCED, 0.0),
-    _stage(0.45, 6, 24, 16, _BALANCED, 0.0),
-    _stage(0.7, 16, 56, 22, _LONG, 0.25),
-    _stage(1.0, 32, 96, 24, _LONG, 0.45),
+    _stage(0.3, 6, 24, 16, _BALANCED, 0.0),
+    _stage(0.5, 10, 32, 20, _RECALL, 0.0),
+    _stage(0.7, 16, 56, 22, _RECALL, 0.2),
+    _stage(1.0, 32, 96, 24, _LONG, 0.4),
 )
 
 

@@ -3,7 +3,7 @@
 Started by torchrun, every process trains on episodes of its own and gradients are averaged. On a CPU, one thread in
 each of two processes is faster than two threads in one, above all when other work shares the cores.
 
-Shape letters: F frames, E model width.
+Shape letters: B batch, T tokens of a row, S of its stream, Q questions, E model width.
 """
 
 from __future__ import annotations
@@ -13,21 +13,18 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import LlavaOnevisionForConditionalGeneration
 
-from hermes_stream.train.architecture import TOKENS_PER_FRAME
 from hermes_stream.train.attention import use_training_attention
 from hermes_stream.train.collate import NO_LABEL, Batch, Collator, forward
 from hermes_stream.train.curriculum import Stage, stage_at
 from hermes_stream.train.episodes import Episode, EpisodePlan, FeatureClip, draw_episode
 from hermes_stream.train.parallel import average_gradients, of_first_process, process_rank
-from hermes_stream.train.pixels import Clip
 from hermes_stream.train.tracking import Tracker
-from hermes_stream.train.vision import encode_frames
 
 # Few steps at the start of a run, so that the optimiser's averages fill.
 _FIRST_STEPS = 100
@@ -36,6 +33,7 @@ _LAST_RATE_SHARE = 0.03
 _QUESTION_TOKENS = 20
 _MOST_ROWS = 24
 _TRACKING_WEIGHT = 0.5
+_EVIDENCE_WEIGHT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +49,6 @@ class Progress:
     accuracy: dict[str, float]
 
 
-@torch.no_grad()
-def cache_features(model: LlavaOnevisionForConditionalGeneration, clips: Sequence[Clip]) -> list[FeatureClip]:
-    """Encode every frame once, in bfloat16, for a frozen vision tower."""
-    return [
-        FeatureClip(clip.script, clip.fps, clip.times_seconds, encode_frames(model, clip.pixels_FCYX).bfloat16())
-        for clip in clips
-    ]
-
-
 class Trainer:
     """Trains text model, head and newline for a given time; the vision tower stays as it is.
 
@@ -68,7 +57,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: LlavaOnevisionForConditionalGeneration,
+        model: Any,
         collator: Collator,
         clips: Sequence[FeatureClip],
         held_out: Sequence[FeatureClip],
@@ -79,9 +68,9 @@ class Trainer:
         self.model = model.bfloat16()
         use_training_attention(model)
         model.requires_grad_(False)
-        for part in (model.model.language_model, model.lm_head):
+        newline = collator.family.newline(model)
+        for part in (model.model.language_model, model.lm_head, *([] if newline is None else [newline])):
             part.requires_grad_(True)
-        model.model.image_newline.requires_grad_(True)
         self._tracker = Tracker(model.config.text_config.hidden_size).bfloat16()
         trained = [*model.parameters(), *self._tracker.parameters()]
         self._optimizer = _MasterWeights([weight for weight in trained if weight.requires_grad], learning_rate)
@@ -120,12 +109,14 @@ class Trainer:
         """One batch; returns its loss."""
         plan = stage.guidance if self._rng.random() < stage.guidance_share else stage.plan
         batch = self._collator(self._draw(self._clips, plan, self._rng, stage.batch_tokens))
-        logits, stream_BSE = forward(self.model, batch)
+        logits, stream_BSE = forward(self._collator.family, self.model, batch)
         is_label = batch.label_BT != NO_LABEL
         losses = F.cross_entropy(logits.float(), batch.label_BT[is_label], reduction="none")
         weights = batch.weight_BT[is_label]
         loss = (losses * weights).sum() / weights.sum()
-        (loss + _TRACKING_WEIGHT * self._tracker.loss(stream_BSE, batch.tracked_BFL)).backward()
+        tracked = self._tracker.loss(stream_BSE, batch.grid_end_BG, batch.tracked_BGK)
+        evidence = batch.evidence.loss()
+        (loss + _TRACKING_WEIGHT * tracked + _EVIDENCE_WEIGHT * evidence).backward()
         self._optimizer.step(rate_factor)
         self.step += 1
         return loss.item()
@@ -135,11 +126,11 @@ class Trainer:
         """Share of held-out questions whose answer tokens are all right, per task, nothing evicted."""
         rng = np.random.default_rng(1)
         right: dict[str, list[bool]] = defaultdict(list)
-        plain = EpisodePlan(plan.n_frames, plan.n_questions, plan.tasks)
+        plain = EpisodePlan(plan.n_grids, plan.n_questions, plan.tasks)
         for _ in range(n_batches):
             episodes = self._draw(self._held_out, plain, rng, 1600)
             batch = self._collator(episodes)
-            for task, is_right in _graded(forward(self.model, batch)[0], batch, episodes):
+            for task, is_right in _graded(forward(self._collator.family, self.model, batch)[0], batch, episodes):
                 right[task].append(is_right)
         return {task: sum(values) / len(values) for task, values in sorted(right.items())}
 
@@ -147,15 +138,17 @@ class Trainer:
         self, clips: Sequence[FeatureClip], plan: EpisodePlan, rng: np.random.Generator, batch_tokens: int
     ) -> list[Episode]:
         """Episodes of one length, as many as fit."""
-        low, high = plan.n_frames
-        n_frames = int(rng.integers(low, high + 1))
-        n_rows = batch_tokens // (n_frames * TOKENS_PER_FRAME + plan.n_questions * _QUESTION_TOKENS)
+        low, high = plan.n_grids
+        n_grids = int(rng.integers(low, high + 1))
+        clip = clips[int(rng.integers(len(clips)))]
+        n_rows = batch_tokens // (n_grids * self._collator.span_tokens(clip) + plan.n_questions * _QUESTION_TOKENS)
         n_rows = min(max(n_rows, 1), _MOST_ROWS)
         episodes: list[Episode] = []
         while len(episodes) < n_rows:
-            episode = draw_episode(clips[int(rng.integers(len(clips)))], plan, rng, n_frames)
+            episode = draw_episode(clip, plan, rng, n_grids)
             if episode is not None:
                 episodes.append(episode)
+            clip = clips[int(rng.integers(len(clips)))]
         return episodes
 
 

@@ -2,43 +2,73 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from hermes_stream.train.families import Family
+
+_LINE = 120
 _HEAD = """---
 license: apache-2.0
 pipeline_tag: video-text-to-text
 ---
 
-# tiny-llava-onevision
+# {name}
 
-A `LlavaOnevisionForConditionalGeneration` of {n_millions:.1f} million parameters (SigLIP tower, Qwen2 text model of 10
-layers, 4 tokens a frame), trained from nothing on ShapeStream, the synthetic video world of hermes-stream. It knows
-that world and nothing else: six shapes, six colours, eight rooms, a display with digits, and the questions of
-`hermes_stream.shapestream`. It exists so that the whole engine can be seen working on any machine.
+{introduction}
 
-* Input: 48×48 frames, one a second; positions up to 2,048.
-* {made}
+{made}
+
 * Training data: rendered episodes of training seeds (below 900,000), through H.264 at several sizes and qualities.
 * Trained to live with a thinned memory: position offsets and gaps, dropped frames, tokens hidden for groups of layers.
 
 ## Results
 
-Stock forward over whole clips of 64 frames at 1 frame a second, greedy, exact match, evaluation seeds (from 900,000).
+Through the engine, episodes of 64 seconds at {fps:g} frames a second, greedy, exact match, evaluation seeds (from
+900,000). In brackets the most tokens that each layer held besides the prompt's prefix.
 
-| regime or task | accuracy | questions |
-|---|---|---|
 """
 
 
-def make_model_card(facts: Mapping[str, Any]) -> str:
+_INTRODUCTION = """An ordinary `{architecture}` of {n_millions:.1f} million parameters ({description}; positions up to
+{position_limit:,}), trained on ShapeStream, the synthetic video world of hermes-stream. It knows that world and nothing
+else: six shapes, six colours, eight rooms, a display with digits, and the questions of `hermes_stream.shapestream`. It
+exists so that the whole engine can be seen working on any machine."""
+
+
+def make_model_card(family: Family, facts: Mapping[str, Any]) -> str:
     """Markdown out of the facts of a training run and its evaluation."""
-    evaluation = facts["evaluation"]
     text = _HEAD.format(
-        n_millions=facts["n_parameters"] / 1e6,
-        made=facts["made"],
+        name=family.name,
+        introduction=_fill(
+            _INTRODUCTION.format(
+                architecture=facts["architecture"],
+                n_millions=facts["n_parameters"] / 1e6,
+                description=family.description,
+                position_limit=family.position_limit,
+            )
+        ),
+        made=_fill(facts["made"]),
+        fps=family.stream_defaults["fps"],
     )
-    rows = [*evaluation["regimes"].items(), *evaluation["tasks"].items()]
-    text += "".join(f"| {name} | {row['accuracy']:.1%} | {row['n']} |\n" for name, row in rows)
+    text += _table(facts["evaluation"])
     vision = ", ".join(f"{name} {value:.1%}" for name, value in facts["vision"].items())
-    return f"{text}\nVision tower alone, linear heads on held-out frames: {vision}.\n"
+    vision = _fill(f"Vision tower alone, linear heads on the newest frame of held-out grids: {vision}.")
+    return f"{text}\n{vision}\n"
+
+
+def _fill(text: str) -> str:
+    return textwrap.fill(text, _LINE, break_on_hyphens=False, break_long_words=False)
+
+
+def _table(evaluation: Mapping[str, Mapping[str, Any]]) -> str:
+    """One column for each memory."""
+    heads = [f"{memory} ({table['held_tokens_max']})" for memory, table in evaluation.items()]
+    lines = [f"| regime or task | {' | '.join(heads)} | questions |", "|---" * (len(heads) + 2) + "|"]
+    for kind in ("regimes", "tasks"):
+        tables = [table[kind] for table in evaluation.values()]
+        for name, row in tables[0].items():
+            shares = " | ".join(f"{table[name]['accuracy']:.1%}" for table in tables)
+            lines.append(f"| {name} | {shares} | {row['n']} |")
+    return "\n".join(lines) + "\n"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from hermes_stream.models.llava_onevision import PROMPTS
+from hermes_stream.policies.base import Turn
+from hermes_stream.policies.hermes_prompts import global_prompt, local_prompt, mixed_prompt
 from hermes_stream.shapestream.questions import TASKS, question_at
 from hermes_stream.shapestream.script import COLORS, ROOMS, SHAPES, SLOTS, TRAINING_SEEDS, Dice, make_script
 from hermes_stream.shapestream.viewpoint import Viewpoint
-from hermes_stream.train.prompts import PREFIX, QUESTION, Turn, global_prompt, local_prompt, mixed_prompt
 
 END_OF_TEXT = "<|endoftext|>"
 IM_START = "<|im_start|>"
@@ -54,7 +56,7 @@ def _corpus() -> list[str]:
     names = [*COLORS, *SHAPES, *ROOMS, *SLOTS, *(str(digit) for digit in range(10))]
     turn = Turn("Which object?", "red square")
     guidance = [prompt(past) for prompt in (local_prompt, global_prompt, mixed_prompt) for past in (None, turn)]
-    lines = [PREFIX, QUESTION, *guidance, *names, *(f"a {name}, in the" for name in names)]
+    lines = [PROMPTS.prefix, PROMPTS.question, *guidance, *names, *(f"a {name}, in the" for name in names)]
     dice = Dice(0)
     for seed in TRAINING_SEEDS[:40]:
         script = make_script(seed, 60.0)

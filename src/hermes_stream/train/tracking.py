@@ -2,7 +2,7 @@
 
 Questions alone teach slowly that a frame should note what came before it. The last token of a frame also predicts the
 last three kinds, the first one, and how many there were; an answer then needs one look at the newest frame.
-Shape letters: B batch, F frames, E model width.
+Shape letters: B batch, S rows of a stream, G grids, K tracked facts, E model width.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from torch import nn
 
 from hermes_stream.shapestream.script import COLORS, ENTER_SECONDS, SHAPES, Kind
 from hermes_stream.shapestream.viewpoint import Viewpoint
-from hermes_stream.train.architecture import TOKENS_PER_FRAME
 
 UNKNOWN = -1
 _N_RECENT = 3
@@ -45,12 +44,11 @@ class Tracker(nn.Module):
         super().__init__()
         self.head = nn.Linear(width, sum(_SIZES))
 
-    def loss(self, stream_BSE: torch.Tensor, labels_BFL: torch.Tensor) -> torch.Tensor:
-        """Mean over the tracked facts; `stream_BSE` ends with the frames' tokens."""
-        n_frames = labels_BFL.shape[1]
-        last_BFE = stream_BSE[:, -n_frames * TOKENS_PER_FRAME :][:, TOKENS_PER_FRAME - 1 :: TOKENS_PER_FRAME]
-        parts = torch.split(self.head(last_BFE).float().flatten(0, 1), list(_SIZES), dim=-1)
-        labels = labels_BFL.flatten(0, 1)
+    def loss(self, stream_BSE: torch.Tensor, grid_end_BG: torch.Tensor, labels_BGK: torch.Tensor) -> torch.Tensor:
+        """Mean over the tracked facts, read off the last row of each grid."""
+        last_BGE = stream_BSE.gather(1, grid_end_BG[..., None].expand(-1, -1, stream_BSE.shape[-1]))
+        parts = torch.split(self.head(last_BGE).float().flatten(0, 1), list(_SIZES), dim=-1)
+        labels = labels_BGK.flatten(0, 1)
         losses = [
             F.cross_entropy(part, labels[:, index], ignore_index=UNKNOWN, reduction="sum")
             / (labels[:, index] != UNKNOWN).sum().clamp(min=1)
