@@ -49,7 +49,6 @@ SETTINGS = {
 # Beside the policy: another grouping of the layers, by `hermes-stream inspect`.
 _LAYERS = {"layers as measured": "measured"}
 _REAL_TIME_STRIDE = 3
-_REGIMES = ("real-time", "backward", "forward")
 
 
 def main() -> None:
@@ -68,7 +67,7 @@ def main() -> None:
         rows = [row for seed in evaluation_seeds(arguments.first, arguments.episodes)
                 for row in _episode(engine, seed, budgets, arguments)]  # fmt: skip
     table = [_summary(name, budget, rows) for budget in (*budgets, None) for name in _names(budget)]
-    print("\n".join(_markdown(table)))
+    print("\n".join(_markdown(table, budgets)))
     print(record.save(f"hermes-ablation-{arguments.model}", {**vars(arguments), "budgets": budgets}, table))
 
 
@@ -131,21 +130,28 @@ def _summary(name: str, budget: int | None, rows: list[dict[str, Any]]) -> dict[
     }
 
 
-def _markdown(table: list[dict[str, Any]]) -> Iterator[str]:
-    yield "| setting | tokens | all | " + " | ".join(_REGIMES) + " | newest tenth |"
-    yield "|---" * (4 + len(_REGIMES)) + "|"
-    for line in table:
-        cells = [line["all"], *(line["regime"].get(regime) for regime in _REGIMES)]
-        shown = " | ".join(_cell(cell) for cell in cells)
-        newest = f"{100 * line['kept_by_age_tenths_newest_first'][0]:.0f} %"
-        yield f"| {line['name']} | {line['budget'] or 'all'} | {shown} | {newest} |"
+def _markdown(table: list[dict[str, Any]], budgets: tuple[int, ...]) -> Iterator[str]:
+    """A row per setting; of each budget real-time and backward questions, and how new what is kept is."""
+    by_cell = {(line["name"], line["budget"]): line for line in table}
+    columns = [f"{budget}: {what}" for budget in budgets for what in ("real-time %", "backward %", "newest tenth")]
+    yield "| setting | " + " | ".join(columns) + " |"
+    yield "|---" * (1 + len(columns)) + "|"
+    for name in SETTINGS:
+        cells = [cell for budget in budgets for cell in _cells(by_cell[name, budget])]
+        yield f"| {name} | " + " | ".join(cells) + " |"
+    yield "| keep-all | " + " | ".join(_cells(by_cell["keep-all", None]) * len(budgets)) + " |"
 
 
-def _cell(cell: dict[str, float] | None) -> str:
+def _cells(line: dict[str, Any]) -> list[str]:
+    newest = line["kept_by_age_tenths_newest_first"][0]
+    return [*(_share(line["regime"].get(regime)) for regime in ("real-time", "backward")), f"{100 * newest:.0f} %"]
+
+
+def _share(cell: dict[str, float] | None) -> str:
     """Per cent right, and the 95 % interval."""
     if cell is None:
         return "–"
-    return f"{100 * cell['accuracy']:.1f} ({100 * cell['low']:.1f}–{100 * cell['high']:.1f})"
+    return f"{100 * cell['accuracy']:.1f} ({100 * cell['low']:.0f}–{100 * cell['high']:.0f})"
 
 
 if __name__ == "__main__":

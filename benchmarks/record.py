@@ -23,7 +23,7 @@ def save(name: str, settings: Mapping[str, Any], rows: Sequence[Mapping[str, Any
     path.parent.mkdir(exist_ok=True)
     content = {
         "command": " ".join(["python", *(_relative(argument) for argument in sys.argv)]),
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain", "src") else ""),
+        "commit": _COMMIT,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": {
             "processor": _processor(),
@@ -41,9 +41,9 @@ def save(name: str, settings: Mapping[str, Any], rows: Sequence[Mapping[str, Any
 
 
 def _relative(argument: str) -> str:
-    path = Path(argument)
-    root = Path(__file__).parent.parent
-    return str(path.resolve().relative_to(root)) if path.is_absolute() and path.is_relative_to(root) else argument
+    """Files of the project by their place in it, wherever the command was started."""
+    path, root = Path(argument).resolve(), Path(__file__).parent.parent
+    return str(path.relative_to(root)) if path.is_file() and path.is_relative_to(root) else argument
 
 
 def _git(*arguments: str) -> str:
@@ -57,3 +57,7 @@ def _processor() -> str:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0]}, {len(names)} cores" if names else platform.processor()
+
+
+# Of the code that runs: a run may be long, and the working tree may move on meanwhile.
+_COMMIT = _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain", "src") else "")

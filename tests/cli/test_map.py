@@ -38,11 +38,11 @@ def test_shares_are_those_of_the_tables() -> None:
     with load_model() as engine, engine.open(SlidingWindow(budget=16)) as session, engine.open(KeepAll()) as whole:
         for one in (session, whole):
             one.watch(make_frames(12))
-        share = held_share(session.memory, 4)
+        share = held_share(session.memory)
         assert share.shape == (10, 12)
         assert share[:, -4:].min() == 1
         assert share[:, :-4].max() == 0
-        assert held_share(whole.memory, 4).min() == 1
+        assert held_share(whole.memory).min() == 1
         assert summarised_tokens(session.memory) == [0] * 10
         assert held_cells(session.memory, 2, 11).all()
         assert not held_cells(session.memory, 2, 0).any()
@@ -95,9 +95,7 @@ def test_compressions_are_small_ticks(tmp_path: Path) -> None:
     n_orange = []
     for seconds in ((), (3.0,), (3.0, 7.0, 11.0)):
         path = tmp_path / f"{len(seconds)}.png"
-        draw_memory_map(
-            version, path, tokens_per_frame=4, groups={"all": range(10)}, title="", compression_seconds=seconds
-        )
+        draw_memory_map(version, path, groups={"all": range(10)}, title="", compression_seconds=seconds)
         with Image.open(path) as picture:
             red, green, blue = np.moveaxis(np.asarray(picture.convert("RGB")).astype(int), -1, 0)
             n_orange.append(int(((red > 230) & (green > 100) & (green < 200) & (blue < 160)).sum()))

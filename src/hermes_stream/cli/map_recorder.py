@@ -82,12 +82,11 @@ class MapRecorder:
         """Layers against time, frames above it."""
         from hermes_stream.viz.memory_map import draw_memory_map
 
-        session, model = self._opened.session, self._opened.engine.model
+        session = self._opened.session
         version = session.memory
         draw_memory_map(
             version,
             path,
-            tokens_per_frame=model.tokens_per_frame,
             groups=session.policy.layer_groups(len(version.layers)),
             title=f"What {session.policy.name} still holds after {version.time_seconds:.0f} s",
             marks=list(self._questions.kept.values()),

@@ -66,8 +66,9 @@ def settings_line(engine: Engine, session: Session, fps: float) -> str:
     budget = session.policy.budget_tokens
     limit = "no budget" if budget is None else f"budget {budget} tokens per layer"
     size = f"{facts.n_parameters / 1e6:.1f} M parameters, {facts.n_layers} layers"
+    frames = "a frame" if facts.frames_per_grid == 1 else f"for {facts.frames_per_grid} frames"
     return (
-        f"model {facts.name} ({size}) · {fps:g} fps, {facts.tokens_per_frame} tokens a frame · "
+        f"model {facts.name} ({size}) · {fps:g} fps, {facts.tokens_per_frame} tokens {frames} · "
         f"memory {session.policy.name}, {limit}, chunk {session.chunk_frames} frames · "
         f"{facts.device}, {str(facts.dtype).removeprefix('torch.')}"
     )

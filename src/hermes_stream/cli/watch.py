@@ -127,7 +127,8 @@ class _Watching:
         ask, on_end = self._conversation.ask, lambda: self._events.put(None)
         frames = video if recorder is None else recorder.watch(video)
         self._playback = Playback(session, video, opened.fps, questions, ask=ask, on_end=on_end, frames=frames)
-        self._tokens_per_frame = session.stream.facts.tokens_per_frame
+        model = opened.engine.model
+        self._interval_tokens = -(-session.chunk_frames // model.frames_per_grid) * model.tokens_per_frame
         self._groups = session.policy.layer_groups(len(session.memory.layers))
         self._editor = LineEditor()
         self._lines: deque[str] = deque()
@@ -236,7 +237,7 @@ class _Watching:
             n_dropped=self._video.n_dropped,
             groups=self._groups,
             budget_tokens=self._session.policy.budget_tokens,
-            interval_tokens=self._session.chunk_frames * self._tokens_per_frame,
+            interval_tokens=self._interval_tokens,
             ttft_seconds=self._conversation.ttft_seconds,
             n_questions=self._conversation.n_asked,
             typed=self._editor.text if self._has_keys else None,

@@ -16,6 +16,7 @@ from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.types import Frame
 from hermes_stream.viz.figure import new_figure
+from hermes_stream.viz.memory_map import grid_of
 
 _DIMMED = 0.25
 _COLUMNS = 6
@@ -24,15 +25,12 @@ _COLUMNS = 6
 def held_cells(version: MemoryVersion, layer_index: int, frame: int) -> NDArray[np.bool_]:
     """Bool `[G, W]`: which cells of a frame (by its number in the tables) a layer holds, in any head.
 
-    The grid is as large as the largest cell that any layer holds. Raises ConfigError for a layer that does not exist.
+    The grid is that of `memory_map.grid_of`. Raises ConfigError for a layer that does not exist.
     """
     if not 0 <= layer_index < len(version.layers):
         raise ConfigError(f"layer {layer_index} does not exist; the model has layers 0 to {len(version.layers) - 1}")
-    tables = [layer.table for layer in version.layers]
-    n_rows = max((int(table.row_HN.max()) for table in tables if table.n_tokens), default=0) + 1
-    n_columns = max((int(table.column_HN.max()) for table in tables if table.n_tokens), default=0) + 1
-    cells_GW = np.zeros((max(n_rows, 1), max(n_columns, 1)), dtype=np.bool_)
-    table = tables[layer_index]
+    cells_GW = np.zeros(grid_of(version), dtype=np.bool_)
+    table = version.layers[layer_index].table
     is_mine_HN = (table.frame_HN == frame) & (table.kind_HN == TokenKind.VISION)
     cells_GW[table.row_HN[is_mine_HN].cpu().numpy(), table.column_HN[is_mine_HN].cpu().numpy()] = True
     return cells_GW

@@ -27,14 +27,23 @@ class Mark:
     is_right: bool | None = None
 
 
-def held_share(version: MemoryVersion, tokens_per_frame: int) -> NDArray[np.float64]:
+def grid_of(version: MemoryVersion) -> tuple[int, int]:
+    """Rows and columns of the largest grid of which a layer still holds a far corner; 1, 1 for an empty memory."""
+    tables = [layer.table for layer in version.layers if layer.table.n_tokens]
+    n_rows = max((int(table.row_HN.max()) for table in tables), default=0) + 1
+    n_columns = max((int(table.column_HN.max()) for table in tables), default=0) + 1
+    return max(n_rows, 1), max(n_columns, 1)
+
+
+def held_share(version: MemoryVersion) -> NDArray[np.float64]:
     """`[L, F]`: the share of each seen frame's tokens that each layer still holds; summaries apart."""
     share_LF = np.zeros((len(version.layers), version.grids_seen))
     for index, layer in enumerate(version.layers):
         is_vision_HN = layer.table.kind_HN == TokenKind.VISION
         frames = layer.table.frame_HN[is_vision_HN].cpu().numpy()
         share_LF[index] = np.bincount(frames, minlength=version.grids_seen) / layer.table.n_heads
-    return share_LF / tokens_per_frame
+    n_rows, n_columns = grid_of(version)
+    return share_LF / (n_rows * n_columns)
 
 
 def kept_ages(version: MemoryVersion, n_bins: int = 10) -> NDArray[np.float64]:
@@ -62,7 +71,6 @@ def draw_memory_map(
     version: MemoryVersion,
     path: Path,
     *,
-    tokens_per_frame: int,
     groups: Mapping[str, range],
     title: str,
     marks: Sequence[Mark] = (),
@@ -76,7 +84,7 @@ def draw_memory_map(
     Raises ConfigError if matplotlib is not installed.
     """
     figure, ((strip,), (axes,)) = new_figure(2, 1, size=(10, 4.8), sharex=True, height_ratios=(1, 7))
-    share_LF = held_share(version, tokens_per_frame)
+    share_LF = held_share(version)
     end = version.time_seconds * (1 + 1 / max(version.grids_seen - 1, 1))
     n_layers = share_LF.shape[0]
     image = axes.imshow(
