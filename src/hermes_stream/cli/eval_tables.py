@@ -25,42 +25,45 @@ def print_tables(rows: Sequence[Row]) -> None:
         console = Console(file=sys.stdout, width=_WIDTH)
     for model in dict.fromkeys(row["model"] for row in rows):
         mine = [row for row in rows if row["model"] == model]
-        for table in (_accuracy(mine), _differences(mine), _forgetting(mine), _costs(mine)):
+        for title, table in (_accuracy(mine), _differences(mine), _forgetting(mine), _costs(mine)):
             if table.row_count:
+                # Not as the table's own title, which would be folded to its width.
+                console.print(escape(title), style="italic")
                 console.print(table, "")
 
 
-def _accuracy(rows: Sequence[Row]) -> Table:
+def _accuracy(rows: Sequence[Row]) -> tuple[str, Table]:
     regimes = rows[0]["regime"]
-    title = f"{rows[0]['model']}: right, % (95 % interval over {rows[0]['episodes']} episodes)"
+    n_episodes = rows[0]["episodes"]
+    interval = f"95 % interval over {n_episodes} episodes" if n_episodes > 1 else "one episode, so no interval"
     names = [f"{name}, {cell['n']}" for name, cell in regimes.items()]
-    table = _table(title, [f"all, {rows[0]['n']}", *names])
+    table = _table([f"all, {rows[0]['n']}", *names])
     for row in rows:
         table.add_row(*_name(row), _share(row), *(_share(row["regime"][name]) for name in regimes))
-    return table
+    return f"{rows[0]['model']}: right, % ({interval})", table
 
 
-def _differences(rows: Sequence[Row]) -> Table:
+def _differences(rows: Sequence[Row]) -> tuple[str, Table]:
     """Rows that have something to be compared with."""
     regimes = rows[0]["regime"]
-    table = _table(f"points above {rows[0]['policy']} at the same budget, of the same questions", ["all", *regimes])
+    table = _table(["all", *regimes])
     for row in rows:
         if (more := row["difference"]) is not None:
             table.add_row(*_name(row), _difference(more), *(_difference(more["regime"][name]) for name in regimes))
-    return table
+    return f"points above {rows[0]['policy']} at the same budget, of the same questions", table
 
 
-def _forgetting(rows: Sequence[Row]) -> Table:
+def _forgetting(rows: Sequence[Row]) -> tuple[str, Table]:
     bins = {name: cell for row in rows for name, cell in row["recall_delay"].items()}
-    table = _table("right, %, by seconds since the evidence left the screen", [f"{n} s, {bins[n]['n']}" for n in bins])
+    table = _table([f"{n} s, {bins[n]['n']}" for n in bins])
     for row in rows:
         table.add_row(*_name(row), *(f"{100 * row['recall_delay'][name]['accuracy']:.1f}" for name in bins))
-    return table
+    return "right, %, by seconds since the evidence left the screen", table
 
 
-def _costs(rows: Sequence[Row]) -> Table:
+def _costs(rows: Sequence[Row]) -> tuple[str, Table]:
     columns = ["tokens held", "% of 64 frames", "memory", "newest tenth", "ms a frame, alone", "ms to 1st token, alone"]
-    table = _table("what it takes", columns)
+    table = _table(columns)
     for row in rows:
         table.add_row(
             *_name(row),
@@ -71,11 +74,11 @@ def _costs(rows: Sequence[Row]) -> Table:
             f"{row['ingest_ms_per_frame']:.1f}",
             f"{row['ttft_ms']:.1f}",
         )
-    return table
+    return "what it takes", table
 
 
-def _table(title: str, columns: Iterable[str]) -> Table:
-    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
+def _table(columns: Iterable[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
     table.add_column("memory", overflow="fold")
     for name in ("budget", *columns):
         table.add_column(escape(name), justify="right")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hermes_stream.engine.session import Session
 from hermes_stream.types import Frame, Query
+
+_Key = TypeVar("_Key")
 
 _N_QUESTIONS = 7
 _N_INTERVALS = 3
@@ -26,22 +29,35 @@ class TimesAlone:
 
 
 def measure_alone(
-    session: Session, query: Query, pictures: Sequence[NDArray[np.uint8]], *, seconds_per_frame: float
-) -> TimesAlone:
-    """Ask a session that has watched its stream, then let it watch more intervals of these pictures.
+    sessions: Mapping[_Key, Session], query: Query, pictures: Sequence[NDArray[np.uint8]], *, seconds_per_frame: float
+) -> dict[_Key, TimesAlone]:
+    """Ask sessions that have watched their stream, then let them watch more intervals of these pictures.
 
-    Frames come one whole interval at a time. The session is of no use for answers afterwards.
+    One session at a time, all in turn, so that what else the machine does is shared out. Frames come one whole interval
+    at a time. The sessions are of no use for answers afterwards.
     """
-    session.ask(query).result()  # caches of the machine, not of the memory, may be cold
-    ttft = median(session.ask(query).result().ttft_seconds for _ in range(_N_QUESTIONS))
-    n_frames = session.chunk_frames
-    start = session.stats.time_seconds
-    ingest = []
-    for interval in range(_N_INTERVALS):
-        times = (start + (interval * n_frames + index + 1) * seconds_per_frame for index in range(n_frames))
-        # New frames each time: encodings of known ones are shared.
-        frames = [Frame(at, pictures[index % len(pictures)]) for index, at in enumerate(times)]
-        began = time.perf_counter()
-        session.watch(frames)
-        ingest.append((time.perf_counter() - began) / n_frames)
-    return TimesAlone(ttft, median(ingest))
+    # The first round finds caches cold that have nothing to do with a memory.
+    asked = [{key: _ask(session, query) for key, session in sessions.items()} for _ in range(1 + _N_QUESTIONS)][1:]
+    watched = [
+        {key: _watch_interval(session, pictures, seconds_per_frame) for key, session in sessions.items()}
+        for _ in range(_N_INTERVALS)
+    ]
+    return {
+        key: TimesAlone(median(seconds[key] for seconds in asked), median(seconds[key] for seconds in watched))
+        for key in sessions
+    }
+
+
+def _ask(session: Session, query: Query) -> float:
+    return session.ask(query).result().ttft_seconds
+
+
+def _watch_interval(session: Session, pictures: Sequence[NDArray[np.uint8]], seconds_per_frame: float) -> float:
+    """Seconds a frame. The frames are new ones, since encodings of known ones are shared."""
+    start, n_frames = session.stats.time_seconds, session.chunk_frames
+    frames = [
+        Frame(start + (index + 1) * seconds_per_frame, pictures[index % len(pictures)]) for index in range(n_frames)
+    ]
+    began = time.perf_counter()
+    session.watch(frames)
+    return (time.perf_counter() - began) / n_frames

@@ -44,6 +44,13 @@ def right_and_episode(record: Record) -> tuple[Floats, Ints]:
     return right_N, np.array([verdict.episode for verdict in record.verdicts], dtype=np.int64)
 
 
+def by_regime(record: Record, value_N: Floats, episode_N: Ints, times_drawn_BE: Ints) -> dict[str, Score]:
+    """The values' scores for each regime, in the order of `REGIMES`."""
+    regimes = [verdict.question.regime for verdict in record.verdicts]
+    scores = scores_by(regimes, value_N, episode_N, times_drawn_BE)
+    return {name: scores[name] for name in REGIMES if name in scores}
+
+
 def delay_bin(delay_seconds: float) -> _Bin:
     """`[0, 0]`: still on screen, or never was; else the octave `[2^k, 2^(k + 1))` of the delay, the first from 0."""
     if delay_seconds <= 0:
@@ -66,7 +73,7 @@ def _row(lineup: Lineup, record: Record, reference: Record | None, times_drawn_B
         "budget": record.entry.budget,
         "budget_tokens": record.budget_tokens,
         **score(right_N, episode_N, times_drawn_BE),
-        "regime": _by_regime(record, right_N, episode_N, times_drawn_BE),
+        "regime": by_regime(record, right_N, episode_N, times_drawn_BE),
         "task": scores_by([v.question.task for v in record.verdicts], right_N, episode_N, times_drawn_BE),
         "recall_delay": _by_delay(record, right_N, episode_N, times_drawn_BE),
         "difference": None if reference is None else _difference(record, reference, times_drawn_BE),
@@ -79,13 +86,6 @@ def _row(lineup: Lineup, record: Record, reference: Record | None, times_drawn_B
         "ingest_ms_per_frame": None if record.times is None else round(1000 * record.times.ingest_seconds_per_frame, 2),
         "episodes": times_drawn_BE.shape[1],
     }
-
-
-def _by_regime(record: Record, value_N: Floats, episode_N: Ints, times_drawn_BE: Ints) -> dict[str, Score]:
-    """In the order of `REGIMES`."""
-    regimes = [verdict.question.regime for verdict in record.verdicts]
-    scores = scores_by(regimes, value_N, episode_N, times_drawn_BE)
-    return {name: scores[name] for name in REGIMES if name in scores}
 
 
 def _by_delay(record: Record, right_N: Floats, episode_N: Ints, times_drawn_BE: Ints) -> dict[str, Row]:
@@ -105,7 +105,7 @@ def _difference(record: Record, reference: Record, times_drawn_BE: Ints) -> Row:
     return {
         "to": {"policy": reference.entry.memory, "budget": reference.entry.budget},
         **score(more_N, episode_N, times_drawn_BE),
-        "regime": _by_regime(record, more_N, episode_N, times_drawn_BE),
+        "regime": by_regime(record, more_N, episode_N, times_drawn_BE),
     }
 
 

@@ -103,8 +103,9 @@ def _look_back(record: Record, session: Session) -> None:
 
 
 def _measure_alone(lineup: Lineup, records: Sequence[Record], sessions: Mapping[int, Session], path: Path) -> None:
-    """One session after the other, with the episode's first pictures once more."""
+    """With the episode's first pictures once more."""
     with open_video(path, fps=lineup.fps) as video:
         pictures = [frame.image_YXC for frame in islice(video, sessions[0].chunk_frames)]
+    times = measure_alone(sessions, _QUERY, pictures, seconds_per_frame=1 / lineup.fps)
     for number, record in enumerate(records):
-        record.times = measure_alone(sessions[number], _QUERY, pictures, seconds_per_frame=1 / lineup.fps)
+        record.times = times[number]
