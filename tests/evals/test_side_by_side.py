@@ -11,6 +11,7 @@ import torch
 
 from hermes_stream import Engine, Frame, Query
 from hermes_stream.engine.timeline import TimedQuestion, answer_in_time
+from hermes_stream.errors import LimitError
 from hermes_stream.evals.shared_encoding import SharedEncoding, share_encoding
 from hermes_stream.evals.side_by_side import answer_side_by_side
 from hermes_stream.models.adapter import Adapter
@@ -86,6 +87,15 @@ def test_all_sessions_together_encode_what_one_encodes(adapter: Adapter) -> None
     together(share_encoding(cast(Adapter, one)), MEMORIES[:1])
     together(share_encoding(cast(Adapter, shared)), MEMORIES)
     assert shared.encoded == one.encoded
+
+
+def test_an_error_says_whose_it_is(llava_folder: Path) -> None:
+    """keep-all has no room for 60 frames of 9 tokens; the other would go on."""
+    with Engine(load_adapter(str(llava_folder))) as engine:
+        sessions = {memory: engine.open(memory) for memory in ("sliding-window", "keep-all")}
+        asked = [TimedQuestion(100.0, Query("What?"), 0)]
+        with pytest.raises(LimitError, match=r"^keep-all: .* positions do not fit"):
+            list(answer_side_by_side(sessions, make_frames(60), asked, batch_frames=4))
 
 
 @pytest.fixture

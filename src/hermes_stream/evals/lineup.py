@@ -30,6 +30,10 @@ class Entry:
     budget: str | int | None = None
     layers: str | None = None
 
+    def __str__(self) -> str:
+        budget = "" if self.budget is None else f" at {self.budget}"
+        return self.memory + budget + ("" if self.layers is None else f", layers {self.layers}")
+
     def open(self, engine: Engine, seed: int = 0) -> Session:
         return engine.open(self.memory, budget=self.budget, layers=self.layers, seed=seed)
 

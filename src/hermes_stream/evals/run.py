@@ -5,7 +5,7 @@ Shape letters: A tenths of the stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -77,19 +77,21 @@ def _watch(lineup: Lineup, records: Sequence[Record], episode: Episode, index: i
     """One episode on one model; yields after each question."""
     with ExitStack() as stack:
         sessions = {
-            number: stack.enter_context(record.entry.open(lineup.engine, seed=episode.seed))
-            for number, record in enumerate(records)
+            record.entry: stack.enter_context(record.entry.open(lineup.engine, seed=episode.seed)) for record in records
         }
         video = stack.enter_context(open_video(path, fps=lineup.fps))
-        chunk_frames = sessions[0].chunk_frames
+        chunk_frames = sessions[records[0].entry].chunk_frames
         for question, answers in answer_side_by_side(sessions, video, episode.questions, batch_frames=chunk_frames):
-            for number, answer in answers.items():
-                records[number].verdicts.append(_verdict(index, question, answer))
+            for record in records:
+                record.verdicts.append(_verdict(index, question, answers[record.entry]))
             yield
-        for number, record in enumerate(records):
-            _look_back(record, sessions[number])
+        for record in records:
+            _look_back(record, sessions[record.entry])
         if index == 0:
-            _measure_alone(lineup, records, sessions, path)
+            pictures = _first_pictures(path, lineup.fps, chunk_frames)
+            times = measure_alone(sessions, _QUERY, pictures, seconds_per_frame=1 / lineup.fps)
+            for record in records:
+                record.times = times[record.entry]
 
 
 def _verdict(index: int, question: Question, answer: Answer) -> Verdict:
@@ -102,10 +104,6 @@ def _look_back(record: Record, session: Session) -> None:
     record.ages.append(kept_ages(session.memory).mean(axis=0))
 
 
-def _measure_alone(lineup: Lineup, records: Sequence[Record], sessions: Mapping[int, Session], path: Path) -> None:
-    """With the episode's first pictures once more."""
-    with open_video(path, fps=lineup.fps) as video:
-        pictures = [frame.image_YXC for frame in islice(video, sessions[0].chunk_frames)]
-    times = measure_alone(sessions, _QUERY, pictures, seconds_per_frame=1 / lineup.fps)
-    for number, record in enumerate(records):
-        record.times = times[number]
+def _first_pictures(path: Path, fps: float, n: int) -> list[NDArray[np.uint8]]:
+    with open_video(path, fps=fps) as video:
+        return [frame.image_YXC for frame in islice(video, n)]
