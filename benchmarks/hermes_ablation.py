@@ -2,24 +2,29 @@
 
     python benchmarks/hermes_ablation.py --model tiny-llava-onevision --episodes 18
 
-All settings watch the same real mp4 files side by side and are asked every question at its time. Prints a Markdown
-table; writes benchmarks/results/hermes-ablation-MODEL.json, with the ages of what each setting keeps.
+All settings watch the same real mp4 files side by side and are asked every question at its time; intervals are
+bootstraps over episodes. Prints a Markdown table; writes benchmarks/results/hermes-ablation-MODEL.json, with the ages
+of what each setting keeps.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import record
-from episodes import answer_side_by_side, episode, evaluation_seeds, quarter_of_keep_all, score, scores_by
 
-import hermes_stream as hs
 from hermes_stream.engine.timeline import TimedQuestion
-from hermes_stream.shapestream import Question, is_right
-from hermes_stream.viz.memory_map import kept_ages
+from hermes_stream.evals.episodes import Episode, episode_seeds, make_episodes
+from hermes_stream.evals.lineup import Entry, Lineup, quarter_of_keep_all
+from hermes_stream.evals.report import by_regime, held_tokens, right_and_episode
+from hermes_stream.evals.resampling import Ints, Score, draw_episodes, score
+from hermes_stream.evals.run import Record, evaluate
+from hermes_stream.models.load import load_adapter
+from hermes_stream.shapestream import EVALUATION_SEEDS, Question
 
 # What each row of the table is called, and the policy. λ is shallow, middle, deep.
 SETTINGS = {
@@ -62,71 +67,49 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=64)
     parser.add_argument("--every", type=float, default=0.5, help="seconds between questions")
     arguments = parser.parse_args()
-    with hs.load_model(arguments.model) as engine:
-        budgets = _budgets(engine, arguments)
-        rows = [row for seed in evaluation_seeds(arguments.first, arguments.episodes)
-                for row in _episode(engine, seed, budgets, arguments)]  # fmt: skip
-    table = [_summary(name, budget, rows) for budget in (*budgets, None) for name in _names(budget)]
+    with Lineup(load_adapter(arguments.model)) as lineup:
+        budgets = _budgets(lineup, arguments)
+        names = [(name, budget) for budget in budgets for name in SETTINGS]
+        entries = [Entry(SETTINGS[name], budget, _LAYERS.get(name)) for name, budget in names]
+        lineup.enter([*entries, Entry("keep-all")], arguments.seconds)
+        (records,) = evaluate([lineup], _episodes(lineup, arguments))
+    times_drawn_BE = draw_episodes(arguments.episodes)
+    labels = [*(name for name, _ in names), "keep-all"]
+    table = [_summary(name, watched, times_drawn_BE) for name, watched in zip(labels, records, strict=True)]
     print("\n".join(_markdown(table, budgets)))
     print(record.save(f"hermes-ablation-{arguments.model}", {**vars(arguments), "budgets": budgets}, table))
 
 
-def _budgets(engine: hs.Engine, arguments: argparse.Namespace) -> tuple[int, ...]:
+def _budgets(lineup: Lineup, arguments: argparse.Namespace) -> tuple[int, ...]:
     if arguments.budgets:
         return tuple(int(budget) for budget in arguments.budgets.split(","))
-    quarter = quarter_of_keep_all(engine, arguments.seconds)
+    quarter = quarter_of_keep_all(lineup.engine, arguments.seconds)
     return quarter // 2, quarter
 
 
-def _names(budget: int | None) -> list[str]:
-    return ["keep-all"] if budget is None else list(SETTINGS)
+def _episodes(lineup: Lineup, arguments: argparse.Namespace) -> list[Episode]:
+    seeds = episode_seeds(EVALUATION_SEEDS.start + arguments.first, arguments.episodes)
+    episodes = make_episodes(seeds, seconds=arguments.seconds, fps=lineup.fps, every_seconds=arguments.every)
+    return [replace(episode, questions=_thinned(episode.questions)) for episode in episodes]
 
 
-def _episode(
-    engine: hs.Engine, seed: int, budgets: tuple[int, ...], arguments: argparse.Namespace
-) -> Iterator[dict[str, Any]]:
-    fps = engine.defaults.fps
-    sessions: dict[tuple[str, int | None], hs.Session] = {("keep-all", None): engine.open("keep-all")}
-    for name, memory in SETTINGS.items():
-        for budget in budgets:
-            sessions[name, budget] = engine.open(memory, budget=budget, layers=_LAYERS.get(name))
-    with (
-        episode(seed, seconds=arguments.seconds, fps=fps, every_seconds=arguments.every) as (path, questions),
-        hs.open_video(path, fps=fps) as video,
-    ):
-        for question, answers in answer_side_by_side(sessions, video, _thinned(questions)):
-            for (name, budget), answer in answers.items():
-                yield {
-                    "name": name,
-                    "budget": budget,
-                    "regime": question.regime,
-                    "right": is_right(answer.text, question.answer),
-                    "held": sum(answer.held_tokens) / len(answer.held_tokens),
-                }
-        for (name, budget), session in sessions.items():
-            yield {"name": name, "budget": budget, "ages": kept_ages(session.memory).mean(axis=0)}
-    for session in sessions.values():
-        session.close()
-
-
-def _thinned(questions: list[TimedQuestion[Question]]) -> list[TimedQuestion[Question]]:
+def _thinned(questions: tuple[TimedQuestion[Question], ...]) -> tuple[TimedQuestion[Question], ...]:
     """Every third of the real-time questions, which are twice as many and hardly differ; all others."""
     real_time = [question for question in questions if question.label.regime == "real-time"]
-    return [question for question in questions if question.label.regime != "real-time"] + real_time[::_REAL_TIME_STRIDE]
+    others = [question for question in questions if question.label.regime != "real-time"]
+    return (*others, *real_time[::_REAL_TIME_STRIDE])
 
 
-def _summary(name: str, budget: int | None, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    of_mine = [row for row in rows if (row["name"], row["budget"]) == (name, budget)]
-    mine = [row for row in of_mine if "right" in row]
-    ages = np.mean([row["ages"] for row in of_mine if "ages" in row], axis=0)
+def _summary(name: str, watched: Record, times_drawn_BE: Ints) -> dict[str, Any]:
+    right_N, episode_N = right_and_episode(watched)
     return {
         "name": name,
-        "memory": SETTINGS.get(name, name),
-        "budget": budget,
-        "held_mean_max": max(row["held"] for row in mine),
-        "all": score([row["right"] for row in mine]),
-        "regime": scores_by(mine, "regime"),
-        "kept_by_age_tenths_newest_first": [round(float(share), 3) for share in ages],
+        "memory": watched.entry.memory,
+        "budget": watched.entry.budget,
+        "held_mean_max": held_tokens(watched),
+        "all": score(right_N, episode_N, times_drawn_BE),
+        "regime": by_regime(watched, right_N, episode_N, times_drawn_BE),
+        "kept_by_age_tenths_newest_first": np.mean(watched.ages, axis=0).round(3).tolist(),
     }
 
 
@@ -147,10 +130,12 @@ def _cells(line: dict[str, Any]) -> list[str]:
     return [*(_share(line["regime"].get(regime)) for regime in ("real-time", "backward")), f"{100 * newest:.0f} %"]
 
 
-def _share(cell: dict[str, float] | None) -> str:
-    """Per cent right, and the 95 % interval."""
+def _share(cell: Score | None) -> str:
+    """Per cent right, and the 95 % interval, which one episode does not give."""
     if cell is None:
         return "–"
+    if cell["low"] is None or cell["high"] is None:
+        return f"{100 * cell['accuracy']:.1f}"
     return f"{100 * cell['accuracy']:.1f} ({100 * cell['low']:.0f}–{100 * cell['high']:.0f})"
 
 

@@ -2,22 +2,24 @@
 
     python benchmarks/shapestream_accuracy.py --memory keep-all,hermes,sliding-window --budget 64 --episodes 10
 
-Every question is asked at its time of the same pass. Prints a table; writes benchmarks/results/NAME.json.
+`hermes-stream eval shapestream`, with the short rows that the README shows. Prints a table; writes
+benchmarks/results/NAME.json. Intervals are bootstraps over episodes; times to the first token are of questions alone.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from typing import Any
 
 import record
-from episodes import episode, evaluation_seeds, quarter_of_keep_all, scores_by
 
-import hermes_stream as hs
-from hermes_stream.engine.timeline import answer_in_time
+from hermes_stream.evals.episodes import episode_seeds, make_episodes
+from hermes_stream.evals.lineup import Lineup, make_entries, quarter_of_keep_all
+from hermes_stream.evals.report import report
+from hermes_stream.evals.run import evaluate
+from hermes_stream.models.load import load_adapter
 from hermes_stream.policies.spec import split_policies
-from hermes_stream.shapestream import Question, is_right
+from hermes_stream.shapestream import EVALUATION_SEEDS
 
 
 def main() -> None:
@@ -33,52 +35,32 @@ def main() -> None:
     parser.add_argument("--name", default="shapestream-accuracy")
     arguments = parser.parse_args()
 
-    with hs.load_model(arguments.model) as engine:
-        budget = arguments.budget or quarter_of_keep_all(engine, arguments.seconds)
-        seeds = evaluation_seeds(arguments.first, arguments.episodes)
-        rows = [row for seed in seeds for row in _episode(engine, seed, budget, arguments)]
-    table = [_summary(memory, rows) for memory in split_policies(arguments.memory)]
+    with Lineup(load_adapter(arguments.model)) as lineup:
+        budget = arguments.budget or quarter_of_keep_all(lineup.engine, arguments.seconds)
+        lineup.enter(make_entries(split_policies(arguments.memory), [budget]), arguments.seconds)
+        episodes = make_episodes(
+            episode_seeds(EVALUATION_SEEDS.start + arguments.first, arguments.episodes),
+            seconds=arguments.seconds,
+            fps=lineup.fps,
+            every_seconds=arguments.every,
+            regimes=arguments.regimes.split(","),
+        )
+        rows = report([lineup], evaluate([lineup], episodes), len(episodes))
+    table = [_short(row) for row in rows]
     for line in table:
         print(_format(line))
     settings = {**vars(arguments), "budget_tokens": budget}
     print(record.save(arguments.name, settings, table))
 
 
-def _episode(
-    engine: hs.Engine, seed: int, budget: int | str, arguments: argparse.Namespace
-) -> Iterator[dict[str, Any]]:
-    wanted = set(arguments.regimes.split(","))
-    fps = engine.defaults.fps
-    with episode(seed, seconds=arguments.seconds, fps=fps, every_seconds=arguments.every) as (path, questions):
-        timed = [question for question in questions if question.label.regime in wanted]
-        for memory in split_policies(arguments.memory):
-            given = None if memory.startswith("keep-all") else budget
-            with engine.open(memory, budget=given) as session, hs.open_video(path, fps=fps) as video:
-                for asked, answer in answer_in_time(session, video, timed, batch_frames=session.chunk_frames):
-                    yield {"memory": memory, **_row(asked.label, answer)}
-
-
-def _row(question: Question, answer: hs.Answer) -> dict[str, Any]:
+def _short(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        "regime": question.regime,
-        "task": question.task,
-        "recall_delay_s": question.recall_delay_s,
-        "right": is_right(answer.text, question.answer),
-        "held": max(answer.held_tokens),
-        "bytes": answer.memory_bytes,
-        "ttft_ms": answer.ttft_seconds * 1000,
-    }
-
-
-def _summary(memory: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    mine = [row for row in rows if row["memory"] == memory]
-    return {
-        "memory": memory,
-        "n": len(mine),
-        "held_tokens_max": max(row["held"] for row in mine),
-        "ttft_ms_p50": sorted(row["ttft_ms"] for row in mine)[len(mine) // 2],
-        "regime": scores_by(mine, "regime"),
-        "task": scores_by(mine, "task"),
+        "memory": row["policy"],
+        "n": row["n"],
+        "held_tokens_max": row["held_tokens_max"],
+        "ttft_ms_p50": row["ttft_ms"],
+        "regime": row["regime"],
+        "task": row["task"],
     }
 
 

@@ -27,8 +27,9 @@ ALLOWED = {
     "shapestream": {"video"},
     "inspection": {"engine", "memory", "shapestream", "video"},
     "viz": {"inspection", "memory"},
+    "evals": {"engine", "memory", "models", "policies", "shapestream", "video", "viz"},
     "train": {"engine", "memory", "models", "policies", "shapestream", "video"},
-    "cli": {"engine", "memory", "models", "policies", "shapestream", "video", "inspection", "viz", "train"},
+    "cli": {"engine", "memory", "models", "policies", "shapestream", "video", "inspection", "viz", "evals", "train"},
 }
 BOTTOM = {"types", "errors", "defaults"}
 # Which files may import a foreign package whose API moves.

@@ -128,6 +128,20 @@ def test_positions_stay_below_the_limit_and_the_stream_goes_on(adapter: Any, pol
         torch.testing.assert_close(layer.keys, expected, atol=1e-5, rtol=0)
 
 
+def test_a_compaction_frees_positions_where_summaries_are_held(adapter: Any) -> None:
+    """A summary at its layer's end stands as text does; left behind on height and width it held the clock at its old
+    place, and after 460 s at 4 positions a second nothing fitted any more."""
+    stream = open_direct(adapter, Hermes(budget=80))
+    clocks = []
+    for start in range(0, 300, 4):
+        watch_direct(stream, later(start), 4)
+        clocks.append(stream.memory.current.next_position)
+    first = next(index for index in range(1, len(clocks)) if clocks[index] < clocks[index - 1] + 4)
+    n_prefix, span = stream.memory.current.n_prefix, stream.memory.shape.longest_span
+    # An interval of frames, and its summaries, came after the compaction.
+    assert clocks[first] <= n_prefix + span + 60 < clocks[first - 1]
+
+
 def later(start: int) -> list[Any]:
     frames = make_frames(4, seed=start % 7)
     return [type(frame)(start + frame.pts_seconds, frame.image_YXC) for frame in frames]

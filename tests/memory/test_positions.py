@@ -75,6 +75,15 @@ def test_time_maps_keep_order_grids_and_near_differences(
         assert sum(min(gap, cap + 1) for gap in gaps) > span or cap == 1
 
 
+def test_a_summary_that_stands_as_text_does_goes_on_doing_so() -> None:
+    """One at the end of its layer, on the same position of all axes; one in the mean of its rows moves as a frame."""
+    position_RN = torch.tensor([[0, 1, 2, 302, 310, 311], [0, 1, 4, 4, 6, 311], [0, 1, 4, 5, 5, 311]])
+    kind_N = torch.tensor([TokenKind.PREFIX] * 2 + [TokenKind.VISION] * 2 + [TokenKind.SUMMARY] * 2)
+    table = TokenTable.build(kind=kind_N, identity_N=torch.arange(6), position_RN=position_RN)
+    placed = TimeMap([table], N_PREFIX, 302, 20).place(table, N_PREFIX, (0,))[:, 0]
+    assert placed.tolist() == [[0, 1, 2, 13, 21, 22], [0, 1, 4, 4, 6, 22], [0, 1, 4, 5, 5, 22]]
+
+
 def test_ranks_are_those_of_the_release() -> None:
     """HERMES' worked example: P = 2, kept (t,h,w) = (2,2,2), (2,3,5), (6,2,5) become (2,2,2), (2,3,3), (3,2,3)."""
     position_RN = torch.tensor([[0, 1, 2, 2, 6], [0, 1, 2, 3, 2], [0, 1, 2, 5, 5]])

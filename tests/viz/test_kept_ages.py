@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hermes_stream import KeepAll, SlidingWindow
+from hermes_stream import KeepAll, RecentFrames, SlidingWindow
 from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.policies.base import Policy
 from hermes_stream.policies.hermes import Hermes
@@ -36,3 +36,11 @@ def test_counts_by_hand(n_bins: int) -> None:
             if kind == TokenKind.VISION:
                 counts[(version.grids_seen - 1 - frame) * n_bins // version.grids_seen] += 1
         np.testing.assert_allclose(row, np.array(counts) / sum(counts))
+
+
+def test_frames_that_wait_beside_the_memory_count() -> None:
+    """Four of them, the newest of the forty: all within the newest tenth, in every layer."""
+    version = watched(RecentFrames(budget=24, frames=4)).memory.current
+    assert [frame.frame for frame in version.features] == [36, 37, 38, 39]
+    np.testing.assert_allclose(kept_ages(version), np.eye(10)[[0] * 10])
+    np.testing.assert_allclose(kept_ages(version, 20), np.full((10, 20), [0.5, 0.5, *[0.0] * 18]))

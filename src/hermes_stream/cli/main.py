@@ -13,6 +13,7 @@ from hermes_stream.cli.ask import ask
 from hermes_stream.cli.bench import bench
 from hermes_stream.cli.demo import demo
 from hermes_stream.cli.doctor import doctor
+from hermes_stream.cli.eval import evaluation
 from hermes_stream.cli.inspect import inspect
 from hermes_stream.cli.listing import models, policies
 from hermes_stream.cli.map import map_memory
@@ -35,6 +36,7 @@ for command in (demo, ask, watch, inspect, doctor, models, policies):
 app.command(map_memory, name="map")
 app.command(shapestream)
 app.command(bench)
+app.command(evaluation)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

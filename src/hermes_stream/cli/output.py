@@ -41,6 +41,26 @@ def saying_notes() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
+@contextmanager
+def each_note_once() -> Iterator[None]:
+    """For commands with many streams, which all may have the same to say."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        is_known = record.getMessage() in said
+        said.add(record.getMessage())
+        return not is_known
+
+    handlers = list(logging.getLogger("hermes_stream").handlers)
+    for handler in handlers:
+        handler.addFilter(is_new)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(is_new)
+
+
 def put_json(row: Mapping[str, Any]) -> None:
     """A row for programs."""
     print(json.dumps(row, ensure_ascii=False), flush=True)

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import torch
 
-from hermes_stream.memory.token_table import TokenTable
+from hermes_stream.memory.token_table import TokenKind, TokenTable
 
 
 def compact_rows(table: TokenTable, n_prefix: int) -> torch.Tensor:
@@ -65,13 +65,20 @@ class TimeMap:
         self._new_U = torch.tensor(new, dtype=torch.int64, device=self._old_U.device)
 
     def place(self, table: TokenTable, n_prefix: int, time_axes: Sequence[int]) -> torch.Tensor:
-        """int64 `[R, H, N]`: rows after the prefix move alike on all axes on which time shows, not on the others."""
+        """int64 `[R, H, N]`: rows after the prefix move alike on all axes on which time shows, not on the others.
+
+        A summary at its layer's end stands as text does, on one position of all axes, and so moves on all of them:
+        left behind on one, it would hold the clock at its old place.
+        """
         position_RHN = table.position_RHN.clone()
         time_HN = position_RHN[0, :, n_prefix:].contiguous()
         index_HN = torch.searchsorted(self._old_U, time_HN)
         move_HN = self._new_U[index_HN] - time_HN
-        for axis in time_axes:
-            position_RHN[axis, :, n_prefix:] += move_HN
+        moved_RHN = position_RHN[..., n_prefix:]
+        is_summary_HN = table.kind_HN[:, n_prefix:] == TokenKind.SUMMARY
+        summary_move_HN = move_HN * (is_summary_HN & (moved_RHN == time_HN).all(dim=0))
+        for axis in range(position_RHN.shape[0]):
+            moved_RHN[axis] += move_HN if axis in time_axes else summary_move_HN
         return position_RHN
 
 

@@ -49,11 +49,14 @@ def held_share(version: MemoryVersion) -> NDArray[np.float64]:
 def kept_ages(version: MemoryVersion, n_bins: int = 10) -> NDArray[np.float64]:
     """`[L, n_bins]`: the share of each layer's held vision tokens in each tenth of the stream, newest first.
 
-    A window puts all of its weight into the first bins, an even sample the same into each.
+    Features that wait beside the memory count in every layer. A window puts all of its weight into the first bins, an
+    even sample the same into each.
     """
     share_LA = np.zeros((len(version.layers), n_bins))
+    waiting_N = [feature.frame for feature in version.features for _ in range(feature.n_tokens)]
     for index, layer in enumerate(version.layers):
-        frame_N = layer.table.frame_HN[layer.table.kind_HN == TokenKind.VISION].cpu().numpy()
+        held_N = layer.table.frame_HN[layer.table.kind_HN == TokenKind.VISION].cpu().numpy()
+        frame_N = np.concatenate((held_N, np.array(waiting_N, dtype=held_N.dtype)))
         age_N = (version.grids_seen - 1 - frame_N) * n_bins // max(version.grids_seen, 1)
         share_LA[index] = np.bincount(age_N, minlength=n_bins) / max(len(frame_N), 1)
     return share_LA

@@ -1,0 +1,128 @@
+"""Many sessions together, their frames encoded once: the same answers as each alone, on an engine of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+
+from hermes_stream import Engine, Frame, Query
+from hermes_stream.engine.timeline import TimedQuestion, answer_in_time
+from hermes_stream.errors import LimitError
+from hermes_stream.evals.shared_encoding import SharedEncoding, share_encoding
+from hermes_stream.evals.side_by_side import answer_side_by_side
+from hermes_stream.models.adapter import Adapter
+from hermes_stream.models.load import load_adapter
+from hermes_stream.types import VisualTokens
+from tests.tiny import make_frames, save_checkpoint
+
+FAMILIES = ("llava_onevision", "qwen2_5_vl", "qwen3_vl")
+MEMORIES = ("hermes", "sliding-window", "recent-frames")
+# Between frames, at a frame, two at one moment, and after the end; after odd numbers of frames and even ones.
+TIMES = (0.5, 4.0, 4.0, 6.5, 7.2, 100.0)
+N_FRAMES = 11
+
+
+class Counting:
+    """An adapter that notes what it encodes."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+        self.encoded: list[tuple[float, ...]] = []
+
+    def embed(self, frames: Sequence[Frame], *, since_seconds: float) -> VisualTokens:
+        self.encoded.append(tuple(frame.pts_seconds for frame in frames))
+        return self._adapter.embed(frames, since_seconds=since_seconds)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._adapter, name)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def adapter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
+    return load_adapter(str(save_checkpoint(request.param, tmp_path_factory.mktemp("model") / request.param)))
+
+
+def questions() -> list[TimedQuestion[int]]:
+    return [
+        TimedQuestion(at, Query(f"Which colour is number {label}?", max_new_tokens=2), label)
+        for label, at in enumerate(TIMES)
+    ]
+
+
+Given = list[tuple[int, tuple[int, ...], tuple[int, ...]]]
+
+
+def together(adapter: Adapter, memories: Sequence[str]) -> dict[str, Given]:
+    given: dict[str, Given] = {memory: [] for memory in memories}
+    with Engine(adapter) as engine:
+        sessions = {memory: engine.open(memory, seed=3) for memory in memories}
+        for label, answers in answer_side_by_side(sessions, make_frames(N_FRAMES), questions(), batch_frames=4):
+            for memory, answer in answers.items():
+                given[memory].append((label, answer.token_ids, answer.held_tokens))
+    return given
+
+
+def alone(adapter: Adapter, memory: str) -> Given:
+    with Engine(adapter) as engine:
+        session = engine.open(memory, seed=3)
+        return [
+            (asked.label, answer.token_ids, answer.held_tokens)
+            for asked, answer in answer_in_time(session, make_frames(N_FRAMES), questions(), batch_frames=4)
+        ]
+
+
+def test_answers_do_not_depend_on_company_nor_on_shared_encoding(adapter: Adapter) -> None:
+    expected = {memory: alone(adapter, memory) for memory in MEMORIES}
+    assert together(share_encoding(adapter), MEMORIES) == expected
+    assert [label for label, _, _ in expected["hermes"]] == list(range(len(TIMES)))
+
+
+def test_all_sessions_together_encode_what_one_encodes(adapter: Adapter) -> None:
+    """Also the frames of a grid whose partner has not come yet, which each question encodes for itself."""
+    one, shared = Counting(adapter), Counting(adapter)
+    together(share_encoding(cast(Adapter, one)), MEMORIES[:1])
+    together(share_encoding(cast(Adapter, shared)), MEMORIES)
+    assert shared.encoded == one.encoded
+
+
+def test_an_error_says_whose_it_is(llava_folder: Path) -> None:
+    """keep-all has no room for 60 frames of 9 tokens; the other would go on."""
+    with Engine(load_adapter(str(llava_folder))) as engine:
+        sessions = {memory: engine.open(memory) for memory in ("sliding-window", "keep-all")}
+        asked = [TimedQuestion(100.0, Query("What?"), 0)]
+        with pytest.raises(LimitError, match=r"^keep-all: .* positions do not fit"):
+            list(answer_side_by_side(sessions, make_frames(60), asked, batch_frames=4))
+
+
+@pytest.fixture
+def counting(llava_folder: Path) -> Iterator[tuple[Counting, SharedEncoding]]:
+    inner = Counting(load_adapter(str(llava_folder)))
+    with torch.inference_mode():
+        yield inner, SharedEncoding(cast(Adapter, inner))
+
+
+def test_only_the_same_frames_in_the_same_order_of_the_same_stream_are_known(
+    counting: tuple[Counting, SharedEncoding],
+) -> None:
+    inner, shared = counting
+    first, second = make_frames(2)
+    twin = Frame(first.pts_seconds, first.image_YXC)
+    batches = [([first, second], 0.0), ([second, first], 0.0), ([first], 0.0), ([twin], 0.0), ([first, second], 1.0)]
+    for frames, since_seconds in batches * 2:
+        shared.embed(frames, since_seconds=since_seconds)
+    assert len(inner.encoded) == len(batches)
+
+
+def test_only_the_last_batches_are_held(counting: tuple[Counting, SharedEncoding]) -> None:
+    inner, shared = counting
+    frames = make_frames(30)
+    for frame in frames:
+        shared.embed([frame], since_seconds=0.0)
+    shared.embed(frames[-1:], since_seconds=0.0)
+    assert len(inner.encoded) == 30
+    shared.embed(frames[:1], since_seconds=0.0)
+    assert len(inner.encoded) == 31
