@@ -15,6 +15,7 @@ from hermes_stream.train.attention import use_training_attention
 from hermes_stream.train.checkpoint import save_checkpoint
 from hermes_stream.train.collate import NO_LABEL, forward
 from hermes_stream.train.episodes import Asked, Episode, FeatureClip
+from hermes_stream.train.evidence import shows
 from hermes_stream.train.pixels import resize
 from hermes_stream.train.vision import encode_frames
 from hermes_stream.types import Frame
@@ -50,3 +51,24 @@ def test_the_engine_answers_as_the_training_forward_does(workshop: Workshop, tmp
     assert int((batch.label_BT != NO_LABEL).sum()) == 2
     expected = question_logits(stream, QUESTION)
     torch.testing.assert_close(forward(family, model, batch)[0][0], expected, atol=5e-4, rtol=0)
+
+
+def test_evidence_lies_in_the_grids_that_show_it(workshop: Workshop) -> None:
+    """For the words at the end of the question and for each word of the answer, nowhere else."""
+    clip = workshop.clip(seed=5, n_grids=40)
+    presence = next(p for p in clip.script.presences if p.start_seconds > 5)
+    times = [clip.grid_times(grid)[-1] for grid in range(40)]
+    showing = shows(presence, np.array(times)).nonzero()[0]
+    question = f"Which object was last in the {presence.room} room?"
+    asked = Asked("in_room", question, str(presence.kind), after_grid=39, evidence=(presence,))
+    batch = workshop.collator([Episode(clip, 0, np.zeros(40), None, (asked,), np.zeros((40, 0)))])
+    grids = np.repeat(np.arange(40), np.diff(batch.grid_end_BG[0].numpy(), prepend=batch.grid_end_BG[0, 0].item()))
+    first_row = int(batch.grid_end_BG[0, 0]) + 1
+    for shown_MS in (batch.evidence.asked_BQMS[0, 0], batch.evidence.answer_BQMS[0, 0]):
+        rows = shown_MS[shown_MS.any(-1)].numpy()
+        assert 2 <= len(rows) <= 3
+        for row in rows:
+            assert set(grids[row[first_row:]]) == set(showing)
+    said = batch.evidence.answer_BQMS[0, 0].any(-1).nonzero()[:, 0]
+    labels = batch.label_BT[0, batch.n_stream + said].tolist()
+    assert workshop.tokenizer.decode(labels).strip() == str(presence.kind)

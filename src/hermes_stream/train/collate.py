@@ -21,7 +21,7 @@ from hermes_stream.train.attention import N_GROUPS, Evidence, Visibility
 from hermes_stream.train.episodes import Asked, Episode, FeatureClip
 from hermes_stream.train.evidence import NAMING_TASKS, PART_SEPARATOR
 from hermes_stream.train.families import NEWLINE_ID, VISION_ID, Family
-from hermes_stream.train.layout import Rows, lay_out_stream, lay_out_tail
+from hermes_stream.train.layout import Rows, Stream, lay_out_stream, lay_out_tail
 from hermes_stream.train.tokenizer import IM_END
 
 NO_LABEL = -100
@@ -124,13 +124,13 @@ class Collator:
             tracked_BGK=torch.from_numpy(np.stack([episode.tracked_GK for episode in episodes])),
         )
 
-    def _mark_asked(self, asked: Asked, stream: Rows, shown_MS: NDArray[np.bool_]) -> None:
+    def _mark_asked(self, asked: Asked, stream: Stream, shown_MS: NDArray[np.bool_]) -> None:
         """What a question names, for the last rows of its text; `shown_MS` ends where the answer begins."""
         if asked.task in NAMING_TASKS and asked.evidence:
             end = len(shown_MS) - self._n_closing
             shown_MS[end - _NAMING_ROWS : end, : len(stream.ids)] = stream.shows(asked.evidence[0])
 
-    def _mark_answer(self, asked: Asked, stream: Rows, answer: Sequence[int], shown_MS: NDArray[np.bool_]) -> None:
+    def _mark_answer(self, asked: Asked, stream: Stream, answer: Sequence[int], shown_MS: NDArray[np.bool_]) -> None:
         """For each row of an answer, the stream's rows that show what its part of the answer names."""
         part = 0
         for row, token in enumerate(answer[:-1]):
@@ -139,7 +139,7 @@ class Collator:
             elif part < len(asked.evidence):
                 shown_MS[row, : len(stream.ids)] = stream.shows(asked.evidence[part])
 
-    def _tail(self, episode: Episode, stream: Rows, asked: Asked) -> Rows:
+    def _tail(self, episode: Episode, stream: Stream, asked: Asked) -> Rows:
         text = [*self.question_ids(asked), *self.answer_ids(asked)[:-1]]
         return lay_out_tail(self.family, episode, stream, asked, text, self.token_ids)
 
@@ -183,7 +183,7 @@ def _features(episode: Episode) -> list[torch.Tensor]:
 
 
 def make_visibility(
-    episodes: Sequence[Episode], streams: Sequence[Rows], n_stream: int, n_questions: int, n_tokens: int
+    episodes: Sequence[Episode], streams: Sequence[Stream], n_stream: int, n_questions: int, n_tokens: int
 ) -> Visibility:
     """The stream is open to every row that is not earlier than it, until it expires; the prefix never does.
 

@@ -6,7 +6,7 @@ Shape letters: S rows, R position axes, G grids.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,18 +23,24 @@ _PREFIX = -1
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows of a stream or a tail: ids, positions `[R, S]`, the grid of each (-1 for text before all grids).
-
-    starts: where the next span begins, after each grid without gaps; gap_G: by how much each grid stands later;
-    newest_seconds_G: when its last frame was shown.
-    """
+    """Token ids of rows, and their positions `[R, S]`."""
 
     ids: list[int]
     position_RS: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Stream(Rows):
+    """The prefix and all grids of an episode.
+
+    grid_S: the grid of each row, -1 for the prefix. gap_G: by how much each grid stands later than without gaps.
+    start_G: where each grid, and one more, would begin without gaps. newest_seconds_G: when its last frame was shown.
+    """
+
     grid_S: NDArray[np.int64]
-    starts: tuple[int, ...] = ()
-    gap_G: NDArray[np.int64] | None = None
-    newest_seconds_G: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    gap_G: NDArray[np.int64]
+    start_G: NDArray[np.int64]
+    newest_seconds_G: NDArray[np.float64]
 
     def shows(self, presence: Presence) -> NDArray[np.bool_]:
         """Which rows belong to grids that show a presence."""
@@ -43,51 +49,51 @@ class Rows:
 
     def grid_ends(self) -> NDArray[np.int64]:
         """The last row of each grid."""
-        n_grids = int(self.grid_S[-1]) + 1
-        return np.searchsorted(self.grid_S, np.arange(n_grids), side="right") - 1
+        return np.searchsorted(self.grid_S, np.arange(len(self.gap_G)), side="right") - 1
+
+    def end_after(self, grid: int) -> int:
+        """The first position behind a grid and all before it, on any axis."""
+        return int(self.position_RS[:, self.grid_S <= grid].max()) + 1
 
 
-def lay_out_stream(family: Family, prefix: Sequence[int], episode: Episode, token_ids: TokenIds) -> Rows:
+def lay_out_stream(family: Family, prefix: Sequence[int], episode: Episode, token_ids: TokenIds) -> Stream:
     """The prefix and all grids."""
-    n_prefix = len(prefix)
-    ids, grids, starts = list(prefix), [_PREFIX] * n_prefix, [n_prefix]
-    parts = [np.tile(np.arange(n_prefix), (family.n_axes, 1))]
-    for grid in range(episode.n_grids):
-        span = _span(family, episode, episode.clip.grid_times(episode.first_grid + grid), token_ids)
-        ids.extend(span.ids)
-        grids.extend([grid] * len(span.ids))
-        parts.append(span.position_RN + starts[-1])
-        starts.append(starts[-1] + span.n_positions)
-    position_RS, grid_S = np.concatenate(parts, axis=1), np.array(grids)
+    grids = range(episode.first_grid, episode.first_grid + episode.n_grids)
+    times = [episode.clip.grid_times(grid) for grid in grids]
+    spans = [_span(family, episode, shown, token_ids) for shown in times]
+    start_G = len(prefix) + np.cumsum([0, *(span.n_positions for span in spans)])
+    prefix_RS = np.tile(np.arange(len(prefix)), (family.n_axes, 1))
+    parts = [span.position_RN + start for span, start in zip(spans, start_G[:-1], strict=True)]
+    position_RS = np.concatenate((prefix_RS, *parts), axis=1)
+    n_rows = [len(span.ids) for span in spans]
+    grid_S = np.concatenate((np.full(len(prefix), _PREFIX), np.repeat(np.arange(len(spans)), n_rows)))
     room = family.position_limit - _TAIL_POSITIONS - int(position_RS.max())
     gap_G = np.floor(episode.gap_share_G * room).astype(np.int64)
-    in_grids = grid_S >= 0
     for axis in family.time_axes:
-        position_RS[axis, in_grids] += gap_G[grid_S[in_grids]]
-    newest = [episode.clip.grid_times(episode.first_grid + grid)[-1] for grid in range(episode.n_grids)]
-    return Rows(ids, position_RS, grid_S, tuple(starts), gap_G, np.array(newest))
+        position_RS[axis, len(prefix) :] += np.repeat(gap_G, n_rows)
+    ids = [*prefix, *(token for span in spans for token in span.ids)]
+    return Stream(ids, position_RS, grid_S, gap_G, start_G, np.array([shown[-1] for shown in times]))
 
 
 def lay_out_tail(
-    family: Family, episode: Episode, stream: Rows, asked: Asked, text: Sequence[int], token_ids: TokenIds
+    family: Family, episode: Episode, stream: Stream, asked: Asked, text: Sequence[int], token_ids: TokenIds
 ) -> Rows:
     """A question behind what it sees: the frame that still waits for a partner, if any, and its text."""
-    ids: list[int] = []
-    parts: list[NDArray[np.int64]] = []
-    is_seen_S = stream.grid_S <= asked.after_grid
-    next_position = int(stream.position_RS[:, is_seen_S].max()) + 1
-    if asked.waiting_frame is not None and stream.gap_G is not None:
-        shown = episode.clip.times_seconds[asked.waiting_frame]
-        span = _span(family, episode, (shown,) * episode.clip.frames_per_grid, token_ids)
-        gap = int(stream.gap_G[min(asked.after_grid + 1, episode.n_grids - 1)])
-        position_RN = span.position_RN + stream.starts[asked.after_grid + 1]
-        position_RN[list(family.time_axes)] += gap
-        ids.extend(span.ids)
-        parts.append(position_RN)
-        next_position = max(next_position, int(position_RN.max()) + 1)
-    parts.append(np.tile(next_position + np.arange(len(text)), (family.n_axes, 1)))
-    ids.extend(text)
-    return Rows(ids, np.concatenate(parts, axis=1), np.full(len(ids), _PREFIX))
+    next_position = stream.end_after(asked.after_grid)
+    if asked.waiting_frame is None:
+        return Rows(list(text), _count_from(next_position, len(text), family.n_axes))
+    grid = asked.after_grid + 1
+    shown = episode.clip.times_seconds[asked.waiting_frame]
+    span = _span(family, episode, (shown,) * episode.clip.frames_per_grid, token_ids)
+    position_RN = span.position_RN + stream.start_G[grid]
+    position_RN[list(family.time_axes)] += stream.gap_G[grid]
+    next_position = max(next_position, int(position_RN.max()) + 1)
+    position_RS = np.concatenate((position_RN, _count_from(next_position, len(text), family.n_axes)), axis=1)
+    return Rows([*span.ids, *text], position_RS)
+
+
+def _count_from(start: int, n_rows: int, n_axes: int) -> NDArray[np.int64]:
+    return np.tile(start + np.arange(n_rows), (n_axes, 1))
 
 
 def _span(family: Family, episode: Episode, times: Sequence[float], token_ids: TokenIds) -> Span:

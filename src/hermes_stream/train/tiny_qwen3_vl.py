@@ -5,7 +5,7 @@ Its text model begins with the weights of `tiny-qwen2.5-vl`, whose vision tower 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,6 +38,8 @@ class TinyQwen3VL(PatchFamily):
     )
     time_axes: ClassVar[tuple[int, ...]] = (0, 1, 2)
     prompts: ClassVar[Prompts] = PROMPTS
+    # A quarter of what a minute makes, separators included.
+    stream_defaults: ClassVar[Mapping[str, float]] = {"fps": 2.0, "chunk": 8, "budget": 160}
     patch_size: ClassVar[int] = 16
     processor: ClassVar[str] = "Qwen3VLProcessor"
     video_processor: ClassVar[str] = "Qwen3VLVideoProcessor"
