@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hermes_stream.engine.engine import Engine, load_model
     from hermes_stream.engine.session import Session, SessionStats
     from hermes_stream.errors import HermesError, UsageError
+    from hermes_stream.policies.attention_sinks import AttentionSinks
     from hermes_stream.policies.base import Policy
     from hermes_stream.policies.hermes import Hermes
     from hermes_stream.policies.keep_all import KeepAll
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Answer": "types",
     "AnswerStream": "engine.answer",
+    "AttentionSinks": "policies.attention_sinks",
     "Engine": "engine.engine",
     "Frame": "types",
     "Hermes": "policies.hermes",
@@ -48,6 +50,7 @@ _HOME = {
 __all__ = [
     "Answer",
     "AnswerStream",
+    "AttentionSinks",
     "Engine",
     "Frame",
     "Hermes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hermes_stream.policies.attention_sinks import AttentionSinks
 from hermes_stream.policies.base import Policy
 from hermes_stream.policies.hermes import Hermes
 from hermes_stream.policies.keep_all import KeepAll
@@ -11,5 +12,5 @@ from hermes_stream.policies.sliding_window import SlidingWindow
 from hermes_stream.policies.uniform import Uniform
 
 POLICIES: dict[str, type[Policy]] = {
-    policy.name: policy for policy in (Hermes, KeepAll, Random, RecentFrames, SlidingWindow, Uniform)
+    policy.name: policy for policy in (AttentionSinks, Hermes, KeepAll, Random, RecentFrames, SlidingWindow, Uniform)
 }
