@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hermes_stream.policies.attention_sinks import AttentionSinks
     from hermes_stream.policies.base import Policy
     from hermes_stream.policies.hermes import Hermes
+    from hermes_stream.policies.infinipot_v import InfiniPotV
     from hermes_stream.policies.keep_all import KeepAll
     from hermes_stream.policies.random import Random
     from hermes_stream.policies.recent_frames import RecentFrames
@@ -32,6 +33,7 @@ _HOME = {
     "Frame": "types",
     "Hermes": "policies.hermes",
     "HermesError": "errors",
+    "InfiniPotV": "policies.infinipot_v",
     "KeepAll": "policies.keep_all",
     "Policy": "policies.base",
     "Query": "types",
@@ -55,6 +57,7 @@ __all__ = [
     "Frame",
     "Hermes",
     "HermesError",
+    "InfiniPotV",
     "KeepAll",
     "Policy",
     "Query",

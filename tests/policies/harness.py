@@ -148,8 +148,10 @@ class FakeStream:
     def view(self, masses: dict[str, dict[int, torch.Tensor]] | None = None) -> MemoryView:
         version = self.memory.current
         layers = tuple(
-            LayerView(
-                layer.table.slice(version.n_prefix),
+            LayerView.of(
+                layer,
+                version.n_prefix,
+                self.memory.rope,
                 {name: mass[index] for name, mass in (masses or {}).items() if index in mass},
             )
             for index, layer in enumerate(version.layers)

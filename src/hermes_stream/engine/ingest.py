@@ -104,8 +104,10 @@ def memory_view(
     """The policy's read-only view of a version; attention to the prefix is cut off."""
     n_prefix = version.n_prefix
     layers = tuple(
-        LayerView(
-            layer.table.slice(n_prefix),
+        LayerView.of(
+            layer,
+            n_prefix,
+            stream.memory.rope,
             {
                 name: by_layer[index][:, n_prefix:].to(layer.table.data_CHN.device)
                 for name, by_layer in (mass or {}).items()

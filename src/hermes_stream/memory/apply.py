@@ -14,7 +14,7 @@ import torch
 
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
 from hermes_stream.memory.positions import TimeMap, compact_rows, end_of, rank_rows
-from hermes_stream.memory.rope import Rope, rotate, unrotate
+from hermes_stream.memory.rope import Rope, rotate
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
 from hermes_stream.memory.token_table import TokenKind, TokenTable
@@ -101,7 +101,7 @@ def _append_summary(
         position_R1 = (folded.position_RHN[:, 0] * weight_N).sum(dim=-1, keepdim=True).round().long()
     else:
         position_R1 = end_of(table).expand(shape.n_axes, 1)
-    raw_K1D = _weighted_mean(_raw_keys(layer, shape, rope), rows_N, weight_N)
+    raw_K1D = _weighted_mean(layer.raw_keys(rope), rows_N, weight_N)
     value_K1D = _weighted_mean(layer.values, rows_N, weight_N)
     rotated_K1D = rotate(raw_K1D, *rope.tables(position_R1, shape.dtype))
     row = TokenTable.build(
@@ -122,15 +122,6 @@ def _weighted_mean(x_KND: torch.Tensor, rows_N: torch.Tensor, weight_N: torch.Te
     return mean_KD[:, None].to(x_KND.dtype)
 
 
-def _raw_keys(layer: LayerMemory, shape: MemoryShape, rope: Rope) -> torch.Tensor:
-    """Un-rotated keys `[K, N, D]`: the stored ones, or the rotated ones turned back."""
-    if layer.slab.keeps_raw:
-        return layer.slab.raw_keys(layer.n_held)
-    exact = torch.promote_types(shape.dtype, torch.float32)
-    cos, sin = rope.tables(layer.table.position_RHN, exact)
-    return unrotate(layer.keys.to(exact), cos, sin).to(shape.dtype)
-
-
 def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...], rope: Rope) -> MemoryVersion:
     """Give rows their new positions and remake the working copy of their keys from the truth.
 
@@ -140,7 +131,7 @@ def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ..
     layers = []
     for layer, table in zip(version.layers, tables, strict=True):
         cos, sin = rope.tables(table.position_RHN, version.shape.dtype)
-        layer.slab.replace_keys(rotate(_raw_keys(layer, version.shape, rope), cos, sin))
+        layer.slab.replace_keys(rotate(layer.raw_keys(rope), cos, sin))
         layers.append(replace(layer, table=table))
     return replace(
         version,
