@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hermes_stream.policies.random import Random
     from hermes_stream.policies.recent_frames import RecentFrames
     from hermes_stream.policies.sliding_window import SlidingWindow
+    from hermes_stream.policies.stream_mem import StreamMem
     from hermes_stream.policies.uniform import Uniform
     from hermes_stream.types import Answer, Frame, Query, TokenEvent
     from hermes_stream.video import open_video
@@ -42,6 +43,7 @@ _HOME = {
     "Session": "engine.session",
     "SessionStats": "engine.session",
     "SlidingWindow": "policies.sliding_window",
+    "StreamMem": "policies.stream_mem",
     "TokenEvent": "types",
     "Uniform": "policies.uniform",
     "UsageError": "errors",
@@ -66,6 +68,7 @@ __all__ = [
     "Session",
     "SessionStats",
     "SlidingWindow",
+    "StreamMem",
     "TokenEvent",
     "Uniform",
     "UsageError",

@@ -56,3 +56,9 @@ def infinipot_keeps(
 
 def _cosine(a: Sequence[float], b: Sequence[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True)) / (math.hypot(*a) * math.hypot(*b))
+
+
+def streammem_keeps(attention: Sequence[float], n_keep: int) -> list[int]:
+    """Rows by falling attention, of equal ones the newer first."""
+    order = sorted(range(len(attention)), key=lambda row: (attention[row], row), reverse=True)
+    return sorted(order[:n_keep])

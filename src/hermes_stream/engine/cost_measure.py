@@ -17,6 +17,7 @@ from hermes_stream.engine.cost import CHUNK, ENCODE, EVICT, PLACE, PLAIN, PROBE,
 from hermes_stream.engine.cost_count import ArithmeticCounter, chunk_flops, probe_flops, shortcut_flops
 from hermes_stream.engine.embedding_probe import embedding_mass
 from hermes_stream.engine.ingest import Piece, Stream, commit_prefix, memory_view, open_stream, reserved_positions
+from hermes_stream.engine.probe_text import probe_embeddings
 from hermes_stream.errors import ConfigError
 from hermes_stream.memory.plan import LayerPlan, Plan, Positions
 from hermes_stream.models.adapter import Adapter
@@ -164,7 +165,7 @@ class _Ending:
         """Attention by probe and layer."""
         adapter, version = self._end.adapter, self._end.memory.current
         sizes, n_rows = adapter.text_sizes, [layer.n_held for layer in version.layers]
-        self.prompt_tokens = tuple(adapter.guidance(probe.text).shape[0] for probe in probes)
+        self.prompt_tokens = tuple(probe_embeddings(adapter, probe).shape[0] for probe in probes)
         n_of = dict(zip((probe.name for probe in probes), self.prompt_tokens, strict=True))
         shortcuts = [probe for probe in probes if probe.queries == "embedding"]
         self.flops[PROBE] = sum(

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
+from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions, Prototype
 from hermes_stream.memory.positions import TimeMap, compact_rows, end_of, rank_rows
 from hermes_stream.memory.rope import Rope, rotate
 from hermes_stream.memory.shape import MemoryShape
@@ -36,7 +36,7 @@ def apply_plan(
     layer_plans = plan.layers or tuple(whole[n] for n in base.held_tokens)
     select_table = _once_per_object(lambda table, p: table.select(_with_prefix(p.keep, base.n_prefix)))
     layers = tuple(
-        _apply_rows(layer, p, base, select_table(layer.table, p), shape, rope)
+        _apply_rows(layer, p, base, select_table(layer.table, p), rope)
         for layer, p in zip(base.layers, layer_plans, strict=True)
     )
     # A summary at the end stands one past the last kept row of its layer, which only the device knows: the clock makes
@@ -46,7 +46,7 @@ def apply_plan(
         base,
         layers=layers,
         next_position=base.next_position + n_ends,
-        next_identity=base.next_identity + max(len(p.folds) for p in layer_plans),
+        next_identity=base.next_identity + max(len(p.folds) + len(p.prototypes) for p in layer_plans),
         number=base.number + 1,
     )
     if plan.positions is Positions.KEEP and after.next_position <= shape.max_positions:
@@ -54,13 +54,18 @@ def apply_plan(
     return _place(after, compaction if plan.positions is Positions.KEEP else plan.positions, rope)
 
 
-def _apply_rows(
-    layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, table: TokenTable, shape: MemoryShape, rope: Rope
-) -> LayerMemory:
+def _apply_rows(layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, table: TokenTable, rope: Rope) -> LayerMemory:
     slab = layer.slab.select(_with_prefix(plan.keep, base.n_prefix), capacity=layer.slab.capacity)
-    for index, fold in enumerate(plan.folds):
-        slab, table = _append_summary(layer, fold, slab, table, base, base.next_identity + index, shape, rope)
-    if any(fold.place == "mean" for fold in plan.folds):
+    new_rows: tuple[Fold | Prototype, ...] = (*plan.folds, *plan.prototypes)
+    for index, made in enumerate(new_rows):
+        rows_N, identity = made.rows_N + base.n_prefix, base.next_identity + index
+        sources = layer.table.select(rows_N)
+        if isinstance(made, Fold):
+            weight_N, row = _summary(made, sources, table, identity)
+        else:
+            weight_N, row = _prototype(made, sources, identity)
+        slab, table = _append_mean(layer, rows_N, weight_N, row, slab, table, rope)
+    if plan.prototypes or any(fold.place == "mean" for fold in plan.folds):
         order_N = table.position_RHN[0, 0].argsort(stable=True)
         slab, table = slab.select(order_N, capacity=slab.capacity), table.select(order_N)
     return LayerMemory(slab, table, layer.n_dropped_H + _count_dropped(layer.table.slice(base.n_prefix), plan))
@@ -77,41 +82,70 @@ def _count_dropped(rows: TokenTable, plan: LayerPlan) -> torch.Tensor:
     return (rows.count_HN * is_dropped_HN).sum(dim=-1)
 
 
-def _append_summary(
+def _append_mean(
     layer: LayerMemory,
-    fold: Fold,
+    rows_N: torch.Tensor,
+    weight_N: torch.Tensor,
+    row: TokenTable,
     slab: Slab,
     table: TokenTable,
-    base: MemoryVersion,
-    identity: int,
-    shape: MemoryShape,
     rope: Rope,
 ) -> tuple[Slab, TokenTable]:
-    """HERMES 3.8: mean value and mean un-rotated key, rotated once to the summary's position.
+    """HERMES 3.8: mean value and mean un-rotated key, rotated once to the position that its row in the table has."""
+    raw_K1D = _weighted_mean(layer.raw_keys(rope), rows_N, weight_N)
+    value_K1D = _weighted_mean(layer.values, rows_N, weight_N)
+    rotated_K1D = rotate(raw_K1D, *rope.tables(row.position_RHN[:, 0], raw_K1D.dtype))
+    return slab.append(table.n_tokens, rotated_K1D, value_K1D, raw_K1D), table.concat(row)
+
+
+def _summary(fold: Fold, folded: TokenTable, kept: TokenTable, identity: int) -> tuple[torch.Tensor, TokenTable]:
+    """Weights of the rows of a fold, and what the summary is.
 
     Summaries that one plan makes in different layers share an identity: they stand for the same moment, and smoothing
     over layers may pair them.
     """
-    rows_N = fold.rows_N + base.n_prefix
-    folded = layer.table.select(rows_N)
     count_N = folded.count_HN[0]
-    weight_N = (count_N if fold.weight == "count" else torch.ones_like(count_N)).double()
-    weight_N = weight_N / weight_N.sum()
+    # A prototype counts 0 and weighs as one token.
+    by_count_N = _shares(count_N.clamp(min=1))
+    weight_N = by_count_N if fold.weight == "count" else _shares(torch.ones_like(count_N))
     if fold.place == "mean":
-        position_R1 = (folded.position_RHN[:, 0] * weight_N).sum(dim=-1, keepdim=True).round().long()
+        position_R1 = _mean_position(folded, weight_N)
     else:
-        position_R1 = end_of(table).expand(shape.n_axes, 1)
-    raw_K1D = _weighted_mean(layer.raw_keys(rope), rows_N, weight_N)
-    value_K1D = _weighted_mean(layer.values, rows_N, weight_N)
-    rotated_K1D = rotate(raw_K1D, *rope.tables(position_R1, shape.dtype))
+        position_R1 = end_of(kept).expand(folded.position_RHN.shape[0], 1)
     row = TokenTable.build(
         kind=TokenKind.SUMMARY,
-        identity_N=torch.full((1,), identity, device=shape.device),
+        identity_N=torch.full_like(count_N[:1], identity),
         position_RN=position_R1,
         count_N=count_N.sum()[None],
-        seconds_N=(folded.seconds_HN[0] * (count_N / count_N.sum())).sum()[None],
+        seconds_N=(folded.seconds_HN[0] * by_count_N).sum()[None],
     )
-    return slab.append(table.n_tokens, rotated_K1D, value_K1D, raw_K1D), table.concat(row)
+    return weight_N, row
+
+
+def _prototype(prototype: Prototype, shown: TokenTable, identity: int) -> tuple[torch.Tensor, TokenTable]:
+    """Normalised weights of the rows of a prototype, and what it is; it stands in the middle of what it shows."""
+    frame_N = shown.frame_HN[0]
+    even_N = _shares(torch.ones_like(frame_N))
+    row = TokenTable.build(
+        kind=TokenKind.SUMMARY,
+        identity_N=torch.full_like(frame_N[:1], identity),
+        position_RN=_mean_position(shown, even_N),
+        frame_N=frame_N[-1:],
+        count_N=torch.zeros_like(frame_N[:1]),
+        seconds_N=(shown.seconds_HN[0] * even_N).sum()[None],
+    )
+    return _shares(prototype.weight_N), row
+
+
+def _shares(weight_N: torch.Tensor) -> torch.Tensor:
+    """Weights that add up to 1, float64."""
+    exact_N = weight_N.double()
+    return exact_N / exact_N.sum()
+
+
+def _mean_position(rows: TokenTable, weight_N: torch.Tensor) -> torch.Tensor:
+    """Rounded on each axis, int64 `[R, 1]`."""
+    return (rows.position_RHN[:, 0] * weight_N).sum(dim=-1, keepdim=True).round().long()
 
 
 def _weighted_mean(x_KND: torch.Tensor, rows_N: torch.Tensor, weight_N: torch.Tensor) -> torch.Tensor:
