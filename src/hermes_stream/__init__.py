@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hermes_stream.policies.recent_frames import RecentFrames
     from hermes_stream.policies.sliding_window import SlidingWindow
     from hermes_stream.policies.stream_mem import StreamMem
+    from hermes_stream.policies.streaming_vlm import StreamingVLM
     from hermes_stream.policies.uniform import Uniform
     from hermes_stream.types import Answer, Frame, Query, TokenEvent
     from hermes_stream.video import open_video
@@ -44,6 +45,7 @@ _HOME = {
     "SessionStats": "engine.session",
     "SlidingWindow": "policies.sliding_window",
     "StreamMem": "policies.stream_mem",
+    "StreamingVLM": "policies.streaming_vlm",
     "TokenEvent": "types",
     "Uniform": "policies.uniform",
     "UsageError": "errors",
@@ -69,6 +71,7 @@ __all__ = [
     "SessionStats",
     "SlidingWindow",
     "StreamMem",
+    "StreamingVLM",
     "TokenEvent",
     "Uniform",
     "UsageError",

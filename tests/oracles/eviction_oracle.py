@@ -62,3 +62,52 @@ def streammem_keeps(attention: Sequence[float], n_keep: int) -> list[int]:
     """Rows by falling attention, of equal ones the newer first."""
     order = sorted(range(len(attention)), key=lambda row: (attention[row], row), reverse=True)
     return sorted(order[:n_keep])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a stream with text between its frames."""
+
+    number: int
+    frame: int
+    seconds: float
+    is_text: bool
+
+
+def streaming_vlm_keeps(
+    rows: Sequence[Row], *, budget: int, seconds: float, head: int, tail: int
+) -> tuple[list[int], list[int]]:
+    """Numbers of the text rows before the window and of the window's rows; head and tail as they fit the budget."""
+    room = budget - min(sum(row.is_text for row in rows), head + tail)
+    window: list[Row] = []
+    for frame in sorted({row.frame for row in rows if row.seconds > rows[-1].seconds - seconds}, reverse=True):
+        of_frame = [row for row in rows if row.frame == frame]
+        if len(window) + len(of_frame) > room:
+            break
+        window = of_frame + window
+    if not window:
+        window = list(rows[-room:])
+    text = [row.number for row in rows if row.is_text and row not in window]
+    if len(text) > head + tail:
+        text = text[:head] + text[len(text) - tail :]
+    return text, [row.number for row in window]
+
+
+def laid_out_afresh(rows: Sequence[tuple[int, int, int]], start: int) -> list[tuple[int, int, int]]:
+    """Positions of text and whole grids that follow each other without gaps: StreamingVLM's contiguous RoPE.
+
+    rows: frame, row and column of each token; -1 for row and column of text. Text takes the next number on all axes; a
+    grid at p has t = p, h = p + row, w = p + column; what follows stands past the largest of these.
+    """
+    positions: list[tuple[int, int, int]] = []
+    corner, last_grid = start, -1
+    for frame, row, column in rows:
+        end = max((max(position) for position in positions), default=start - 1) + 1
+        if row < 0:
+            positions.append((end, end, end))
+            last_grid = -1
+        else:
+            corner = corner if frame == last_grid else end
+            positions.append((corner, corner + row, corner + column))
+            last_grid = frame
+    return positions

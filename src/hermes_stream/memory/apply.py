@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions, Prototype
-from hermes_stream.memory.positions import TimeMap, compact_rows, end_of, rank_rows
+from hermes_stream.memory.positions import TimeMap, close_gaps, compact_rows, end_of, rank_rows
 from hermes_stream.memory.rope import Rope, rotate
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
@@ -193,8 +193,10 @@ def _placed_tables(
         time_map = TimeMap(tables, n_prefix, version.newest_time, shape.longest_span)
         move = _once_per_object(lambda table, _: table.with_positions(time_map.place(table, n_prefix, shape.time_axes)))
         newest_time = time_map.newest_time
+    elif positions is Positions.CONTIGUOUS and shape.n_axes > 1:
+        move = _once_per_object(lambda table, _: table.with_positions(close_gaps(table, n_prefix, shape.time_axes)))
     else:
-        rows = compact_rows if positions is Positions.COMPACT else rank_rows
+        rows = rank_rows if positions is Positions.RANKS else compact_rows
         move = _once_per_object(lambda table, _: table.with_positions(rows(table, n_prefix)))
     placed = [move(table, None) for table in tables]
     if shape.n_axes == 1:

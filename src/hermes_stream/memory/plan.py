@@ -20,12 +20,14 @@ from hermes_stream.memory.checks import require
 class Positions(StrEnum):
     """`KEEP` leaves gaps where tokens went; `COMPACT` closes them; `RANKS` is HERMES' released way of closing them.
 
-    They differ where positions have three axes: `COMPACT` moves time alone, for all layers alike, and keeps grids;
-    `RANKS` numbers the distinct values of each axis and layer.
+    They differ where positions have three axes: `COMPACT` moves time alone, for all layers alike, and keeps grids and
+    distances in time; `CONTIGUOUS` keeps grids and closes the distance wherever rows between were evicted, layer by
+    layer; `RANKS` numbers the distinct values of each axis and layer.
     """
 
     KEEP = "keep"
     COMPACT = "compact"
+    CONTIGUOUS = "contiguous"
     RANKS = "ranks"
 
 

@@ -11,9 +11,21 @@ from hermes_stream.policies.random import Random
 from hermes_stream.policies.recent_frames import RecentFrames
 from hermes_stream.policies.sliding_window import SlidingWindow
 from hermes_stream.policies.stream_mem import StreamMem
+from hermes_stream.policies.streaming_vlm import StreamingVLM
 from hermes_stream.policies.uniform import Uniform
 
 POLICIES: dict[str, type[Policy]] = {
     policy.name: policy
-    for policy in (AttentionSinks, Hermes, InfiniPotV, KeepAll, Random, RecentFrames, SlidingWindow, StreamMem, Uniform)
+    for policy in (
+        AttentionSinks,
+        Hermes,
+        InfiniPotV,
+        KeepAll,
+        Random,
+        RecentFrames,
+        SlidingWindow,
+        StreamingVLM,
+        StreamMem,
+        Uniform,
+    )
 }
