@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions, Prototype
@@ -22,6 +22,7 @@ from .test_kv_memory import N_KV_HEADS, N_LAYERS, N_PREFIX, make_memory, watch
     keep=st.sets(st.integers(0, 8), max_size=9),
     keep_raw=st.booleans(),
 )
+@example(seed=0, rows={3, 4, 5, 6, 7, 8}, keep=set(), keep_raw=False)
 def test_a_prototype_is_the_weighted_mean_in_the_middle_of_its_rows(
     seed: int, rows: set[int], keep: set[int], keep_raw: bool
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 
 def weighted_mean(vectors: Sequence[Sequence[float]], weights: Sequence[float]) -> list[float]:
@@ -15,5 +17,5 @@ def weighted_mean(vectors: Sequence[Sequence[float]], weights: Sequence[float]) 
 
 
 def middle(positions: Sequence[int]) -> int:
-    """The mean position; half-way between two whole ones the even one."""
-    return round(sum(positions) / len(positions))
+    """The mean position; half-way between two whole ones the later one."""
+    return math.floor(Fraction(sum(positions), len(positions)) + Fraction(1, 2))

@@ -1,13 +1,14 @@
 """From one version of a memory to the next by a plan. Pure: the old version stays as it is.
 
-Shape letters: K key/value heads, H heads with rows of their own (1 when all hold the same), N rows, D head dimension,
-R position axes.
+Shape letters: K key/value heads, H heads with rows of their own (1 when all hold the same), N rows, P rows that are
+means of others, D head dimension, R position axes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -56,15 +57,17 @@ def apply_plan(
 
 def _apply_rows(layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, table: TokenTable, rope: Rope) -> LayerMemory:
     slab = layer.slab.select(_with_prefix(plan.keep, base.n_prefix), capacity=layer.slab.capacity)
-    new_rows: tuple[Fold | Prototype, ...] = (*plan.folds, *plan.prototypes)
-    for index, made in enumerate(new_rows):
-        rows_N, identity = made.rows_N + base.n_prefix, base.next_identity + index
-        sources = layer.table.select(rows_N)
-        if isinstance(made, Fold):
-            weight_N, row = _summary(made, sources, table, identity)
-        else:
-            weight_N, row = _prototype(made, sources, identity)
-        slab, table = _append_mean(layer, rows_N, weight_N, row, slab, table, rope)
+    mean = _MeanRows(layer, rope)
+    for index, fold in enumerate(plan.folds):
+        rows_N = fold.rows_N + base.n_prefix
+        weight_N, row = _summary(fold, layer.table.select(rows_N), table, base.next_identity + index)
+        slab, table = mean.append([(rows_N, weight_N, row)], slab, table)
+    if plan.prototypes:
+        parts, first = [], base.next_identity + len(plan.folds)
+        for index, prototype in enumerate(plan.prototypes):
+            rows_N = prototype.rows_N + base.n_prefix
+            parts.append((rows_N, *_prototype(prototype, layer.table.select(rows_N), first + index)))
+        slab, table = mean.append(parts, slab, table)
     if plan.prototypes or any(fold.place == "mean" for fold in plan.folds):
         order_N = table.position_RHN[0, 0].argsort(stable=True)
         slab, table = slab.select(order_N, capacity=slab.capacity), table.select(order_N)
@@ -82,20 +85,29 @@ def _count_dropped(rows: TokenTable, plan: LayerPlan) -> torch.Tensor:
     return (rows.count_HN * is_dropped_HN).sum(dim=-1)
 
 
-def _append_mean(
-    layer: LayerMemory,
-    rows_N: torch.Tensor,
-    weight_N: torch.Tensor,
-    row: TokenTable,
-    slab: Slab,
-    table: TokenTable,
-    rope: Rope,
-) -> tuple[Slab, TokenTable]:
-    """HERMES 3.8: mean value and mean un-rotated key, rotated once to the position that its row in the table has."""
-    raw_K1D = _weighted_mean(layer.raw_keys(rope), rows_N, weight_N)
-    value_K1D = _weighted_mean(layer.values, rows_N, weight_N)
-    rotated_K1D = rotate(raw_K1D, *rope.tables(row.position_RHN[:, 0], raw_K1D.dtype))
-    return slab.append(table.n_tokens, rotated_K1D, value_K1D, raw_K1D), table.concat(row)
+class _MeanRows:
+    """Rows that are means of a layer's rows: HERMES 3.8, mean value and mean un-rotated key, rotated once."""
+
+    def __init__(self, layer: LayerMemory, rope: Rope) -> None:
+        self._layer, self._rope = layer, rope
+
+    @cached_property
+    def _raw_KND(self) -> torch.Tensor:
+        return self._layer.raw_keys(self._rope)
+
+    def append(
+        self, parts: Sequence[tuple[torch.Tensor, torch.Tensor, TokenTable]], slab: Slab, table: TokenTable
+    ) -> tuple[Slab, TokenTable]:
+        """Behind the rows of slab and table; each part is the rows that one is made of, their weights, and its row."""
+        new_rows = parts[0][2]
+        for _, _, row in parts[1:]:
+            new_rows = new_rows.concat(row)
+        raw_KPD, value_KPD = (
+            torch.cat([_weighted_mean(x_KND, rows_N, weight_N) for rows_N, weight_N, _ in parts], dim=1)
+            for x_KND in (self._raw_KND, self._layer.values)
+        )
+        rotated_KPD = rotate(raw_KPD, *self._rope.tables(new_rows.position_RHN[:, 0], raw_KPD.dtype))
+        return slab.append(table.n_tokens, rotated_KPD, value_KPD, raw_KPD), table.concat(new_rows)
 
 
 def _summary(fold: Fold, folded: TokenTable, kept: TokenTable, identity: int) -> tuple[torch.Tensor, TokenTable]:
@@ -109,7 +121,7 @@ def _summary(fold: Fold, folded: TokenTable, kept: TokenTable, identity: int) ->
     by_count_N = _shares(count_N.clamp(min=1))
     weight_N = by_count_N if fold.weight == "count" else _shares(torch.ones_like(count_N))
     if fold.place == "mean":
-        position_R1 = _mean_position(folded, weight_N)
+        position_R1 = (folded.position_RHN[:, 0] * weight_N).sum(dim=-1, keepdim=True).round().long()
     else:
         position_R1 = end_of(kept).expand(folded.position_RHN.shape[0], 1)
     row = TokenTable.build(
@@ -124,15 +136,16 @@ def _summary(fold: Fold, folded: TokenTable, kept: TokenTable, identity: int) ->
 
 def _prototype(prototype: Prototype, shown: TokenTable, identity: int) -> tuple[torch.Tensor, TokenTable]:
     """Normalised weights of the rows of a prototype, and what it is; it stands in the middle of what it shows."""
-    frame_N = shown.frame_HN[0]
-    even_N = _shares(torch.ones_like(frame_N))
+    frame_N, n = shown.frame_HN[0], shown.n_tokens
+    # In integers: half a position must not hang on the rounding of a sum.
+    middle_R1 = (2 * shown.position_RHN[:, 0].sum(dim=-1, keepdim=True) + n) // (2 * n)
     row = TokenTable.build(
         kind=TokenKind.SUMMARY,
         identity_N=torch.full_like(frame_N[:1], identity),
-        position_RN=_mean_position(shown, even_N),
+        position_RN=middle_R1,
         frame_N=frame_N[-1:],
         count_N=torch.zeros_like(frame_N[:1]),
-        seconds_N=(shown.seconds_HN[0] * even_N).sum()[None],
+        seconds_N=shown.seconds_HN[0].mean()[None],
     )
     return _shares(prototype.weight_N), row
 
@@ -141,11 +154,6 @@ def _shares(weight_N: torch.Tensor) -> torch.Tensor:
     """Weights that add up to 1, float64."""
     exact_N = weight_N.double()
     return exact_N / exact_N.sum()
-
-
-def _mean_position(rows: TokenTable, weight_N: torch.Tensor) -> torch.Tensor:
-    """Rounded on each axis, int64 `[R, 1]`."""
-    return (rows.position_RHN[:, 0] * weight_N).sum(dim=-1, keepdim=True).round().long()
 
 
 def _weighted_mean(x_KND: torch.Tensor, rows_N: torch.Tensor, weight_N: torch.Tensor) -> torch.Tensor:

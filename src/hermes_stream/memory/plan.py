@@ -50,8 +50,8 @@ class Prototype:
     """One more row, made of rows that it takes nothing from: each of them is kept, folded or dropped as if it were not.
 
     Its value and un-rotated key are the means over the rows by `weight_N` (floating, at least 0, not all 0; they need
-    not add up to 1); it stands among the kept rows at the rows' mean position, rounded on each axis, and belongs to the
-    frame of the newest of them. It counts 0: what its rows stand for is counted where they go.
+    not add up to 1). It stands among the kept rows at the rows' mean position, rounded half up on each axis, belongs to
+    the frame of the newest of them, and counts 0: what its rows stand for is counted where they go.
     """
 
     rows_N: torch.Tensor
