@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from hermes_stream.engine.engine import Engine, load_model
     from hermes_stream.engine.session import Session, SessionStats
     from hermes_stream.errors import HermesError, UsageError
+    from hermes_stream.policies.attention_sinks import AttentionSinks
     from hermes_stream.policies.base import Policy
     from hermes_stream.policies.hermes import Hermes
+    from hermes_stream.policies.infinipot_v import InfiniPotV
     from hermes_stream.policies.keep_all import KeepAll
     from hermes_stream.policies.random import Random
     from hermes_stream.policies.recent_frames import RecentFrames
     from hermes_stream.policies.sliding_window import SlidingWindow
+    from hermes_stream.policies.stream_mem import StreamMem
+    from hermes_stream.policies.streaming_vlm import StreamingVLM
     from hermes_stream.policies.uniform import Uniform
     from hermes_stream.types import Answer, Frame, Query, TokenEvent
     from hermes_stream.video import open_video
@@ -26,10 +30,12 @@ if TYPE_CHECKING:
 _HOME = {
     "Answer": "types",
     "AnswerStream": "engine.answer",
+    "AttentionSinks": "policies.attention_sinks",
     "Engine": "engine.engine",
     "Frame": "types",
     "Hermes": "policies.hermes",
     "HermesError": "errors",
+    "InfiniPotV": "policies.infinipot_v",
     "KeepAll": "policies.keep_all",
     "Policy": "policies.base",
     "Query": "types",
@@ -38,6 +44,8 @@ _HOME = {
     "Session": "engine.session",
     "SessionStats": "engine.session",
     "SlidingWindow": "policies.sliding_window",
+    "StreamMem": "policies.stream_mem",
+    "StreamingVLM": "policies.streaming_vlm",
     "TokenEvent": "types",
     "Uniform": "policies.uniform",
     "UsageError": "errors",
@@ -48,10 +56,12 @@ _HOME = {
 __all__ = [
     "Answer",
     "AnswerStream",
+    "AttentionSinks",
     "Engine",
     "Frame",
     "Hermes",
     "HermesError",
+    "InfiniPotV",
     "KeepAll",
     "Policy",
     "Query",
@@ -60,6 +70,8 @@ __all__ = [
     "Session",
     "SessionStats",
     "SlidingWindow",
+    "StreamMem",
+    "StreamingVLM",
     "TokenEvent",
     "Uniform",
     "UsageError",

@@ -11,7 +11,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from hermes_stream import Hermes, KeepAll, RecentFrames, SlidingWindow
+from hermes_stream import Hermes, InfiniPotV, KeepAll, RecentFrames, SlidingWindow, StreamMem
 from hermes_stream.engine.batch import CommitSegment, PackedBatch
 from hermes_stream.engine.cost import EXTRA, OWN, PLACE, PROBE
 from hermes_stream.engine.cost_count import ArithmeticCounter, chunk_flops, probe_flops, shortcut_flops
@@ -126,7 +126,13 @@ def test_arithmetic_is_counted_and_moving_about_is_not() -> None:
 
 @pytest.mark.parametrize(
     ("policy", "n_prompts"),
-    [(Hermes(budget=60), 2), (Hermes(budget=60, attention="embedding"), 2), (SlidingWindow(budget=60), 0)],
+    [
+        (Hermes(budget=60), 2),
+        (Hermes(budget=60, attention="embedding"), 2),
+        (InfiniPotV(budget=60), 0),
+        (SlidingWindow(budget=60), 0),
+        (StreamMem(budget=60), 1),
+    ],
 )
 def test_an_interval_is_taken_apart(tiny: Adapter, policy: Any, n_prompts: int) -> None:
     pictures = [frame.image_YXC for frame in make_frames(4)]

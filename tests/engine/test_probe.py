@@ -37,6 +37,13 @@ class Listener(Policy):
         return Plan.keep_all(), state
 
 
+class Asker(Listener):
+    """Its probes are questions."""
+
+    def probes(self, n_rows: Any, history: Any, stream: Any) -> tuple[Probe, ...]:
+        return tuple(Probe(text, text, range(12), kind="question") for text in ("", TEXTS["first"]))
+
+
 def test_probe_equals_eager_attention(llava_folder: Path) -> None:
     frames = make_frames(6)
     adapter = load_adapter(str(llava_folder))
@@ -88,3 +95,14 @@ def test_the_first_prompt_token_does_not_see_the_last(llava_folder: Path) -> Non
     first = commit.embeddings_TE.shape[0]
     torch.testing.assert_close(hidden[: first + 1], hidden_changed[: first + 1])
     assert not torch.allclose(hidden[-1], hidden_changed[-1])
+
+
+def test_a_question_probe_is_read_as_a_question_is(llava_folder: Path) -> None:
+    """An empty one too, which is the template's own tokens: end of the user's turn, start of the answer."""
+    adapter = load_adapter(str(llava_folder))
+    stream = open_direct(adapter, Asker(), chunk_frames=2)
+    with torch.inference_mode():
+        _, empty, asked = Piece(stream, make_frames(2)).segments()
+        assert torch.equal(empty.embeddings_TE, adapter.question("", after_video=True))
+        assert torch.equal(asked.embeddings_TE, adapter.question(TEXTS["first"], after_video=True))
+    assert 0 < empty.embeddings_TE.shape[0] < asked.embeddings_TE.shape[0]

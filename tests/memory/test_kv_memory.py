@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hermes_stream.errors import InvariantError, LimitError, PlanError
 from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.kv_memory import KVMemory
-from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
+from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions, Prototype
 from hermes_stream.memory.rope import rotate
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.types import VisualTokens
@@ -81,8 +81,19 @@ def random_plan(memory: KVMemory, generator: torch.Generator, positions: Positio
             other = torch.randperm(n, generator=generator)[:n_keep].sort().values
             layers.append(LayerPlan(torch.stack((keep, other))))
         else:
-            layers.append(LayerPlan(keep, (Fold(fold, "count"),) if n_fold else ()))
+            folds = (Fold(fold, "count"),) if n_fold else ()
+            layers.append(LayerPlan(keep, folds, random_prototypes(n, generator)))
     return Plan(tuple(layers), positions)
+
+
+def random_prototypes(n_rows: int, generator: torch.Generator) -> tuple[Prototype, ...]:
+    """Up to two, of any rows whatever becomes of them."""
+    prototypes = []
+    for _ in range(int(torch.randint(0, 3, (), generator=generator)) if n_rows else 0):
+        n = int(torch.randint(1, n_rows + 1, (), generator=generator))
+        rows = torch.randperm(n_rows, generator=generator)[:n].sort().values
+        prototypes.append(Prototype(rows, torch.rand(n, generator=generator) + 0.1))
+    return tuple(prototypes)
 
 
 @settings(max_examples=60, deadline=None)
@@ -111,6 +122,12 @@ def test_laws_hold_under_any_history(seed: int, steps: list[str], keep_raw: bool
                 cos, sin = memory.rope.tables(layer.table.position_RHN, torch.float64)
                 raw_KND = layer.slab.raw_keys(layer.n_held)
                 torch.testing.assert_close(layer.keys, rotate(raw_KND, cos, sin), atol=1e-12, rtol=0)
+
+
+def prototype_plan(rows: list[int], weights: list[float]) -> LayerPlan:
+    """One row kept and one prototype."""
+    made_of = Prototype(torch.tensor(rows, dtype=torch.int64), torch.tensor(weights))
+    return LayerPlan(torch.tensor([0]), prototypes=(made_of,))
 
 
 def test_rows_follow_their_keys_through_a_plan() -> None:
@@ -221,6 +238,13 @@ def test_a_stale_append_is_refused() -> None:
         ([LayerPlan(torch.tensor([0]), (Fold(torch.tensor([], dtype=torch.int64)),))] * 3, "fold of no rows"),
         ([LayerPlan(torch.arange(7))] * 3, "the budget is 6"),
         ([LayerPlan(torch.arange(6), (Fold(torch.tensor([7])),))] * 3, "leaves 7 tokens"),
+        ([LayerPlan(torch.arange(6), (), (Prototype(torch.tensor([7]), torch.ones(1)),))] * 3, "leaves 7 tokens"),
+        ([prototype_plan([], [])] * 3, "prototype of no rows"),
+        ([prototype_plan([9], [1.0])] * 3, "has rows 0 to 8"),
+        ([prototype_plan([1, 2], [1.0])] * 3, r"weights are torch.float32 \[1\], expected one .* of its 2 rows"),
+        ([prototype_plan([1, 2], [1.0, -1.0])] * 3, "negative, not finite, or all 0"),
+        ([prototype_plan([1, 2], [0.0, 0.0])] * 3, "negative, not finite, or all 0"),
+        ([prototype_plan([1], [float("nan")])] * 3, "negative, not finite, or all 0"),
     ],
 )
 def test_a_bad_plan_is_refused_and_changes_nothing(layers: list[LayerPlan], message: str) -> None:
@@ -255,8 +279,9 @@ def test_rows_that_differ_between_heads_cannot_be_folded() -> None:
     memory = make_memory()
     watch(memory, 2)
     memory.apply(Plan((LayerPlan(torch.tensor([[0, 2], [3, 5]])),) * N_LAYERS))
-    with pytest.raises(PlanError, match="cannot be folded"):
-        memory.apply(Plan((LayerPlan(torch.tensor([0]), (Fold(torch.tensor([1])),)),) * N_LAYERS))
+    for plan in (LayerPlan(torch.tensor([0]), (Fold(torch.tensor([1])),)), prototype_plan([1], [1.0])):
+        with pytest.raises(PlanError, match="cannot be folded or make prototypes"):
+            memory.apply(Plan((plan,) * N_LAYERS))
 
 
 def test_keeping_everything_above_the_budget_is_refused() -> None:

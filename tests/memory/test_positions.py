@@ -8,8 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hermes_stream.memory.positions import TimeMap, rank_rows
+from hermes_stream.memory.positions import TimeMap, close_gaps, compact_rows, rank_rows
 from hermes_stream.memory.token_table import TokenKind, TokenTable
+
+from ..oracles.eviction_oracle import laid_out_afresh
 
 N_PREFIX = 2
 ROWS, COLUMNS = 2, 3
@@ -96,3 +98,46 @@ def test_ranks_of_one_axis_close_gaps() -> None:
         kind=TokenKind.VISION, identity_N=torch.arange(4), position_RN=torch.tensor([[0, 1, 7, 30]])
     )
     assert rank_rows(table, 2)[0, 0].tolist() == [0, 1, 2, 3]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    grids=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 3)), min_size=1, max_size=6),
+    kept=st.lists(st.sets(st.integers(0, 60)), min_size=1, max_size=3),
+)
+def test_closed_gaps_are_those_of_a_layout_made_afresh(grids: list[tuple[int, int, int]], kept: list[set[int]]) -> None:
+    """Text and whole grids, whichever of them go, eviction after eviction."""
+    cells = [
+        cell
+        for frame, (n_text, n_rows, n_columns) in enumerate(grids)
+        for cell in (
+            *[(frame, -1, -1)] * n_text,
+            *((frame, row, column) for row in range(n_rows) for column in range(n_columns)),
+        )
+    ]
+    position_RN = torch.tensor(laid_out_afresh(cells, N_PREFIX)).T
+    prefix_RN = torch.arange(N_PREFIX).expand(3, -1)
+    whole_RN = torch.cat((prefix_RN, position_RN), dim=-1)
+    table = TokenTable.build(kind=TokenKind.VISION, identity_N=torch.arange(whole_RN.shape[1]), position_RN=whole_RN)
+    held = list(range(len(cells)))
+    for gone in kept:
+        # Text goes row by row, a grid as a whole, by its frame.
+        stays = [(frame if row >= 0 else index + 10) not in gone for index, (frame, row, _) in enumerate(cells)]
+        rows = [row for row in range(len(held)) if stays[held[row]]]
+        held = [held[row] for row in rows]
+        table = table.select(torch.tensor([*range(N_PREFIX), *(N_PREFIX + row for row in rows)]))
+        table = table.with_positions(close_gaps(table, N_PREFIX, (0, 1, 2)))
+        expected = [[index] * 3 for index in range(N_PREFIX)]
+        expected += [list(position) for position in laid_out_afresh([cells[index] for index in held], N_PREFIX)]
+        assert table.position_RHN[:, 0].T.tolist() == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(keep=st.lists(st.sets(st.integers(0, 9), min_size=4, max_size=4).map(sorted), min_size=1, max_size=2))
+def test_closing_gaps_in_one_dimension_is_compacting(keep: list[list[int]]) -> None:
+    """Also where heads hold different rows."""
+    whole = TokenTable.build(kind=TokenKind.VISION, identity_N=torch.arange(12), position_RN=5 * torch.arange(12)[None])
+    prefix = TokenTable.build(kind=TokenKind.PREFIX, identity_N=torch.arange(2), position_RN=torch.arange(2)[None])
+    rows = torch.tensor(keep) + 2
+    table = prefix.concat(whole.with_positions(torch.arange(12)[None, None]).select(rows))
+    assert torch.equal(close_gaps(table, 2, (0,)), compact_rows(table, 2))

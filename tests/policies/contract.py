@@ -29,6 +29,10 @@ def assert_same_plans(ours: Plan, theirs: Plan) -> None:
         for fold, other in zip(a.folds, b.folds, strict=True):
             assert torch.equal(fold.rows_N, other.rows_N)
             assert fold.weight == other.weight
+        assert len(a.prototypes) == len(b.prototypes)
+        for prototype, twin in zip(a.prototypes, b.prototypes, strict=True):
+            assert torch.equal(prototype.rows_N, twin.rows_N)
+            assert torch.equal(prototype.weight_N, twin.weight_N)
 
 
 def assert_within_budget(stream: FakeStream) -> None:
@@ -41,7 +45,7 @@ def assert_within_budget(stream: FakeStream) -> None:
 
 def assert_rows_sorted(plan: Plan) -> None:
     for layer in plan.layers or ():
-        for rows in (layer.keep, *(fold.rows_N for fold in layer.folds)):
+        for rows in (layer.keep, *(made.rows_N for made in (*layer.folds, *layer.prototypes))):
             assert rows.dtype == torch.int64
             assert bool((rows[..., 1:] > rows[..., :-1]).all())
 

@@ -63,7 +63,9 @@ def append_prefix(memory: KVMemory, n_tokens: int) -> None:
     append(memory, memory.begin_prefix(n_tokens), zeros_KTD, zeros_KTD)
 
 
-def visual_tokens(n_frames: int, tokens_per_frame: int, first_second: float = 0.0) -> VisualTokens:
+def visual_tokens(
+    n_frames: int, tokens_per_frame: int, first_frame: int = 0, *, frames_per_second: float = 1.0
+) -> VisualTokens:
     n = n_frames * tokens_per_frame
     frame_N = torch.arange(n_frames).repeat_interleave(tokens_per_frame)
     return VisualTokens(
@@ -73,16 +75,22 @@ def visual_tokens(n_frames: int, tokens_per_frame: int, first_second: float = 0.
         frame_N=frame_N,
         row_N=torch.zeros(n, dtype=torch.int64),
         column_N=torch.arange(n) % tokens_per_frame,
-        times_seconds_N=first_second + frame_N.double(),
+        times_seconds_N=(first_frame + frame_N).double() / frames_per_second,
         n_frames=n_frames,
         n_grids=n_frames,
     )
 
 
 def append_frames(
-    memory: KVMemory, n_frames: int, tokens_per_frame: int, generator: torch.Generator | None = None
+    memory: KVMemory,
+    n_frames: int,
+    tokens_per_frame: int,
+    generator: torch.Generator | None = None,
+    *,
+    frames_per_second: float = 1.0,
 ) -> None:
-    tokens = visual_tokens(n_frames, tokens_per_frame, memory.current.frames_seen)
+    first = memory.current.frames_seen
+    tokens = visual_tokens(n_frames, tokens_per_frame, first, frames_per_second=frames_per_second)
     shape = memory.shape.n_kv_heads, tokens.frame_N.numel(), HEAD_DIM
     raw_KTD, value_KTD = (torch.randn(shape, generator=generator) for _ in range(2))
     append(memory, memory.begin_vision(tokens, tokens.times_seconds_N[-1].item()), raw_KTD, value_KTD)
@@ -129,6 +137,8 @@ class FakeStream:
     prefix_tokens: int = 2
     seed: int = 0
     max_positions: int = 2**31
+    # Some policies forget by seconds: what a test means to be short for its budget is short for them too.
+    frames_per_second: float = 2.0
     history: tuple[Turn, ...] = ()
     state: Any = None
     intervals: list[Interval] = field(default_factory=list)
@@ -148,8 +158,10 @@ class FakeStream:
     def view(self, masses: dict[str, dict[int, torch.Tensor]] | None = None) -> MemoryView:
         version = self.memory.current
         layers = tuple(
-            LayerView(
-                layer.table.slice(version.n_prefix),
+            LayerView.of(
+                layer,
+                version.n_prefix,
+                self.memory.rope,
                 {name: mass[index] for name, mass in (masses or {}).items() if index in mass},
             )
             for index, layer in enumerate(version.layers)
@@ -176,14 +188,15 @@ class FakeStream:
         return interval
 
     def _ingest(self, n_frames: int) -> dict[str, dict[int, torch.Tensor]]:
-        tokens = visual_tokens(n_frames, self.tokens_per_frame, self.memory.current.frames_seen)
+        first, fps = self.memory.current.frames_seen, self.frames_per_second
+        tokens = visual_tokens(n_frames, self.tokens_per_frame, first, frames_per_second=fps)
         if self.policy.ingests == "features":
             self.memory.commit_features(tokens, tokens.times_seconds_N[-1].item())
             return {}
         self.memory.make_room(tokens)
         n_rows = tuple(n + tokens.frame_N.numel() for n in self.memory.current.held_tokens)
         probes = self.policy.probes(n_rows, self.history, self.facts)
-        append_frames(self.memory, n_frames, self.tokens_per_frame, self._generator)
+        append_frames(self.memory, n_frames, self.tokens_per_frame, self._generator, frames_per_second=fps)
         return {probe.name: {layer: self._mass(n_rows[layer]) for layer in probe.layers} for probe in probes}
 
     def _mass(self, n_rows: int) -> torch.Tensor:

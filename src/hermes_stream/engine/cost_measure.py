@@ -17,8 +17,11 @@ from hermes_stream.engine.cost import CHUNK, ENCODE, EVICT, PLACE, PLAIN, PROBE,
 from hermes_stream.engine.cost_count import ArithmeticCounter, chunk_flops, probe_flops, shortcut_flops
 from hermes_stream.engine.embedding_probe import embedding_mass
 from hermes_stream.engine.ingest import Piece, Stream, commit_prefix, memory_view, open_stream, reserved_positions
+from hermes_stream.engine.probe_text import probe_embeddings
 from hermes_stream.errors import ConfigError
 from hermes_stream.memory.plan import LayerPlan, Plan, Positions
+from hermes_stream.memory.token_table import TokenTable
+from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.policies.base import Policy, Probe
 from hermes_stream.policies.hermes_prompts import global_prompt, local_prompt, mixed_prompt
@@ -112,6 +115,21 @@ def _measure(stream: Stream, encoded: _Encoded, frames: Sequence[Frame]) -> Inte
     )
 
 
+def _as_one_head(version: MemoryVersion) -> MemoryVersion:
+    """As if all heads held the rows of the first, which the plain policy takes for granted; values cost no time."""
+    if all(layer.table.n_heads == 1 for layer in version.layers):
+        return version
+    layers = tuple(
+        replace(
+            layer,
+            table=TokenTable(layer.table.data_CHN[:, :1], layer.table.seconds_HN[:1]),
+            n_dropped_H=layer.n_dropped_H[:1],
+        )
+        for layer in version.layers
+    )
+    return replace(version, layers=layers)
+
+
 def _run_plain(stream: Stream, frames: Sequence[Frame]) -> tuple[float, float]:
     """Seconds of the text model on these frames alone, and of the end of the interval under the plain policy."""
     device = stream.memory.shape.device
@@ -119,6 +137,7 @@ def _run_plain(stream: Stream, frames: Sequence[Frame]) -> tuple[float, float]:
     # Rows of its own: a second writer behind the same rows would have to copy them first.
     every_row = tuple(LayerPlan(torch.arange(n, device=device)) for n in twin.memory.current.held_tokens)
     twin.memory.apply(Plan(every_row))
+    twin.memory.current = _as_one_head(twin.memory.current)
     commit = Piece(twin, frames).segments()[0]
     assert isinstance(commit, CommitSegment)
     batch = PackedBatch([commit], stream.adapter.rope)
@@ -164,7 +183,7 @@ class _Ending:
         """Attention by probe and layer."""
         adapter, version = self._end.adapter, self._end.memory.current
         sizes, n_rows = adapter.text_sizes, [layer.n_held for layer in version.layers]
-        self.prompt_tokens = tuple(adapter.guidance(probe.text).shape[0] for probe in probes)
+        self.prompt_tokens = tuple(probe_embeddings(adapter, probe).shape[0] for probe in probes)
         n_of = dict(zip((probe.name for probe in probes), self.prompt_tokens, strict=True))
         shortcuts = [probe for probe in probes if probe.queries == "embedding"]
         self.flops[PROBE] = sum(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import torch
 
+from hermes_stream.engine.probe_text import probe_embeddings
 from hermes_stream.memory.attention import mass_without_mask
 from hermes_stream.memory.rope import rotate
 from hermes_stream.memory.version import MemoryVersion
@@ -21,7 +22,7 @@ from hermes_stream.policies.base import Probe
 def embedding_mass(adapter: Adapter, version: MemoryVersion, probe: Probe) -> dict[int, torch.Tensor]:
     """Mean attention `[K, N]` of the prompt's tokens to each held token, prefix included, for the probe's layers."""
     facts = adapter.facts
-    text_TE = adapter.guidance(probe.text)[: facts.max_positions - version.text_position]
+    text_TE = probe_embeddings(adapter, probe)[: facts.max_positions - version.text_position]
     position_T = version.text_position + torch.arange(text_TE.shape[0], device=facts.device)
     tables = adapter.rope.tables(position_T.expand(facts.n_axes, -1), facts.dtype)
     mass = {}

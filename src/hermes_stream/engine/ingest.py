@@ -14,6 +14,7 @@ import torch
 
 from hermes_stream.engine.batch import CommitSegment, DeepStack, PackedBatch, ProbeSegment, Segment
 from hermes_stream.engine.embedding_probe import embedding_mass
+from hermes_stream.engine.probe_text import probe_embeddings
 from hermes_stream.errors import ConfigError, UsageError
 from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.kv_memory import KVMemory
@@ -104,8 +105,10 @@ def memory_view(
     """The policy's read-only view of a version; attention to the prefix is cut off."""
     n_prefix = version.n_prefix
     layers = tuple(
-        LayerView(
-            layer.table.slice(n_prefix),
+        LayerView.of(
+            layer,
+            n_prefix,
+            stream.memory.rope,
             {
                 name: by_layer[index][:, n_prefix:].to(layer.table.data_CHN.device)
                 for name, by_layer in (mass or {}).items()
@@ -248,7 +251,7 @@ class Piece:
 
     def _probe_segment(self, probe: Probe, pending: PendingAppend) -> ProbeSegment:
         facts = self.stream.adapter.facts
-        text_TE = self.stream.adapter.guidance(probe.text)
+        text_TE = probe_embeddings(self.stream.adapter, probe)
         # A probe commits nothing, so a long one may not push the stream to compact: it is cut to the room there is.
         start = pending.text_position
         text_TE = text_TE[: facts.max_positions - start]

@@ -1,20 +1,21 @@
 """From one version of a memory to the next by a plan. Pure: the old version stays as it is.
 
-Shape letters: K key/value heads, H heads with rows of their own (1 when all hold the same), N rows, D head dimension,
-R position axes.
+Shape letters: K key/value heads, H heads with rows of their own (1 when all hold the same), N rows, P rows that are
+means of others, D head dimension, R position axes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
 
-from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
-from hermes_stream.memory.positions import TimeMap, compact_rows, end_of, rank_rows
-from hermes_stream.memory.rope import Rope, rotate, unrotate
+from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions, Prototype
+from hermes_stream.memory.positions import TimeMap, close_gaps, compact_rows, end_of, rank_rows
+from hermes_stream.memory.rope import Rope, rotate
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
 from hermes_stream.memory.token_table import TokenKind, TokenTable
@@ -36,7 +37,7 @@ def apply_plan(
     layer_plans = plan.layers or tuple(whole[n] for n in base.held_tokens)
     select_table = _once_per_object(lambda table, p: table.select(_with_prefix(p.keep, base.n_prefix)))
     layers = tuple(
-        _apply_rows(layer, p, base, select_table(layer.table, p), shape, rope)
+        _apply_rows(layer, p, base, select_table(layer.table, p), rope)
         for layer, p in zip(base.layers, layer_plans, strict=True)
     )
     # A summary at the end stands one past the last kept row of its layer, which only the device knows: the clock makes
@@ -46,7 +47,7 @@ def apply_plan(
         base,
         layers=layers,
         next_position=base.next_position + n_ends,
-        next_identity=base.next_identity + max(len(p.folds) for p in layer_plans),
+        next_identity=base.next_identity + max(len(p.folds) + len(p.prototypes) for p in layer_plans),
         number=base.number + 1,
     )
     if plan.positions is Positions.KEEP and after.next_position <= shape.max_positions:
@@ -54,13 +55,20 @@ def apply_plan(
     return _place(after, compaction if plan.positions is Positions.KEEP else plan.positions, rope)
 
 
-def _apply_rows(
-    layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, table: TokenTable, shape: MemoryShape, rope: Rope
-) -> LayerMemory:
+def _apply_rows(layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, table: TokenTable, rope: Rope) -> LayerMemory:
     slab = layer.slab.select(_with_prefix(plan.keep, base.n_prefix), capacity=layer.slab.capacity)
+    mean = _MeanRows(layer, rope)
     for index, fold in enumerate(plan.folds):
-        slab, table = _append_summary(layer, fold, slab, table, base, base.next_identity + index, shape, rope)
-    if any(fold.place == "mean" for fold in plan.folds):
+        rows_N = fold.rows_N + base.n_prefix
+        weight_N, row = _summary(fold, layer.table.select(rows_N), table, base.next_identity + index)
+        slab, table = mean.append([(rows_N, weight_N, row)], slab, table)
+    if plan.prototypes:
+        parts, first = [], base.next_identity + len(plan.folds)
+        for index, prototype in enumerate(plan.prototypes):
+            rows_N = prototype.rows_N + base.n_prefix
+            parts.append((rows_N, *_prototype(prototype, layer.table.select(rows_N), first + index)))
+        slab, table = mean.append(parts, slab, table)
+    if plan.prototypes or any(fold.place == "mean" for fold in plan.folds):
         order_N = table.position_RHN[0, 0].argsort(stable=True)
         slab, table = slab.select(order_N, capacity=slab.capacity), table.select(order_N)
     return LayerMemory(slab, table, layer.n_dropped_H + _count_dropped(layer.table.slice(base.n_prefix), plan))
@@ -77,41 +85,75 @@ def _count_dropped(rows: TokenTable, plan: LayerPlan) -> torch.Tensor:
     return (rows.count_HN * is_dropped_HN).sum(dim=-1)
 
 
-def _append_summary(
-    layer: LayerMemory,
-    fold: Fold,
-    slab: Slab,
-    table: TokenTable,
-    base: MemoryVersion,
-    identity: int,
-    shape: MemoryShape,
-    rope: Rope,
-) -> tuple[Slab, TokenTable]:
-    """HERMES 3.8: mean value and mean un-rotated key, rotated once to the summary's position.
+class _MeanRows:
+    """Rows that are means of a layer's rows: HERMES 3.8, mean value and mean un-rotated key, rotated once."""
+
+    def __init__(self, layer: LayerMemory, rope: Rope) -> None:
+        self._layer, self._rope = layer, rope
+
+    @cached_property
+    def _raw_KND(self) -> torch.Tensor:
+        return self._layer.raw_keys(self._rope)
+
+    def append(
+        self, parts: Sequence[tuple[torch.Tensor, torch.Tensor, TokenTable]], slab: Slab, table: TokenTable
+    ) -> tuple[Slab, TokenTable]:
+        """Behind the rows of slab and table; each part is the rows that one is made of, their weights, and its row."""
+        new_rows = parts[0][2]
+        for _, _, row in parts[1:]:
+            new_rows = new_rows.concat(row)
+        raw_KPD, value_KPD = (
+            torch.cat([_weighted_mean(x_KND, rows_N, weight_N) for rows_N, weight_N, _ in parts], dim=1)
+            for x_KND in (self._raw_KND, self._layer.values)
+        )
+        rotated_KPD = rotate(raw_KPD, *self._rope.tables(new_rows.position_RHN[:, 0], raw_KPD.dtype))
+        return slab.append(table.n_tokens, rotated_KPD, value_KPD, raw_KPD), table.concat(new_rows)
+
+
+def _summary(fold: Fold, folded: TokenTable, kept: TokenTable, identity: int) -> tuple[torch.Tensor, TokenTable]:
+    """Weights of the rows of a fold, and what the summary is.
 
     Summaries that one plan makes in different layers share an identity: they stand for the same moment, and smoothing
     over layers may pair them.
     """
-    rows_N = fold.rows_N + base.n_prefix
-    folded = layer.table.select(rows_N)
     count_N = folded.count_HN[0]
-    weight_N = (count_N if fold.weight == "count" else torch.ones_like(count_N)).double()
-    weight_N = weight_N / weight_N.sum()
+    # A prototype counts 0 and weighs as one token.
+    by_count_N = _shares(count_N.clamp(min=1))
+    weight_N = by_count_N if fold.weight == "count" else _shares(torch.ones_like(count_N))
     if fold.place == "mean":
         position_R1 = (folded.position_RHN[:, 0] * weight_N).sum(dim=-1, keepdim=True).round().long()
     else:
-        position_R1 = end_of(table).expand(shape.n_axes, 1)
-    raw_K1D = _weighted_mean(_raw_keys(layer, shape, rope), rows_N, weight_N)
-    value_K1D = _weighted_mean(layer.values, rows_N, weight_N)
-    rotated_K1D = rotate(raw_K1D, *rope.tables(position_R1, shape.dtype))
+        position_R1 = end_of(kept).expand(folded.position_RHN.shape[0], 1)
     row = TokenTable.build(
         kind=TokenKind.SUMMARY,
-        identity_N=torch.full((1,), identity, device=shape.device),
+        identity_N=torch.full_like(count_N[:1], identity),
         position_RN=position_R1,
         count_N=count_N.sum()[None],
-        seconds_N=(folded.seconds_HN[0] * (count_N / count_N.sum())).sum()[None],
+        seconds_N=(folded.seconds_HN[0] * by_count_N).sum()[None],
     )
-    return slab.append(table.n_tokens, rotated_K1D, value_K1D, raw_K1D), table.concat(row)
+    return weight_N, row
+
+
+def _prototype(prototype: Prototype, shown: TokenTable, identity: int) -> tuple[torch.Tensor, TokenTable]:
+    """Normalised weights of the rows of a prototype, and what it is; it stands in the middle of what it shows."""
+    frame_N, n = shown.frame_HN[0], shown.n_tokens
+    # In integers: half a position must not hang on the rounding of a sum.
+    middle_R1 = (2 * shown.position_RHN[:, 0].sum(dim=-1, keepdim=True) + n) // (2 * n)
+    row = TokenTable.build(
+        kind=TokenKind.SUMMARY,
+        identity_N=torch.full_like(frame_N[:1], identity),
+        position_RN=middle_R1,
+        frame_N=frame_N[-1:],
+        count_N=torch.zeros_like(frame_N[:1]),
+        seconds_N=shown.seconds_HN[0].mean()[None],
+    )
+    return _shares(prototype.weight_N), row
+
+
+def _shares(weight_N: torch.Tensor) -> torch.Tensor:
+    """Weights that add up to 1, float64."""
+    exact_N = weight_N.double()
+    return exact_N / exact_N.sum()
 
 
 def _weighted_mean(x_KND: torch.Tensor, rows_N: torch.Tensor, weight_N: torch.Tensor) -> torch.Tensor:
@@ -120,15 +162,6 @@ def _weighted_mean(x_KND: torch.Tensor, rows_N: torch.Tensor, weight_N: torch.Te
     chosen_KND = x_KND[:, rows_N.to(x_KND.device)].to(exact)
     mean_KD = torch.einsum("knd,n->kd", chosen_KND, weight_N.to(x_KND.device, exact))
     return mean_KD[:, None].to(x_KND.dtype)
-
-
-def _raw_keys(layer: LayerMemory, shape: MemoryShape, rope: Rope) -> torch.Tensor:
-    """Un-rotated keys `[K, N, D]`: the stored ones, or the rotated ones turned back."""
-    if layer.slab.keeps_raw:
-        return layer.slab.raw_keys(layer.n_held)
-    exact = torch.promote_types(shape.dtype, torch.float32)
-    cos, sin = rope.tables(layer.table.position_RHN, exact)
-    return unrotate(layer.keys.to(exact), cos, sin).to(shape.dtype)
 
 
 def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...], rope: Rope) -> MemoryVersion:
@@ -140,7 +173,7 @@ def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ..
     layers = []
     for layer, table in zip(version.layers, tables, strict=True):
         cos, sin = rope.tables(table.position_RHN, version.shape.dtype)
-        layer.slab.replace_keys(rotate(_raw_keys(layer, version.shape, rope), cos, sin))
+        layer.slab.replace_keys(rotate(layer.raw_keys(rope), cos, sin))
         layers.append(replace(layer, table=table))
     return replace(
         version,
@@ -168,8 +201,10 @@ def _placed_tables(
         time_map = TimeMap(tables, n_prefix, version.newest_time, shape.longest_span)
         move = _once_per_object(lambda table, _: table.with_positions(time_map.place(table, n_prefix, shape.time_axes)))
         newest_time = time_map.newest_time
+    elif positions is Positions.CONTIGUOUS and shape.n_axes > 1:
+        move = _once_per_object(lambda table, _: table.with_positions(close_gaps(table, n_prefix, shape.time_axes)))
     else:
-        rows = compact_rows if positions is Positions.COMPACT else rank_rows
+        rows = rank_rows if positions is Positions.RANKS else compact_rows
         move = _once_per_object(lambda table, _: table.with_positions(rows(table, n_prefix)))
     placed = [move(table, None) for table in tables]
     if shape.n_axes == 1:

@@ -235,15 +235,15 @@ class KVMemory:
         for index, (layer, held) in enumerate(zip(plan.layers or (), self.current.layers, strict=False)):
             if layer.keep.dim() == 2 and layer.keep.shape[0] != self.shape.n_kv_heads:
                 raise PlanError(f"layer {index}: rows for {layer.keep.shape[0]} heads of {self.shape.n_kv_heads}")
-            if layer.folds and held.table.n_heads > 1:
-                raise PlanError(f"layer {index}: rows that differ between heads cannot be folded")
+            if (layer.folds or layer.prototypes) and held.table.n_heads > 1:
+                raise PlanError(f"layer {index}: rows that differ between heads cannot be folded or make prototypes")
 
     def _check_positions(self, plan: Plan) -> None:
         if isinstance(plan.positions, Positions):
             return
         n_rows = self.current.held_tokens
         if plan.layers is not None:
-            n_rows = tuple(layer.keep.shape[-1] + len(layer.folds) for layer in plan.layers)
+            n_rows = tuple(layer.n_rows for layer in plan.layers)
         if len(plan.positions) != len(n_rows):
             raise PlanError(f"positions for {len(plan.positions)} layers, the memory has {len(n_rows)}")
         for index, (position_RN, n) in enumerate(zip(plan.positions, n_rows, strict=True)):
@@ -259,7 +259,7 @@ class KVMemory:
             return
         held = self.current.held_tokens
         if plan.layers is not None:
-            held = tuple(layer.keep.shape[-1] + len(layer.folds) for layer in plan.layers)
+            held = tuple(layer.n_rows for layer in plan.layers)
         for index, (n, budget) in enumerate(zip(held, self.budgets_L, strict=True)):
             if n > budget:
                 raise PlanError(f"layer {index}: the plan leaves {n} tokens, the budget is {budget}")

@@ -20,12 +20,14 @@ from hermes_stream.memory.checks import require
 class Positions(StrEnum):
     """`KEEP` leaves gaps where tokens went; `COMPACT` closes them; `RANKS` is HERMES' released way of closing them.
 
-    They differ where positions have three axes: `COMPACT` moves time alone, for all layers alike, and keeps grids;
-    `RANKS` numbers the distinct values of each axis and layer.
+    They differ where positions have three axes: `COMPACT` moves time alone, for all layers alike, and keeps grids and
+    distances in time; `CONTIGUOUS` keeps grids and closes the distance wherever rows between were evicted, layer by
+    layer; `RANKS` numbers the distinct values of each axis and layer.
     """
 
     KEEP = "keep"
     COMPACT = "compact"
+    CONTIGUOUS = "contiguous"
     RANKS = "ranks"
 
 
@@ -44,11 +46,30 @@ class Fold:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Prototype:
+    """One more row, made of rows that it takes nothing from: each of them is kept, folded or dropped as if it were not.
+
+    Its value and un-rotated key are the means over the rows by `weight_N` (floating, at least 0, not all 0; they need
+    not add up to 1). It stands among the kept rows at the rows' mean position, rounded half up on each axis, belongs to
+    the frame of the newest of them, and counts 0: what its rows stand for is counted where they go.
+    """
+
+    rows_N: torch.Tensor
+    weight_N: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class LayerPlan:
     """keep: int64, sorted, unique; `[n]`, or `[K, n]` when heads keep different tokens. Folds share no row with it."""
 
     keep: torch.Tensor
     folds: tuple[Fold, ...] = ()
+    prototypes: tuple[Prototype, ...] = ()
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that the layer holds after the plan."""
+        return self.keep.shape[-1] + len(self.folds) + len(self.prototypes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +77,7 @@ class Plan:
     """One `LayerPlan` per layer, or none at all to keep every row.
 
     positions: what happens to the positions of the rows that stay; or explicit positions `[R, n]` per layer for the
-    kept rows and folds together.
+    kept rows, folds and prototypes together.
     keep_frames: frames whose features stay (policies that ingest features); None keeps all.
     """
 
@@ -98,6 +119,8 @@ class Plan:
                 _validate_rows(f"layer {layer}: folded rows", fold.rows_N, n)
                 if fold.rows_N.numel() == 0:
                     raise PlanError(f"layer {layer}: a fold of no rows")
+            for prototype in layer_plan.prototypes:
+                _validate_prototype(layer, prototype, n)
             _validate_disjoint(layer, layer_plan)
 
 
@@ -116,10 +139,26 @@ def _validate_rows(what: str, rows: torch.Tensor, n: int) -> None:
     )
 
 
+def _validate_prototype(layer: int, prototype: Prototype, n: int) -> None:
+    rows_N, weight_N = prototype.rows_N, prototype.weight_N
+    _validate_rows(f"layer {layer}: a prototype's rows", rows_N, n)
+    if rows_N.numel() == 0:
+        raise PlanError(f"layer {layer}: a prototype of no rows")
+    if weight_N.shape != rows_N.shape or not weight_N.is_floating_point():
+        raise PlanError(
+            f"layer {layer}: a prototype's weights are {weight_N.dtype} {list(weight_N.shape)}, expected one floating "
+            f"number for each of its {rows_N.numel()} rows"
+        )
+    require(
+        (weight_N >= 0).all() & weight_N.isfinite().all() & (weight_N > 0).any(),
+        f"layer {layer}: a prototype's weights are negative, not finite, or all 0",
+    )
+
+
 def _validate_disjoint(layer: int, layer_plan: LayerPlan) -> None:
-    if not layer_plan.folds:
+    if not layer_plan.folds and not layer_plan.prototypes:
         return
     if layer_plan.keep.dim() != 1:
-        raise PlanError(f"layer {layer}: folds need the same kept rows in all heads")
+        raise PlanError(f"layer {layer}: folds and prototypes need the same kept rows in all heads")
     rows = torch.cat([layer_plan.keep, *(fold.rows_N for fold in layer_plan.folds)]).sort().values
     require((rows[1:] != rows[:-1]).all(), f"layer {layer}: a row is both kept and folded, or folded twice")

@@ -88,7 +88,7 @@ class TokenTable:
 
     @property
     def count_HN(self) -> torch.Tensor:
-        """How many vision tokens each row stands for: 1, or more for a summary."""
+        """How many vision tokens each row stands for: 1, more for a summary, 0 for a prototype."""
         return self.data_CHN[_COUNT]
 
     @property

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from hermes_stream.memory.features import FrameFeatures
+from hermes_stream.memory.rope import Rope, unrotate
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
 from hermes_stream.memory.token_table import TokenTable
@@ -41,6 +42,14 @@ class LayerMemory:
     def values(self) -> torch.Tensor:
         """Values, `[K, N, D]`."""
         return self.slab.values(self.n_held)
+
+    def raw_keys(self, rope: Rope) -> torch.Tensor:
+        """Un-rotated keys, `[K, N, D]`: the stored ones, or the rotated ones turned back."""
+        if self.slab.keeps_raw:
+            return self.slab.raw_keys(self.n_held)
+        exact = torch.promote_types(self.keys.dtype, torch.float32)
+        cos, sin = rope.tables(self.table.position_RHN, exact)
+        return unrotate(self.keys.to(exact), cos, sin).to(self.keys.dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,6 @@
 """What a policy sees when it decides: read-only tables and the signals that it asked for.
 
-Shape letters: K key/value heads, N rows after the prefix.
+Shape letters: K key/value heads, N rows after the prefix, D head dimension.
 """
 
 from __future__ import annotations
@@ -11,7 +11,36 @@ from dataclasses import dataclass, field
 import torch
 
 from hermes_stream.errors import PlanError
+from hermes_stream.memory.rope import Rope
 from hermes_stream.memory.token_table import TokenTable
+from hermes_stream.memory.version import LayerMemory
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldTensors:
+    """Keys and values of a layer's rows after the prefix, `[K, N, D]`, on the device of its table; not to be written.
+
+    They are the memory's own where they can be: who writes to them changes the past.
+    """
+
+    layer: LayerMemory
+    n_prefix: int
+    rope: Rope
+
+    @property
+    def raw_keys_KND(self) -> torch.Tensor:
+        return self._rows(self.layer.raw_keys(self.rope))
+
+    @property
+    def rotated_keys_KND(self) -> torch.Tensor:
+        return self._rows(self.layer.keys)
+
+    @property
+    def values_KND(self) -> torch.Tensor:
+        return self._rows(self.layer.values)
+
+    def _rows(self, x_KND: torch.Tensor) -> torch.Tensor:
+        return x_KND[:, self.n_prefix :].to(self.layer.table.data_CHN.device)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,10 +49,24 @@ class LayerView:
 
     mass: by probe name, float32 `[K, N]`: attention that the probe's tokens pay to each row, mean over the tokens
     and over the query heads of each key/value head. Softmax runs over prefix, rows and probe.
+    held_tensors: what `tensors` gives; a view made by hand may lack it.
     """
 
     table: TokenTable
     mass: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    held_tensors: HeldTensors | None = None
+
+    @staticmethod
+    def of(layer: LayerMemory, n_prefix: int, rope: Rope, mass: Mapping[str, torch.Tensor]) -> LayerView:
+        """The view of a layer; mass: `[K, N]` of its rows after the prefix."""
+        return LayerView(layer.table.slice(n_prefix), mass, HeldTensors(layer, n_prefix, rope))
+
+    @property
+    def tensors(self) -> HeldTensors:
+        """Keys and values, for policies that look at them; nothing is computed or copied before they are asked for."""
+        if self.held_tensors is None:
+            raise PlanError("this view has no keys and values; make it with LayerView.of")
+        return self.held_tensors
 
     @property
     def n_rows(self) -> int:

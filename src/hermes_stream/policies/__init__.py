@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from hermes_stream.policies.attention_sinks import AttentionSinks
 from hermes_stream.policies.base import Policy
 from hermes_stream.policies.hermes import Hermes
+from hermes_stream.policies.infinipot_v import InfiniPotV
 from hermes_stream.policies.keep_all import KeepAll
 from hermes_stream.policies.random import Random
 from hermes_stream.policies.recent_frames import RecentFrames
 from hermes_stream.policies.sliding_window import SlidingWindow
+from hermes_stream.policies.stream_mem import StreamMem
+from hermes_stream.policies.streaming_vlm import StreamingVLM
 from hermes_stream.policies.uniform import Uniform
 
 POLICIES: dict[str, type[Policy]] = {
-    policy.name: policy for policy in (Hermes, KeepAll, Random, RecentFrames, SlidingWindow, Uniform)
+    policy.name: policy
+    for policy in (
+        AttentionSinks,
+        Hermes,
+        InfiniPotV,
+        KeepAll,
+        Random,
+        RecentFrames,
+        SlidingWindow,
+        StreamingVLM,
+        StreamMem,
+        Uniform,
+    )
 }

@@ -38,12 +38,15 @@ class Probe:
 
     queries: "true" are those of a causal forward of the text over the memory; "embedding" those that each layer makes
     of the text's raw embeddings, without a mask among them: the shortcut of HERMES' release.
+    kind: "text" is run as it stands; "question" as a question asked now, in the family's template up to where the
+    answer starts. An empty question is the template's own tokens.
     """
 
     name: str
     text: str
     layers: range
     queries: Literal["true", "embedding"] = "true"
+    kind: Literal["text", "question"] = "text"
 
 
 @dataclass(frozen=True, slots=True)

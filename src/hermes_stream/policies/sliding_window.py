@@ -15,7 +15,8 @@ class SlidingWindow(Policy):
     """Evict the oldest frames until the budget holds; whole frames, unless one frame alone exceeds the budget.
 
     Needs: nothing. Budget: tokens of the window. Survivors keep the traces of what they attended to.
-    positions: "keep" leaves the survivors where they are, "compact" moves them to the front after each eviction.
+    positions: "keep" leaves the survivors where they are, "compact" moves them to the front after each eviction; a
+    window has no gaps, so that the other ways come to the same but for "ranks" where positions have three axes.
     """
 
     name: ClassVar[str] = "sliding-window"
