@@ -71,7 +71,10 @@ def test_every_registered_name_is_a_text(name: str) -> None:
         ("hermes(borders=(1,))", "hermes: option borders is (1,), "),
         ("recent-frames(frames=0)", "recent-frames: option frames is '0', expected greater than or equal to 1"),
         ("recent-frames(frames=true)", "recent-frames: option frames is 'true', expected a valid integer"),
-        ("sliding-window(positions=shrink)", "option positions is 'shrink', expected 'keep', 'compact' or 'ranks'"),
+        (
+            "sliding-window(positions=shrink)",
+            "option positions is 'shrink', expected 'keep', 'compact', 'contiguous' or 'ranks'",
+        ),
         ("hermes(budget=0)", "budget is '0'; expected tokens per layer such as 256"),
         ("hermes(budget=few)", "budget is 'few'; expected tokens per layer such as 256, or bytes such as 16MiB"),
         ("hermes(budget=16MiB)", "the budget 16MiB is in bytes, which means nothing without a model"),
