@@ -142,6 +142,21 @@ def test_a_compaction_frees_positions_where_summaries_are_held(adapter: Any) -> 
     assert clocks[first] <= n_prefix + span + 60 < clocks[first - 1]
 
 
+def test_positions_that_run_out_are_closed_up_as_the_policy_says(adapter: Any) -> None:
+    """Ranks leave no gap on any axis of any layer; the grid's own rule leaves gaps in time."""
+    has_gaps = []
+    for compaction in ("ranks", "grid"):
+        stream = open_direct(adapter, Hermes(budget=80, compaction=compaction))
+        for start in range(0, 160, 4):
+            watch_direct(stream, later(start), 4)
+        tokens = adapter.embed(later(160), since_seconds=0.0)
+        memory, n_prefix = stream.memory, stream.memory.current.n_prefix
+        memory.make_room(tokens, reserve=memory.shape.max_positions - memory.current.end_after(tokens) + 1)
+        axes = [axis_HN[0, n_prefix:] for t in memory.current.layers for axis_HN in t.table.position_RHN]
+        has_gaps.append(any(axis_N.unique().numel() < axis_N.max() - n_prefix + 1 for axis_N in axes))
+    assert has_gaps == [False, True]
+
+
 def later(start: int) -> list[Any]:
     frames = make_frames(4, seed=start % 7)
     return [type(frame)(start + frame.pts_seconds, frame.image_YXC) for frame in frames]
