@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ from cyclopts import Parameter
 from hermes_stream.cli.ask import report_damage, with_progress
 from hermes_stream.cli.map_recorder import MapRecorder
 from hermes_stream.cli.output import answer_row, human_bytes, progress_bar, put_json, say
-from hermes_stream.cli.stream_options import Options, StreamOptions, open_stream
+from hermes_stream.cli.stream_options import StreamOptions, open_stream
 
 if TYPE_CHECKING:
     from hermes_stream.engine.session import Session
@@ -24,12 +25,20 @@ _SECONDS = 75.0
 _VIDEO_FPS = 24
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions(StreamOptions):
+    """Of the bundled models the one that answers best at the speed of a file."""
+
+    model: str = "tiny-qwen2.5-vl"
+
+
 def demo(
     *,
     seed: int = 900_001,
     out: Path = Path("demo-output"),
     json: Annotated[bool, Parameter(negative="")] = False,
-    options: Options = None,
+    options: Annotated[DemoOptions | None, Parameter(name="*")] = None,
 ) -> None:
     """Watch a freshly rendered video, answer questions about now, before and by-then, and draw what is remembered.
 
@@ -46,7 +55,7 @@ def demo(
     from hermes_stream.shapestream import is_right, make_script, questions_to_json
     from hermes_stream.types import Query
 
-    options = options or StreamOptions()
+    options = options or DemoOptions()
     options.check()
     script = make_script(seed, _SECONDS)
     video_path = _render(script, out)
