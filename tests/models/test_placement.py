@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -53,7 +52,6 @@ def test_maps_that_cannot_be_are_refused_in_one_line(llava_folder: Path, monkeyp
         load_adapter(name, device_map="auto")
 
 
-@pytest.mark.skipif(find_spec("accelerate") is None, reason="needs the extra large (accelerate)")
 @pytest.mark.parametrize("device_map", ["auto", {"model": "cpu", "lm_head": "cpu"}])
 def test_accelerate_places_the_model(llava_folder: Path, device_map: Any) -> None:
     frames = make_frames(4)
