@@ -84,6 +84,8 @@ class Policy(BaseModel, ABC):
     # "tokens": frames run through the text model as they come; "features": they wait until a question needs them.
     ingests: ClassVar[Literal["tokens", "features"]] = "tokens"
     is_bounded: ClassVar[bool] = True
+    # With default options, which rows are held depends on the frames seen alone, not on where intervals ended.
+    is_per_frame: ClassVar[bool] = False
     # Named sets of options, as in `hermes:released`.
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
 
