@@ -36,10 +36,10 @@ def adapter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return load_adapter(str(save_checkpoint(request.param, folder / request.param, num_hidden_layers=N_LAYERS)))
 
 
-def start(name: str, adapter: Adapter) -> Stream:
+def start(name: str, adapter: Adapter, *, chunk_frames: int = 4) -> Stream:
     """A stream with a budget of two frames, which any second interval fills."""
     policy = POLICIES[name]().with_budget(2 * adapter.facts.tokens_per_frame)
-    return open_direct(adapter, policy, chunk_frames=4)
+    return open_direct(adapter, policy, chunk_frames=chunk_frames)
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -91,3 +91,15 @@ def test_frames_may_come_one_by_one(name: str, adapter: Adapter) -> None:
     torch.testing.assert_close(
         question_logits(whole, QUESTION), question_logits(single, QUESTION), atol=1e-4, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_an_interval_may_be_one_frame(name: str, adapter: Adapter) -> None:
+    """Also where a grid takes two: the interval ends with the grid."""
+    stream = start(name, adapter, chunk_frames=1)
+    watch_direct(stream, make_frames(7), 7)
+    stream.memory.check_invariants()
+    assert bool(torch.isfinite(question_logits(stream, QUESTION)).all())
+    if stream.policy.is_bounded:
+        assert stream.n_compressions > 0
+        assert max(stream.memory.current.held_tokens) <= 2 * adapter.facts.tokens_per_frame
