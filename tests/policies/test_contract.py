@@ -13,8 +13,9 @@ from hermes_stream.errors import PolicyError
 from hermes_stream.policies import POLICIES
 from hermes_stream.policies.base import Policy, StreamFacts
 
-from .contract import assert_same_plans, chunk_sizes, held_identities, run, run_from, through_a_file
+from .contract import assert_same_plans, chunk_sizes, run, run_from
 from .harness import FakeStream
+from .restored import held_identities, through_a_file
 
 BUDGET = 24
 
