@@ -81,7 +81,7 @@ class Snapshot:
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise SnapshotError(
-                f"cannot read the snapshot {path}: {_reason(error)}; it is not whole, or no snapshot"
+                f"{path} cannot be read as a snapshot: {_reason(error)}; expected a whole file that Snapshot.save wrote"
             ) from error
         structure = header.get("structure", "")
         if header.get("digest") != _digest(structure, tensors):
