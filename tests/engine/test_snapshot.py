@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from hermes_stream import Engine, Hermes, Random, RecentFrames, Session, SlidingWindow, Snapshot, UsageError
-from hermes_stream.errors import SessionClosed, SnapshotError
+from hermes_stream.errors import ConfigError, SessionClosed, SnapshotError
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.models.load import load_adapter
@@ -21,6 +21,7 @@ from hermes_stream.policies.base import Policy
 from tests.tiny import make_frames, save_llava_onevision
 
 from .direct import assert_same_bits, memory_bits, question_logits
+from .test_recall import Window
 
 
 class Forgetful(Policy):
@@ -102,6 +103,32 @@ def test_without_unrotated_keys(engine: Engine) -> None:
     for each in (session, restored):
         each.watch(make_frames(6, start=7))
     assert torch.equal(question_logits(session.stream, "Who?"), question_logits(restored.stream, "Who?"))
+
+
+@pytest.mark.parametrize("options", [{}, {"bits": 4}, {"host": "40KiB"}, {"bits": 8, "host": "1B"}])
+def test_an_archive_comes_along(options: dict[str, Any], engine: Engine, other: Engine, tmp_path: Path) -> None:
+    """Packed rows as they are, in host memory or on a disk, also of a stream that goes on before it is saved."""
+    (folder := tmp_path / "archive").mkdir()
+    policy = Window(budget=20, where="view", disk=folder if "host" in options else None, **options)
+    session = engine.open(policy, chunk=3)
+    session.watch(make_frames(9))
+    snapshot, twin = session.snapshot(), session.fork()
+    session.watch(make_frames(6, seed=2, start=9))
+    snapshot.save(tmp_path / "past")
+    restored = other.restore(tmp_path / "past", own=(Window,))
+    assert restored.memory.archive_bytes(disk=True) == twin.memory.archive_bytes(disk=True)
+    assert (restored.memory.archive_bytes(disk=True) > 0) == ("host" in options)
+    assert restored.memory.archived_tokens == twin.memory.archived_tokens != (0,) * 12
+    assert_go_on_alike(twin, restored)
+
+
+def test_an_archive_needs_its_folder_again(engine: Engine, tmp_path: Path) -> None:
+    (folder := tmp_path / "archive").mkdir()
+    session = engine.open(Window(budget=20, disk=folder), chunk=3)
+    snapshot = session.snapshot()
+    folder.rmdir()
+    with pytest.raises(ConfigError, match="archive does not exist; make it first"):
+        engine.restore(snapshot, own=(Window,))
 
 
 def test_layers_that_shared_a_table_share_it_again(engine: Engine) -> None:

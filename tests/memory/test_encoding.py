@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -77,17 +78,23 @@ def test_tensors_keep_their_kind(dtype: torch.dtype, shape: tuple[int, ...]) -> 
 def test_values_that_share_a_tensor_share_it_again() -> None:
     shared = torch.arange(3)
     writer = Writer()
-    text = writer.value((shared, shared.clone(), shared), "value")
-    assert len(writer.tensors) == 2
-    first, second, third = Reader(writer.tensors, CPU).value(text)
-    assert first is third
+    text = writer.value((shared, shared.clone(), shared, shared[:3], shared[:2], shared[:0]), "value")
+    assert len(writer.tensors) == 4
+    first, second, third, fourth, fifth, empty = Reader(writer.tensors, CPU).value(text)
+    assert first is third is fourth
     assert second is not first
+    assert fifth.tolist() == [0, 1]
+    assert empty.tolist() == []
 
 
 def test_a_policy_comes_back_with_its_options() -> None:
     policy = Hermes(budget=40, reindex="eager", shares=(1.3, 1, 0.7), own_prompts=("a", "b"))
     assert there_and_back(policy) == policy
     assert there_and_back((policy,)) == (policy,)
+
+
+def test_a_path_comes_back() -> None:
+    assert there_and_back((Path("a") / "b",)) == (Path("a/b"),)
 
 
 def test_a_frame_is_copied() -> None:

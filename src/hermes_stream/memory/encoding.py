@@ -1,7 +1,7 @@
 """Values as JSON and named tensors, without pickle: reading a file never runs anything that the file brings.
 
-A value is None, a bool, int, float or string, a tensor or numpy array, a tuple of values, or a frozen dataclass or
-frozen pydantic model of this package whose fields are values.
+A value is None, a bool, int, float, string or path, a tensor or numpy array, a tuple of values, or a frozen dataclass
+or frozen pydantic model of this package whose fields are values.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -17,22 +18,25 @@ import torch
 from pydantic import BaseModel
 
 from hermes_stream.errors import SnapshotError
+from hermes_stream.memory.packed_rows import StoredTensor
 
 _PACKAGE = __name__.partition(".")[0]
 
 
 class Writer:
-    """Turns values into JSON; tensors are collected by name, each once, and not copied."""
+    """Turns values into JSON; tensors are collected by name, each once, and neither copied nor read from a disk."""
 
     def __init__(self) -> None:
-        self.tensors: dict[str, torch.Tensor] = {}
-        # Names by id: `tensors` keeps the objects alive, so that no id is given away twice.
-        self._names: dict[int, str] = {}
+        self.tensors: dict[str, torch.Tensor | StoredTensor] = {}
+        # Names by place: `tensors` keeps what is there alive, so that no place is given away twice.
+        self._names: dict[tuple[Any, ...], str] = {}
 
     def value(self, value: Any, name: str) -> Any:
         """The JSON of a value; its tensors are called after `name`. Raises SnapshotError for anything else."""
         if value is None or isinstance(value, bool | int | float | str):
             return value
+        if isinstance(value, PurePath):
+            return {"path": str(value)}
         if isinstance(value, torch.Tensor):
             return {"tensor": self.tensor(value, name), "is_on_host": value.device.type == "cpu"}
         if isinstance(value, np.ndarray):
@@ -48,10 +52,10 @@ class Writer:
             "tuples and frozen dataclasses of them"
         )
 
-    def tensor(self, tensor: torch.Tensor, name: str) -> str:
-        """The name under which a tensor is collected: the given one, or that of an earlier call."""
-        known = self._names.setdefault(id(tensor), name)
-        self.tensors[known] = tensor
+    def tensor(self, tensor: torch.Tensor | StoredTensor, name: str) -> str:
+        """The name under which a tensor is collected: the given one, or that of an earlier view of the same numbers."""
+        known = self._names.setdefault(_place(tensor), name)
+        self.tensors.setdefault(known, tensor)
         return known
 
 
@@ -62,7 +66,7 @@ class Reader:
     """
 
     def __init__(
-        self, tensors: Mapping[str, torch.Tensor], device: torch.device, own: Collection[type[Any]] = ()
+        self, tensors: Mapping[str, torch.Tensor | StoredTensor], device: torch.device, own: Collection[type[Any]] = ()
     ) -> None:
         self._tensors = tensors
         self._device = device
@@ -76,14 +80,20 @@ class Reader:
         if not isinstance(json, dict):
             return json
         if "tensor" in json:
-            return self._tensors[json["tensor"]] if json["is_on_host"] else self._on_device(json["tensor"])
+            return self.host_tensor(json["tensor"]) if json["is_on_host"] else self._on_device(json["tensor"])
         if "array" in json:
-            return self._tensors[json["array"]].numpy()
+            return self.host_tensor(json["array"]).numpy()
+        if "path" in json:
+            return Path(json["path"])
         return self._make(json["class"], {name: self.value(part) for name, part in json["fields"].items()})
 
     def tensor(self, name: str, device: torch.device) -> torch.Tensor:
         """A tensor by its name, on a device of the caller's choice."""
-        return self._tensors[name].to(device)
+        return load(self._tensors[name]).to(device)
+
+    def host_tensor(self, name: str) -> torch.Tensor:
+        """A tensor by its name, in host memory."""
+        return self.tensor(name, torch.device("cpu"))
 
     def _on_device(self, name: str) -> torch.Tensor:
         """Once for each name: values that shared a tensor share it again."""
@@ -99,6 +109,18 @@ class Reader:
             raise SnapshotError(
                 f"the snapshot's {name} is not the one of this version of hermes-stream: {str(error).splitlines()[0]}"
             ) from error
+
+
+def load(tensor: torch.Tensor | StoredTensor) -> torch.Tensor:
+    """A collected tensor, read if it is in a file."""
+    return tensor if isinstance(tensor, torch.Tensor) else tensor.load()
+
+
+def _place(tensor: torch.Tensor | StoredTensor) -> tuple[Any, ...]:
+    """The same for two views of the same numbers, and for nothing else as long as they are alive."""
+    if not isinstance(tensor, torch.Tensor) or not tensor.numel():
+        return (id(tensor),)
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.device
 
 
 def _field_names(kind: type[Any]) -> list[str] | None:

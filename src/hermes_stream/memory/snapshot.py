@@ -19,9 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from hermes_stream.errors import SnapshotError
-from hermes_stream.memory.encoding import Reader, Writer
+from hermes_stream.memory.encoding import Reader, Writer, load
 from hermes_stream.memory.kv_memory import KVMemory
+from hermes_stream.memory.packed_rows import StoredTensor
 from hermes_stream.memory.slab import Slab
+from hermes_stream.memory.snapshot_archive import pack_archive, unpack_archives
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
 
 _FORMAT = "hermes-stream snapshot"
@@ -33,11 +35,12 @@ _VERSION = "1"
 class Snapshot:
     """Everything that a stream is, its model apart. Taking one copies nothing; holding one pins the memory's version.
 
-    structure: JSON, with tensors by name. tensors: shared with the stream that it was taken from.
+    structure: JSON, with tensors by name. tensors: shared with the stream that it was taken from; those of an archive
+        on a disk are read when they are needed.
     """
 
     structure: dict[str, Any]
-    tensors: Mapping[str, torch.Tensor]
+    tensors: Mapping[str, torch.Tensor | StoredTensor]
 
     def save(self, path: str | Path) -> None:
         """Write the snapshot to a file, which is replaced as a whole or stays as it was.
@@ -46,7 +49,10 @@ class Snapshot:
         """
         path = Path(path)
         # Copies: safetensors refuses tensors that share storage, and slabs have room beyond their rows.
-        tensors = {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in self._sorted()}
+        tensors = {
+            name: load(tensor).cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in sorted(self.tensors.items())
+        }
         structure = json.dumps(self.structure)
         header = {
             "format": _FORMAT,
@@ -88,9 +94,6 @@ class Snapshot:
             raise SnapshotError(f"the snapshot {path} is damaged: its contents do not match its digest")
         return Snapshot(json.loads(structure), tensors)
 
-    def _sorted(self) -> list[tuple[str, torch.Tensor]]:
-        return sorted(self.tensors.items())
-
 
 def pack_memory(memory: KVMemory, writer: Writer) -> dict[str, Any]:
     """A memory's current version and peak; rotated keys too, so that a restored one is the same bit by bit."""
@@ -105,6 +108,7 @@ def pack_memory(memory: KVMemory, writer: Writer) -> dict[str, Any]:
                 "rows": writer.tensor(layer.slab.rows(layer.n_held), f"memory.layers.{index}.rows_SKND"),
                 "table": table_ids.index(id(layer.table)),
                 "n_dropped": writer.value(layer.n_dropped_H, f"memory.layers.{index}.n_dropped_H"),
+                "archive": pack_archive(layer.archive, writer, f"memory.layers.{index}.archive"),
             }
             for index, layer in enumerate(version.layers)
         ],
@@ -117,13 +121,14 @@ def pack_memory(memory: KVMemory, writer: Writer) -> dict[str, Any]:
 
 
 def unpack_memory(packed: Mapping[str, Any], reader: Reader, memory: KVMemory) -> None:
-    """Make a memory what `pack_memory` saw; shape, rope and budgets stay its own."""
+    """Make a memory what `pack_memory` saw; shape, rope, budgets and the archive's limits stay its own."""
     tables = [reader.value(table) for table in packed["tables"]]
+    archives = unpack_archives([layer["archive"] for layer in packed["layers"]], reader, memory.store)
     layers = []
-    for index, layer in enumerate(packed["layers"]):
+    for index, (layer, archive) in enumerate(zip(packed["layers"], archives, strict=True)):
         rows_SKND = reader.tensor(layer["rows"], memory.shape.device_of(index))
         slab = Slab(rows_SKND, rows_SKND.shape[2])
-        layers.append(LayerMemory(slab, tables[layer["table"]], reader.value(layer["n_dropped"])))
+        layers.append(LayerMemory(slab, tables[layer["table"]], reader.value(layer["n_dropped"]), archive))
     values = {name: reader.value(value) for name, value in packed["version"].items()}
     memory.current = MemoryVersion(shape=memory.shape, layers=tuple(layers), **values)
     memory.peak_tokens = packed["peak_tokens"]
