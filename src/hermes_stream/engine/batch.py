@@ -105,6 +105,7 @@ class TailSegment:
 
     n_read: of how many of its last tokens the attention to held tokens is wanted too; after the forward
     `attention[layer]` is their mean, `[H, N]`, prefix included.
+    n_apart: of how many of its first tokens see only the prefix of what is held, and one another.
     """
 
     embeddings_TE: torch.Tensor
@@ -112,6 +113,7 @@ class TailSegment:
     tail: Tail
     deepstack: DeepStack | None = None
     n_read: int = 0
+    n_apart: int = 0
     attention: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
@@ -198,13 +200,7 @@ class PackedBatch:
             if mass_KN is not None:
                 segment.mass[layer_index] = mass_KN
             return out_HTD
-        layer = segment.tail.base.layers[layer_index]
-        tail_keys_KMD, tail_values_KMD = segment.tail.append(layer_index, key_KTD, value_KTD)
-        if segment.n_read:
-            read_HTD = query_HTD[:, -segment.n_read :]
-            segment.attention[layer_index] = attention_by_head(read_HTD, layer.keys, tail_keys_KMD, scaling)
-        out_HTD, _ = attend_with_tail(query_HTD, layer.keys, layer.values, tail_keys_KMD, tail_values_KMD, scaling)
-        return out_HTD
+        return _attend_tail(layer_index, segment, query_HTD, key_KTD, value_KTD, scaling)
 
     def _mask(self, n_queries: int, n_keys: int, device: torch.device) -> torch.Tensor | None:
         """Masks are the same in all layers that hold as many tokens; None where a single query sees all keys."""
@@ -214,3 +210,26 @@ class PackedBatch:
         if key not in self._masks:
             self._masks[key] = lower_right_mask(*key)
         return self._masks[key]
+
+
+def _attend_tail(
+    layer_index: int,
+    segment: TailSegment,
+    query_HTD: torch.Tensor,
+    key_KTD: torch.Tensor,
+    value_KTD: torch.Tensor,
+    scaling: float,
+) -> torch.Tensor:
+    base, n_apart = segment.tail.base, segment.n_apart
+    layer = base.layers[layer_index]
+    tail_KMD = segment.tail.append(layer_index, key_KTD, value_KTD)
+    if segment.n_read:
+        read_HTD = query_HTD[:, -segment.n_read :]
+        segment.attention[layer_index] = attention_by_head(read_HTD, layer.keys, tail_KMD[0], scaling)
+    out_HTD, _ = attend_with_tail(query_HTD[:, n_apart:], layer.keys, layer.values, *tail_KMD, scaling)
+    if not n_apart:
+        return out_HTD
+    prefix = layer.keys[:, : base.n_prefix], layer.values[:, : base.n_prefix]
+    apart = key_KTD[:, :n_apart], value_KTD[:, :n_apart]
+    apart_HTD, _ = attend_with_tail(query_HTD[:, :n_apart], *prefix, *apart, scaling)
+    return torch.cat((apart_HTD, out_HTD), dim=1)

@@ -20,7 +20,7 @@ from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.version import MemoryVersion
-from hermes_stream.memory.view import LayerView, MemoryView
+from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
 from hermes_stream.models.adapter import Adapter, ModelFacts
 from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
 from hermes_stream.types import Frame, VisualTokens
@@ -68,9 +68,15 @@ class Stream:
         frames = [*self.waiting, *[self.waiting[-1]] * n_missing]
         return replace(self.adapter.embed(frames, since_seconds=self.since_seconds), n_frames=len(self.waiting))
 
-    def view_for(self) -> ViewSpec:
+    @property
+    def held_back(self) -> int:
+        """How many of the newest frames wait as features before the text model reads them."""
+        return self.policy.held_back(self.facts)
+
+    def view_for(self, question: str) -> ViewSpec:
         """What a question asked now may see."""
-        return self.policy.view_for(memory_view(self.memory.current, self), self.state)
+        asked_TE = self.adapter.guidance(question)
+        return self.policy.view_for(memory_view(self.memory.current, self), self.state, asked_TE)
 
     def end_interval(self, mass: Mapping[str, Mapping[int, torch.Tensor]]) -> None:
         """Let the policy decide, given the attention `[K, N]` of each probe in each layer, and execute its plan."""
@@ -80,7 +86,7 @@ class Stream:
         self.memory.apply(plan)
         self.state = state
         self.interval_frames = self.interval_tokens = 0
-        if plan.layers is not None or plan.keep_frames is not None:
+        if plan.layers is not None or plan.features is not None:
             self.n_compressions += 1
             self.last_compression_seconds = view.time_seconds
 
@@ -124,7 +130,7 @@ def memory_view(
         time_seconds=version.time_seconds,
         next_position=version.next_position,
         tokens_per_frame=stream.facts.tokens_per_frame,
-        feature_frames=tuple(frame.frame for frame in version.features),
+        features=FeatureView(version.features.embeddings_NE, version.features.table),
     )
 
 
@@ -182,17 +188,19 @@ class Piece:
         self._since_seconds = candidates[0].pts_seconds if stream.since_seconds is None else stream.since_seconds
         self._seconds = candidates[max(n_encoded, 1) - 1].pts_seconds
         self._tokens = stream.adapter.embed(encoded, since_seconds=self._since_seconds) if encoded else None
+        # What enters the text model now: the same, unless newest frames are held back.
+        self._entering = self._tokens
         self._pending: PendingAppend | None = None
         self._probes: list[Probe] = []
         self._segments: dict[str, ProbeSegment] = {}
         if self._tokens is not None and stream.policy.ingests == "tokens":
-            self._pending = self._prepare_commit(self._tokens)
+            self._prepare_commit(self._tokens)
 
     def segments(self) -> list[Segment]:
-        """Empty for policies that hold features only, and for a frame that waits for its partner."""
-        if self._pending is None or self._tokens is None:
+        """Empty for policies that hold features only, for frames that are held back and for one without a partner."""
+        if self._pending is None or self._entering is None:
             return []
-        commit = CommitSegment(self._tokens.embeddings_NE, self._pending, DeepStack.of([self._tokens]))
+        commit = CommitSegment(self._entering.embeddings_NE, self._pending, DeepStack.of([self._entering]))
         return [commit, *self._segments.values()]
 
     def finish(self) -> None:
@@ -239,15 +247,23 @@ class Piece:
         n_wanted = min(n_candidates, max(n_left - n_left % per_grid, per_grid))
         return n_wanted - n_wanted % per_grid
 
-    def _prepare_commit(self, tokens: VisualTokens) -> PendingAppend:
-        memory = self.stream.memory
-        memory.make_room(tokens, reserved_positions(memory.shape.max_positions))
-        pending = memory.begin_vision(tokens, self._seconds)
-        if self._ends_interval:
-            n_rows = tuple(n + tokens.embeddings_NE.shape[0] for n in memory.current.held_tokens)
-            self._probes.extend(self.stream.policy.probes(n_rows, self.stream.history, self.stream.facts))
-            self._segments = {p.name: self._probe_segment(p, pending) for p in self._probes if p.queries == "true"}
-        return pending
+    def _prepare_commit(self, tokens: VisualTokens) -> None:
+        memory, n_held_back = self.stream.memory, self.stream.held_back
+        reserve = reserved_positions(memory.shape.max_positions)
+        if n_held_back:
+            leaving = memory.begin_leaving(tokens, self._seconds, n_held_back, reserve)
+            self._entering, self._pending = leaving or (None, None)
+        else:
+            memory.make_room(tokens, reserve)
+            self._pending = memory.begin_vision(tokens, self._seconds)
+        if self._pending is not None and self._ends_interval:
+            self._prepare_probes(self._pending)
+
+    def _prepare_probes(self, pending: PendingAppend) -> None:
+        stream = self.stream
+        n_rows = tuple(n + pending.rows.table.n_tokens for n in pending.base.held_tokens)
+        self._probes.extend(stream.policy.probes(n_rows, stream.history, stream.facts))
+        self._segments = {p.name: self._probe_segment(p, pending) for p in self._probes if p.queries == "true"}
 
     def _probe_segment(self, probe: Probe, pending: PendingAppend) -> ProbeSegment:
         facts = self.stream.adapter.facts
@@ -290,7 +306,7 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
     memory = KVMemory(
         memory_shape(adapter.facts),
         adapter.rope,
-        budgets_L=policy.layer_budgets(facts.n_layers) if policy.ingests == "tokens" else None,
+        budgets_L=policy.layer_budgets(facts.n_layers),
         compaction=policy.placement,
         keep_raw=keep_raw,
     )
