@@ -93,7 +93,7 @@ class FeatureBank:
         """
         frames, counts = torch.cat((self.table.frame_HN, self.table.count_HN)).tolist()
         held = sorted(set(frames))
-        staying = held[len(held) - n_newest :] if n_newest else []
+        staying = held[max(len(held) - n_newest, 0) :]
         first = frames.index(staying[0]) if staying else len(frames)
         row_N = torch.arange(self.n_rows, device=self.table.data_CHN.device)
         n_tokens = sum(counts[:first])
