@@ -15,7 +15,7 @@ from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
 from hermes_stream.policies import POLICIES
 from hermes_stream.policies.base import Policy
-from hermes_stream.policies.front_ends import CTR, DTD, FRONT_ENDS
+from hermes_stream.policies.front_ends import Ctr, Dtd, FRONT_ENDS
 from hermes_stream.policies.front_ends.base import FrontEnd
 from hermes_stream.policies.infinipot_v import InfiniPotV
 from hermes_stream.policies.keep_all import KeepAll
@@ -90,7 +90,7 @@ def test_what_dtd_leaves_equals_the_stock_forward_of_it(adapter: Adapter, drop: 
     with torch.inference_mode():
         whole = adapter.embed(frames, since_seconds=0.0)
     rows_N = rows_left_by_dtd(whole, drop)
-    stream = open_direct(adapter, KeepAll(front_ends=(DTD(drop=drop),)), chunk_frames=4)
+    stream = open_direct(adapter, KeepAll(front_ends=(Dtd(drop=drop),)), chunk_frames=4)
     watch_direct(stream, frames, 2)
     assert stream.memory.current.held_tokens[0] == rows_N.numel()
     assert drop == 0 or rows_N.numel() < whole.frame_N.numel()
@@ -100,7 +100,7 @@ def test_what_dtd_leaves_equals_the_stock_forward_of_it(adapter: Adapter, drop: 
 
 
 def test_dropping_nothing_is_no_front_end_to_the_last_bit(adapter: Adapter) -> None:
-    streams = [open_direct(adapter, KeepAll(front_ends=fronts)) for fronts in ((), (DTD(drop=0),))]
+    streams = [open_direct(adapter, KeepAll(front_ends=fronts)) for fronts in ((), (Dtd(drop=0),))]
     for stream in streams:
         watch_direct(stream, make_frames(N_FRAMES), 4)
     assert_same_bits(*(memory_bits(stream) for stream in streams))
@@ -133,7 +133,7 @@ def test_a_failed_forward_leaves_no_trace_in_front_ends(adapter: Adapter) -> Non
         def after_chunk(self, view: object, state: object) -> object:  # type: ignore[override]
             raise PolicyError("on purpose")
 
-    stream = open_direct(adapter, Failing(front_ends=(DTD(),)), chunk_frames=4)
+    stream = open_direct(adapter, Failing(front_ends=(Dtd(),)), chunk_frames=4)
     watch_direct(stream, half_still()[:2], 2)
     before = stream.front_states
     with pytest.raises(PolicyError, match="on purpose"):
@@ -161,13 +161,13 @@ def test_every_policy_behind_every_front_end(name: str, adapter: Adapter) -> Non
 def test_recent_frames_are_counted_as_the_front_end_leaves_them(llava_folder: Path) -> None:
     """9 tokens a frame, of which 3 stay: a budget of 9 holds three frames."""
     adapter = load_adapter(str(llava_folder))
-    stream = open_direct(adapter, RecentFrames(budget=9, front_ends=(CTR(keep=3),)), chunk_frames=4)
+    stream = open_direct(adapter, RecentFrames(budget=9, front_ends=(Ctr(keep=3),)), chunk_frames=4)
     watch_direct(stream, half_still(), 4)
     assert len(stream.memory.current.features) == 3
 
 
 def test_a_signal_that_the_family_lacks_is_refused_before_the_first_frame(adapter: Adapter) -> None:
-    policy = KeepAll(front_ends=(CTR(),))
+    policy = KeepAll(front_ends=(Ctr(),))
     if adapter.facts.has_saliency:
         open_direct(adapter, policy)
         return
@@ -179,6 +179,6 @@ def test_a_signal_that_the_family_lacks_is_refused_before_the_first_frame(adapte
 
 def test_cells_that_were_merged_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="infinipot-v compares cells, which ctr merges"):
-        InfiniPotV(front_ends=(CTR(),))
+        InfiniPotV(front_ends=(Ctr(),))
     with pytest.raises(ValueError, match="dtd stands before the store twice"):
-        KeepAll(front_ends=(DTD(), DTD(drop=0.1)))
+        KeepAll(front_ends=(Dtd(), Dtd(drop=0.1)))

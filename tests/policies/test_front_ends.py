@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hermes_stream.policies.front_ends import CTR, DTD, FRONT_ENDS, ChangeGate
+from hermes_stream.policies.front_ends import Ctr, Dtd, FRONT_ENDS, ChangeGate
 from hermes_stream.policies.front_ends.base import FrontEnd, Grid, Reduction, reduce_tokens
 from hermes_stream.policies.front_ends.ctr import static_and_dynamic
 from hermes_stream.types import VisualTokens
@@ -63,7 +63,7 @@ def left_cells(grid: Grid, reduction: Reduction) -> list[tuple[int, int]]:
 def test_dtd_drops_what_is_like_its_cell_before() -> None:
     """The specification's check: cosines .995, 0 and .9986 at a threshold of .5."""
     grids = [grid_of([[1, 0], [0, 1], [1, 1]]), grid_of([[1, 0.1], [1, 0], [1, 0.9]])]
-    first, second = run(DTD(threshold=0.5), grids)
+    first, second = run(Dtd(threshold=0.5), grids)
     assert first.keep_N.tolist() == [0, 1, 2]
     assert second.keep_N.tolist() == [1]
 
@@ -71,21 +71,21 @@ def test_dtd_drops_what_is_like_its_cell_before() -> None:
 @pytest.mark.parametrize(("drop", "kept"), [(0.0, [0, 1, 2]), (0.4, [0, 1]), (0.67, [1]), (0.99, [1])])
 def test_dtd_drops_a_share(drop: float, kept: list[int]) -> None:
     grids = [grid_of([[1, 0], [0, 1], [1, 1]]), grid_of([[1, 0.1], [1, 0], [1, 0.9]])]
-    assert run(DTD(drop=drop), grids)[1].keep_N.tolist() == kept
+    assert run(Dtd(drop=drop), grids)[1].keep_N.tolist() == kept
 
 
 def test_a_frame_that_did_not_change_keeps_one_token() -> None:
     grids = [grid_of([[1, 0], [0, 1], [1, 1]])] * 3
-    for front_end in (DTD(threshold=0.5), ChangeGate()):
+    for front_end in (Dtd(threshold=0.5), ChangeGate()):
         assert [len(reduction.keep_N) for reduction in run(front_end, grids)] == [3, 1, 1]
 
 
 def test_slow_drift_counts_against_the_last_kept_token_only() -> None:
-    """Ten degrees a frame: below the threshold of twenty each time, but not their sum. The third token always changes."""
+    """Ten degrees a frame, against a threshold of twenty; the third token always changes."""
     angles = torch.arange(8) * torch.pi / 18
     grids = [grid_of([[float(a.cos()), float(a.sin())], [1, 0], [(-1) ** i, 0]]) for i, a in enumerate(angles)]
     threshold = float(torch.tensor(torch.pi / 9).cos()) - 1e-4
-    previous, kept = (run(DTD(threshold=threshold, against=against), grids) for against in ("previous", "kept"))
+    previous, kept = (run(Dtd(threshold=threshold, against=against), grids) for against in ("previous", "kept"))
     assert not any(0 in reduction.keep_N.tolist() for reduction in previous[1:])
     assert [0 in reduction.keep_N.tolist() for reduction in kept] == [
         True,
@@ -103,7 +103,7 @@ def test_slow_drift_counts_against_the_last_kept_token_only() -> None:
 @given(streams(), st.sampled_from([0.0, 0.2, 0.5, 0.8]), st.sampled_from(["previous", "kept"]), st.booleans())
 def test_dtd_equals_its_definition(grids: list[Grid], amount: float, against: Any, is_share: bool) -> None:
     form = {"drop" if is_share else "threshold": amount}
-    found = [left_cells(*pair) for pair in zip(grids, run(DTD(against=against, **form), grids), strict=True)]
+    found = [left_cells(*pair) for pair in zip(grids, run(Dtd(against=against, **form), grids), strict=True)]
     assert found == front_end_oracle.dtd([as_cells(grid) for grid in grids], against=against, **form)
 
 
@@ -135,13 +135,13 @@ def test_ctr_divides_what_stays_as_the_frame_is_divided(n_static: int, shares: t
     ("keep", "n_tokens", "left"), [(0.255, 196, 50), (50, 196, 50), (50, 9, 9), (1, 9, 9), (0.01, 9, 1), (4, 196, 4)]
 )
 def test_ctr_keeps_a_share_or_a_number(keep: float, n_tokens: int, left: int) -> None:
-    assert CTR(keep=keep).tokens_after(n_tokens) == left
+    assert Ctr(keep=keep).tokens_after(n_tokens) == left
 
 
 @settings(max_examples=60, deadline=None)
 @given(streams(n_grids=3, side=5), st.sampled_from([0.1, 0.255, 0.6]))
 def test_ctr_equals_its_definition(grids: list[Grid], keep: float) -> None:
-    front_end, before = CTR(keep=keep), None
+    front_end, before = Ctr(keep=keep), None
     for grid, reduction in zip(grids, run(front_end, grids), strict=True):
         cells, saliency = as_cells(grid), (grid.saliency_N if grid.saliency_N is not None else torch.empty(0)).tolist()
         salient = dict(zip(cells, saliency, strict=True))
@@ -156,7 +156,7 @@ def test_ctr_equals_its_definition(grids: list[Grid], keep: float) -> None:
 @settings(max_examples=20, deadline=None)
 @given(streams())
 def test_ctr_that_keeps_everything_changes_nothing(grids: list[Grid]) -> None:
-    for grid, reduction in zip(grids, run(CTR(keep=1), grids), strict=True):
+    for grid, reduction in zip(grids, run(Ctr(keep=1), grids), strict=True):
         assert reduction.keep_N.tolist() == list(range(grid.n_tokens))
         assert reduction.mix_MN is not None
         assert torch.equal(reduction.mix_MN, torch.eye(grid.n_tokens))

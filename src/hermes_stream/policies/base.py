@@ -93,7 +93,7 @@ class Policy(Part, ABC):
     @model_validator(mode="after")
     def _check_unbounded(self) -> Self:
         if self.budget is not None and not self.is_bounded:
-            raise ValueError(f"{self.name} holds everything and takes no budget")
+            raise ValueError(f"{self.title} holds everything and takes no budget")
         return self
 
     @model_validator(mode="after")

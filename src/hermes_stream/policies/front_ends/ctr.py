@@ -20,7 +20,7 @@ _N_NEIGHBOURS = 7
 _OWN_WEIGHT = 0.6  # of a centre, beside the mean of the tokens that it stands for
 
 
-class CTR(FrontEnd):
+class Ctr(FrontEnd):
     """Reduce each frame to the same number of tokens: the salient ones of what moves, clusters of what rests.
 
     Needs: the attention that the vision encoder pays to each patch (LLaVA-OneVision).

@@ -18,7 +18,7 @@ from hermes_stream.policies.front_ends.base import FrontEnd, Grid, Reduction, Se
 _COLUMNS = 2**20  # more than any grid has; makes one number of row and column
 
 
-class DTD(FrontEnd):
+class Dtd(FrontEnd):
     """Drop the tokens whose cell looks as it did in the frame before.
 
     Needs: nothing but the embeddings. The first frame stays whole, and of each frame at least the token that changed
