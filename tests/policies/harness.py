@@ -6,19 +6,21 @@ Shape letters: K key/value heads, T new tokens, N held, D head dimension, E mode
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from hermes_stream.memory.append import PendingAppend
+from hermes_stream.memory.archive_store import ArchiveSettings
+from hermes_stream.memory.features import FrameFeatures, split_frames
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.rope import rotate
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.view import LayerView, MemoryView
-from hermes_stream.policies.base import Policy, StreamFacts, Turn
+from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn
 from hermes_stream.types import VisualTokens
 
 HEADS, HEAD_DIM = 2, 2
@@ -35,7 +37,12 @@ class QuarterTurnRope:
 
 
 def empty_memory(
-    n_layers: int, budgets_L: Sequence[int] | None = None, *, n_heads: int = HEADS, max_positions: int = 2**31
+    n_layers: int,
+    budgets_L: Sequence[int] | None = None,
+    *,
+    n_heads: int = HEADS,
+    max_positions: int = 2**31,
+    archive: ArchiveSettings | None = None,
 ) -> KVMemory:
     shape = MemoryShape(
         n_layers=n_layers,
@@ -46,7 +53,7 @@ def empty_memory(
         dtype=torch.float32,
         device=torch.device("cpu"),
     )
-    return KVMemory(shape, QuarterTurnRope(), budgets_L=budgets_L)
+    return KVMemory(shape, QuarterTurnRope(), budgets_L=budgets_L, archive=archive)
 
 
 def append(memory: KVMemory, pending: PendingAppend, raw_KTD: torch.Tensor, value_KTD: torch.Tensor) -> None:
@@ -147,7 +154,8 @@ class FakeStream:
         self.facts = StreamFacts(self.n_layers, self.tokens_per_frame, "llava-onevision", self.seed, self.prefix_tokens)
         self.state = self.policy.start(self.facts)
         budgets_L = self.policy.layer_budgets(self.n_layers) if self.policy.ingests == "tokens" else None
-        self.memory = empty_memory(self.n_layers, budgets_L, max_positions=self.max_positions)
+        archive = self.policy.archive
+        self.memory = empty_memory(self.n_layers, budgets_L, max_positions=self.max_positions, archive=archive)
         append_prefix(self.memory, self.prefix_tokens)
         self._generator = torch.Generator().manual_seed(self.seed)
 
@@ -155,7 +163,12 @@ class FakeStream:
     def budget(self) -> int | None:
         return self.policy.budget_tokens
 
-    def view(self, masses: dict[str, dict[int, torch.Tensor]] | None = None) -> MemoryView:
+    def view(
+        self,
+        masses: dict[str, dict[int, torch.Tensor]] | None = None,
+        queries: dict[str, dict[int, torch.Tensor]] | None = None,
+        encoded: tuple[FrameFeatures, ...] = (),
+    ) -> MemoryView:
         version = self.memory.current
         layers = tuple(
             LayerView.of(
@@ -163,6 +176,7 @@ class FakeStream:
                 version.n_prefix,
                 self.memory.rope,
                 {name: mass[index] for name, mass in (masses or {}).items() if index in mass},
+                {name: query[index] for name, query in (queries or {}).items() if index in query},
             )
             for index, layer in enumerate(version.layers)
         )
@@ -174,30 +188,54 @@ class FakeStream:
             next_position=version.next_position,
             tokens_per_frame=self.tokens_per_frame,
             feature_frames=tuple(frame.frame for frame in version.features),
+            encoded=encoded,
         )
 
     def advance(self, n_frames: int) -> Interval:
         """Watch frames, run the probes that the policy wants, let it decide, execute its plan."""
-        masses = self._ingest(n_frames)
+        probes = self._ingest(n_frames)
         n_rows = self.memory.current.held_tokens
-        plan, self.state = self.policy.after_chunk(self.view(masses), self.state)
+        view = self.view(self._masses(probes, n_rows), self._queries(probes), self._encoded(n_frames))
+        plan, self.state = self.policy.after_chunk(view, self.state)
         plan.validate(n_rows)
         self.memory.apply(plan)
-        interval = Interval(n_rows, tuple(masses), plan, self.memory.current.held_tokens)
+        interval = Interval(n_rows, tuple(probe.name for probe in probes), plan, self.memory.current.held_tokens)
         self.intervals.append(interval)
         return interval
 
-    def _ingest(self, n_frames: int) -> dict[str, dict[int, torch.Tensor]]:
+    def _ingest(self, n_frames: int) -> tuple[Probe, ...]:
+        """Commit frames; returns what the policy wants to be run over them."""
         first, fps = self.memory.current.frames_seen, self.frames_per_second
         tokens = visual_tokens(n_frames, self.tokens_per_frame, first, frames_per_second=fps)
         if self.policy.ingests == "features":
             self.memory.commit_features(tokens, tokens.times_seconds_N[-1].item())
-            return {}
+            return ()
         self.memory.make_room(tokens)
         n_rows = tuple(n + tokens.frame_N.numel() for n in self.memory.current.held_tokens)
         probes = self.policy.probes(n_rows, self.history, self.facts)
         append_frames(self.memory, n_frames, self.tokens_per_frame, self._generator, frames_per_second=fps)
-        return {probe.name: {layer: self._mass(n_rows[layer]) for layer in probe.layers} for probe in probes}
+        return probes
+
+    def _masses(self, probes: Sequence[Probe], n_rows: Sequence[int]) -> dict[str, dict[int, torch.Tensor]]:
+        wanted = {probe.name: probe.layers for probe in probes if probe.wants == "mass"}
+        if self.policy.reads_newest:
+            wanted["newest"] = range(self.n_layers)
+        return {name: {layer: self._mass(n_rows[layer]) for layer in layers} for name, layers in wanted.items()}
+
+    def _queries(self, probes: Sequence[Probe]) -> dict[str, dict[int, torch.Tensor]]:
+        return {
+            probe.name: {layer: torch.randn(2 * HEADS, HEAD_DIM, generator=self._generator) for layer in probe.layers}
+            for probe in probes
+            if probe.wants == "query"
+        }
+
+    def _encoded(self, n_frames: int) -> tuple[FrameFeatures, ...]:
+        if not self.policy.needs_features:
+            return ()
+        first = self.memory.current.frames_seen - n_frames
+        tokens = visual_tokens(n_frames, self.tokens_per_frame, first)
+        embeddings_NE = torch.randn(tokens.frame_N.numel(), 3, generator=self._generator)
+        return split_frames(replace(tokens, embeddings_NE=embeddings_NE), first)
 
     def _mass(self, n_rows: int) -> torch.Tensor:
         """As if a softmax over prefix, rows and probe had been sliced to the rows."""

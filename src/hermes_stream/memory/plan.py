@@ -63,6 +63,7 @@ class LayerPlan:
     """keep: int64, sorted, unique; `[n]`, or `[K, n]` when heads keep different tokens. Folds share no row with it.
 
     archive: rows `[n]` that are copied into the layer's archive, whether they are kept or not; sorted, unique.
+    archive_means: rows `[n]` each, sorted, whose mean frame (`memory/mean_frame.py`) is archived behind these.
     keep_archive: rows of the archive, as it was before, that stay in it, likewise; None is all.
     """
 
@@ -70,6 +71,7 @@ class LayerPlan:
     folds: tuple[Fold, ...] = ()
     prototypes: tuple[Prototype, ...] = ()
     archive: torch.Tensor | None = None
+    archive_means: tuple[torch.Tensor, ...] = ()
     keep_archive: torch.Tensor | None = None
 
     @property
@@ -129,6 +131,8 @@ class Plan:
                 _validate_prototype(layer, prototype, n)
             if layer_plan.archive is not None:
                 _validate_flat_rows(f"layer {layer}: archived rows", layer_plan.archive, n)
+            for rows_N in layer_plan.archive_means:
+                _validate_flat_rows(f"layer {layer}: rows of an archived mean", rows_N, n)
             _validate_disjoint(layer, layer_plan)
         for layer, (layer_plan, n) in enumerate(zip(self.layers, n_archived or [0] * len(n_rows), strict=True)):
             if layer_plan.keep_archive is not None:

@@ -1,6 +1,6 @@
 """A stream cut into runs of frames that resemble each other (StreamKV's semantic segments), as the frames come.
 
-Shape letters: E model width.
+Shape letters: N tokens of a frame, E model width.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
+
+from hermes_stream.memory.features import FrameFeatures
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,3 +50,12 @@ class CutRule:
         if n_frames < self.least:
             return False
         return bool(functional.cosine_similarity(before_E, feature_E, dim=0) <= self.similarity)
+
+
+def mean_feature(frame: FrameFeatures) -> torch.Tensor:
+    """Mean embedding `[E]` of what is visible in a frame, float32; the text beside it is left out."""
+    tokens = frame.tokens
+    embeddings_NE = tokens.embeddings_NE.float()
+    if tokens.is_text_N is not None:
+        embeddings_NE = embeddings_NE[~tokens.is_text_N.to(embeddings_NE.device)]
+    return embeddings_NE.mean(dim=0)
