@@ -66,10 +66,9 @@ class Leaving:
         return LayerPlan(keep_N, archive=rows_of(chosen_F, self.size_F), archive_means=means)
 
     def extended(
-        self, index: GroupIndex, layer: LayerView, chosen_F: torch.Tensor, summarised: Sequence[int]
+        self, index: GroupIndex, mean_FKD: torch.Tensor, chosen_F: torch.Tensor, summarised: Sequence[int]
     ) -> GroupIndex:
         """The index with what the plan archives. A mean frame stands there for the mean of its frames' mean keys."""
-        mean_FKD = self.means(layer)
         summaries = [mean_FKD[first:end].mean(dim=0) for first, end in (self.segments[number] for number in summarised)]
         size_G = torch.tensor([self.cells[number] for number in summarised], dtype=torch.int64, device=chosen_F.device)
         mean_GKD = torch.cat((mean_FKD[chosen_F], *(mean_KD[None] for mean_KD in summaries)))

@@ -91,13 +91,18 @@ class StreamKV(ArchivingPolicy):
         if not view.is_over_budget:
             return Plan.keep_all(), state
         leaving = Leaving.of(view.layers[0], segments.starts, self.budget_tokens or 0)
-        chosen = self._choose(view.layers, leaving)
+        means = [leaving.means(layer) for layer in view.layers]
+        scores = [
+            group_scores(_guide(layer)[:, None], mean_FKD, "cosine")
+            for layer, mean_FKD in zip(view.layers, means, strict=True)
+        ]
+        chosen = self._choose(scores, leaving.segments)
         summarised = leaving.several if self.summary else ()
         plan = Plan(tuple(leaving.plan(chosen_F, summarised) for chosen_F in chosen))
         index = tuple(
-            leaving.extended(one, layer, chosen_F, summarised)
-            for one, layer, chosen_F in zip(
-                state.index or (GroupIndex(),) * view.n_layers, view.layers, chosen, strict=True
+            leaving.extended(one, mean_FKD, chosen_F, summarised)
+            for one, mean_FKD, chosen_F in zip(
+                state.index or (GroupIndex(),) * view.n_layers, means, chosen, strict=True
             )
         )
         return plan, replace(state, segments=segments.without(len(leaving.segments)), index=index)
@@ -118,12 +123,13 @@ class StreamKV(ArchivingPolicy):
         counts = layer_counts(masses, self._n_frames(state.stream) * len(asked), self.spread)
         return [candidates.best(n) for candidates, n in zip(per_layer, counts, strict=True)]
 
-    def _choose(self, layers: Sequence[LayerView], leaving: Leaving) -> list[torch.Tensor]:
-        """Which of the leaving frames each layer archives, sorted."""
-        scores = [group_scores(_guide(layer)[:, None], leaving.means(layer), "cosine") for layer in layers]
-        chosen: list[list[torch.Tensor]] = [[] for _ in layers]
-        for first, end in leaving.segments:
-            total = max(round(self.keep * (end - first) * len(layers)), len(layers))
+    def _choose(
+        self, scores: Sequence[torch.Tensor], segments: Sequence[tuple[int, int]]
+    ) -> list[torch.Tensor]:
+        """Which of the leaving frames each layer archives, sorted. scores: of all of them, `[F]`, layer by layer."""
+        chosen: list[list[torch.Tensor]] = [[] for _ in scores]
+        for first, end in segments:
+            total = max(round(self.keep * (end - first) * len(scores)), len(scores))
             counts = layer_counts([cumulated_mass(score_F[first:end]) for score_F in scores], total, self.spread)
             for of_layer, score_F, n in zip(chosen, scores, counts, strict=True):
                 of_layer.append(first + best_groups(score_F[first:end], n))
