@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hermes_stream.errors import HermesError, UsageError
     from hermes_stream.policies.attention_sinks import AttentionSinks
     from hermes_stream.policies.base import Policy
+    from hermes_stream.policies.dscache import DSCache
     from hermes_stream.policies.hermes import Hermes
     from hermes_stream.policies.infinipot_v import InfiniPotV
     from hermes_stream.policies.keep_all import KeepAll
@@ -31,6 +32,7 @@ _HOME = {
     "Answer": "types",
     "AnswerStream": "engine.answer",
     "AttentionSinks": "policies.attention_sinks",
+    "DSCache": "policies.dscache",
     "Engine": "engine.engine",
     "Frame": "types",
     "Hermes": "policies.hermes",
@@ -57,6 +59,7 @@ __all__ = [
     "Answer",
     "AnswerStream",
     "AttentionSinks",
+    "DSCache",
     "Engine",
     "Frame",
     "Hermes",

@@ -13,13 +13,12 @@ import torch
 
 from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.archive_store import ArchiveSettings
-from hermes_stream.memory.features import FrameFeatures, split_frames
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.rope import rotate
 from hermes_stream.memory.shape import MemoryShape
-from hermes_stream.memory.token_table import TokenTable
-from hermes_stream.memory.view import LayerView, MemoryView
+from hermes_stream.memory.token_table import TokenKind, TokenTable
+from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
 from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn
 from hermes_stream.types import VisualTokens
 
@@ -98,9 +97,13 @@ def append_frames(
 ) -> None:
     first = memory.current.frames_seen
     tokens = visual_tokens(n_frames, tokens_per_frame, first, frames_per_second=frames_per_second)
-    shape = memory.shape.n_kv_heads, tokens.frame_N.numel(), HEAD_DIM
+    append_random(memory, memory.begin_vision(tokens, tokens.times_seconds_N[-1].item()), generator)
+
+
+def append_random(memory: KVMemory, pending: PendingAppend, generator: torch.Generator | None) -> None:
+    shape = memory.shape.n_kv_heads, pending.rows.table.n_tokens, HEAD_DIM
     raw_KTD, value_KTD = (torch.randn(shape, generator=generator) for _ in range(2))
-    append(memory, memory.begin_vision(tokens, tokens.times_seconds_N[-1].item()), raw_KTD, value_KTD)
+    append(memory, pending, raw_KTD, value_KTD)
 
 
 def hand_made_view(
@@ -122,6 +125,18 @@ def hand_made_view(
         layers.append(LayerView(table, mass[index] if mass else {}))
     seen = 0 if frames is None else max(max(layer) for layer in frames) + 1
     return MemoryView(tuple(layers), budget, frames_seen=seen, time_seconds=0.0, next_position=0, tokens_per_frame=1)
+
+
+def feature_view(features_FE: torch.Tensor, tokens_per_frame: int, first_frame: int = 0) -> FeatureView:
+    """Frames whose tokens all have their frame's feature."""
+    n_frames = features_FE.shape[0]
+    table = TokenTable.build(
+        kind=TokenKind.VISION,
+        identity_N=torch.arange(n_frames * tokens_per_frame),
+        position_RN=torch.arange(tokens_per_frame).repeat(n_frames)[None],
+        frame_N=first_frame + torch.arange(n_frames).repeat_interleave(tokens_per_frame),
+    )
+    return FeatureView(features_FE.repeat_interleave(tokens_per_frame, dim=0), table)
 
 
 @dataclass(frozen=True)
@@ -153,8 +168,8 @@ class FakeStream:
     def __post_init__(self) -> None:
         self.facts = StreamFacts(self.n_layers, self.tokens_per_frame, "llava-onevision", self.seed, self.prefix_tokens)
         self.state = self.policy.start(self.facts)
-        budgets_L = self.policy.layer_budgets(self.n_layers) if self.policy.ingests == "tokens" else None
         archive = self.policy.archive
+        budgets_L = self.policy.layer_budgets(self.n_layers)
         self.memory = empty_memory(self.n_layers, budgets_L, max_positions=self.max_positions, archive=archive)
         append_prefix(self.memory, self.prefix_tokens)
         self._generator = torch.Generator().manual_seed(self.seed)
@@ -167,7 +182,7 @@ class FakeStream:
         self,
         masses: dict[str, dict[int, torch.Tensor]] | None = None,
         queries: dict[str, dict[int, torch.Tensor]] | None = None,
-        encoded: tuple[FrameFeatures, ...] = (),
+        encoded: FeatureView | None = None,
     ) -> MemoryView:
         version = self.memory.current
         layers = tuple(
@@ -187,8 +202,8 @@ class FakeStream:
             time_seconds=version.time_seconds,
             next_position=version.next_position,
             tokens_per_frame=self.tokens_per_frame,
-            feature_frames=tuple(frame.frame for frame in version.features),
-            encoded=encoded,
+            features=FeatureView(version.features.embeddings_NE, version.features.table),
+            encoded=encoded or FeatureView.none(),
         )
 
     def advance(self, n_frames: int) -> Interval:
@@ -197,7 +212,7 @@ class FakeStream:
         n_rows = self.memory.current.held_tokens
         view = self.view(self._masses(probes, n_rows), self._queries(probes), self._encoded(n_frames))
         plan, self.state = self.policy.after_chunk(view, self.state)
-        plan.validate(n_rows)
+        plan.validate(n_rows, self.memory.current.features.n_rows)
         self.memory.apply(plan)
         interval = Interval(n_rows, tuple(probe.name for probe in probes), plan, self.memory.current.held_tokens)
         self.intervals.append(interval)
@@ -207,13 +222,12 @@ class FakeStream:
         """Commit frames; returns what the policy wants to be run over them."""
         first, fps = self.memory.current.frames_seen, self.frames_per_second
         tokens = visual_tokens(n_frames, self.tokens_per_frame, first, frames_per_second=fps)
-        if self.policy.ingests == "features":
-            self.memory.commit_features(tokens, tokens.times_seconds_N[-1].item())
+        pending = self._begin(tokens, tokens.times_seconds_N[-1].item())
+        if pending is None:
             return ()
-        self.memory.make_room(tokens)
-        n_rows = tuple(n + tokens.frame_N.numel() for n in self.memory.current.held_tokens)
+        n_rows = tuple(n + pending.rows.table.n_tokens for n in self.memory.current.held_tokens)
         probes = self.policy.probes(n_rows, self.history, self.facts)
-        append_frames(self.memory, n_frames, self.tokens_per_frame, self._generator, frames_per_second=fps)
+        append_random(self.memory, pending, self._generator)
         return probes
 
     def _masses(self, probes: Sequence[Probe], n_rows: Sequence[int]) -> dict[str, dict[int, torch.Tensor]]:
@@ -229,13 +243,26 @@ class FakeStream:
             if probe.wants == "query"
         }
 
-    def _encoded(self, n_frames: int) -> tuple[FrameFeatures, ...]:
+    def _encoded(self, n_frames: int) -> FeatureView:
+        """The interval's frames, with random features."""
         if not self.policy.needs_features:
-            return ()
+            return FeatureView.none()
         first = self.memory.current.frames_seen - n_frames
-        tokens = visual_tokens(n_frames, self.tokens_per_frame, first)
-        embeddings_NE = torch.randn(tokens.frame_N.numel(), 3, generator=self._generator)
-        return split_frames(replace(tokens, embeddings_NE=embeddings_NE), first)
+        features_FE = torch.randn(n_frames, 3, generator=self._generator)
+        return feature_view(features_FE, self.tokens_per_frame, first)
+
+    def _begin(self, tokens: VisualTokens, seconds: float) -> PendingAppend | None:
+        """What enters the text model now; None if all frames wait as features, which then have random embeddings."""
+        n_held_back = self.policy.held_back(self.facts)
+        if self.policy.ingests == "tokens" and not n_held_back:
+            self.memory.make_room(tokens)
+            return self.memory.begin_vision(tokens, seconds)
+        embeddings_NE = torch.randn(tokens.embeddings_NE.shape, generator=self._generator)
+        tokens = replace(tokens, embeddings_NE=embeddings_NE)
+        if self.policy.ingests == "tokens" and (leaving := self.memory.begin_leaving(tokens, seconds, n_held_back, 0)):
+            return leaving[1]
+        self.memory.commit_features(tokens, seconds)
+        return None
 
     def _mass(self, n_rows: int) -> torch.Tensor:
         """As if a softmax over prefix, rows and probe had been sliced to the rows."""

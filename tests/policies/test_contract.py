@@ -87,10 +87,9 @@ def test_a_budget_that_the_stream_never_fills_keeps_everything(policy: Policy, s
     stream = run(policy.with_budget(10_000), [size] * 6)
     version = stream.memory.current
     n_tokens = 6 * size * stream.tokens_per_frame
-    features = sum(frame.n_tokens for frame in version.features)
-    assert [held + features for held in version.held_tokens] == [n_tokens] * stream.n_layers
+    assert [held + version.features.n_rows for held in version.held_tokens] == [n_tokens] * stream.n_layers
     assert all(interval.probe_names == () for interval in stream.intervals)
-    assert all(interval.plan.is_identity and interval.plan.keep_frames is None for interval in stream.intervals)
+    assert all(interval.plan.is_identity for interval in stream.intervals)
 
 
 @pytest.mark.parametrize("policy", PLAIN + VARIANTS)
@@ -116,7 +115,8 @@ def test_a_stream_without_frames_can_be_asked_about(policy: Policy) -> None:
     policy = policy.with_budget(BUDGET)
     stream = FakeStream(policy)
     view = stream.view()
-    assert policy.view_for(view, stream.state).fresh_frames == ()
+    fresh_N = policy.view_for(view, stream.state, None).fresh_rows
+    assert fresh_N is None or fresh_N.numel() == 0
     plan, _ = policy.after_chunk(view, stream.state)
     stream.memory.apply(plan)
     stream.memory.check_invariants()

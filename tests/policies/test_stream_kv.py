@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from hermes_stream.errors import PlanError
 from hermes_stream.memory.archive_store import ArchiveSettings
-from hermes_stream.memory.features import FrameFeatures
 from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.memory.view import LayerView, MemoryView
@@ -25,7 +24,7 @@ from hermes_stream.policies.recall import Asked
 from hermes_stream.policies.stream_kv import StreamKV
 
 from ..oracles.stream_kv_oracle import counts_by_halving, masses, segments
-from .harness import HEAD_DIM, HEADS, append_frames, append_prefix, empty_memory, visual_tokens
+from .harness import HEAD_DIM, HEADS, append_frames, append_prefix, empty_memory, feature_view
 
 N_LAYERS, N_PREFIX, PER_FRAME = 3, 2, 3
 FACTS = StreamFacts(N_LAYERS, PER_FRAME, "any", prefix_tokens=N_PREFIX)
@@ -65,14 +64,8 @@ class Stream:
             LayerView.of(layer, N_PREFIX, self.memory.rope, {}, {"guide": guide_HD})
             for layer, guide_HD in zip(version.layers, self.guide_LHD, strict=True)
         )
-        encoded = tuple(
-            FrameFeatures(
-                first + index, replace(visual_tokens(1, PER_FRAME), embeddings_NE=feature_E.expand(PER_FRAME, -1))
-            )
-            for index, feature_E in enumerate(features)
-        )
         view = MemoryView(layers, self.policy.budget_tokens, version.frames_seen, 0.0, version.next_position, PER_FRAME)
-        return replace(view, encoded=encoded)
+        return replace(view, encoded=feature_view(torch.stack(features), PER_FRAME, first)) if features else view
 
     def ask(self, query_LHTD: torch.Tensor) -> list[Recalled]:
         """What the answer sees in each layer."""

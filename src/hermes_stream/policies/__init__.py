@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hermes_stream.policies.attention_sinks import AttentionSinks
 from hermes_stream.policies.base import Policy
+from hermes_stream.policies.dscache import DSCache
 from hermes_stream.policies.hermes import Hermes
 from hermes_stream.policies.infinipot_v import InfiniPotV
 from hermes_stream.policies.keep_all import KeepAll
@@ -21,6 +22,7 @@ POLICIES: dict[str, type[Policy]] = {
     policy.name: policy
     for policy in (
         AttentionSinks,
+        DSCache,
         Hermes,
         InfiniPotV,
         KeepAll,

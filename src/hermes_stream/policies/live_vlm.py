@@ -61,7 +61,7 @@ class LiveVLM(Policy):
             return Plan.keep_all(), state
         return Plan(tuple(LayerPlan(self._select(layer, state)) for layer in view.layers)), state
 
-    def view_for(self, view: MemoryView, state: Any) -> ViewSpec:  # noqa: ARG002
+    def view_for(self, view: MemoryView, state: Any, asked: torch.Tensor | None) -> ViewSpec:  # noqa: ARG002
         return ViewSpec(recalls=True)
 
     def recall(self, layer: int, asked: Asked, state: StreamFacts) -> Recalled:  # noqa: ARG002

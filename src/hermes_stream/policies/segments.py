@@ -1,16 +1,18 @@
 """A stream cut into runs of frames that resemble each other (StreamKV's semantic segments), as the frames come.
 
-Shape letters: N tokens of a frame, E model width.
+Shape letters: N tokens, F frames, E model width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
-from hermes_stream.memory.features import FrameFeatures
+from hermes_stream.memory.token_table import TokenKind
+from hermes_stream.memory.view import FeatureView
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,10 +54,10 @@ class CutRule:
         return bool(functional.cosine_similarity(before_E, feature_E, dim=0) <= self.similarity)
 
 
-def mean_feature(frame: FrameFeatures) -> torch.Tensor:
-    """Mean embedding `[E]` of what is visible in a frame, float32; the text beside it is left out."""
-    tokens = frame.tokens
-    embeddings_NE = tokens.embeddings_NE.float()
-    if tokens.is_text_N is not None:
-        embeddings_NE = embeddings_NE[~tokens.is_text_N.to(embeddings_NE.device)]
-    return embeddings_NE.mean(dim=0)
+def frame_features(encoded: FeatureView) -> Iterator[tuple[int, torch.Tensor]]:
+    """Each frame's number and the mean embedding `[E]` of what is visible in it, float32, without the text beside it."""
+    is_seen_N = encoded.kind_N == TokenKind.VISION
+    frame_F, size_F = encoded.frame_N[is_seen_N].unique_consecutive(return_counts=True)
+    parts = encoded.embeddings_NE[is_seen_N.to(encoded.embeddings_NE.device)].float().split(size_F.tolist())
+    for frame, part_NE in zip(frame_F.tolist(), parts, strict=True):
+        yield frame, part_NE.mean(dim=0)

@@ -25,7 +25,7 @@ from hermes_stream.policies.layer_shares import cumulated_mass, layer_counts
 from hermes_stream.policies.recall import Asked
 from hermes_stream.policies.retrieval import GroupIndex, best_groups, group_scores, mean_keys, rows_of
 from hermes_stream.policies.segment_archive import Leaving, frame_sizes
-from hermes_stream.policies.segments import CutRule, Segments, mean_feature
+from hermes_stream.policies.segments import CutRule, Segments, frame_features
 
 _GUIDE = "guide"
 # The source's: at most so many frames in a segment, at least so many before it may be cut; recalled in a layer.
@@ -85,8 +85,8 @@ class StreamKV(ArchivingPolicy):
 
     def after_chunk(self, view: MemoryView, state: StreamKVState) -> tuple[Plan, StreamKVState]:
         segments = state.segments
-        for frame in view.encoded:
-            segments = segments.add(frame.frame, mean_feature(frame), self._cut_rule(state.stream))
+        for frame, feature_E in frame_features(view.encoded):
+            segments = segments.add(frame, feature_E, self._cut_rule(state.stream))
         state = replace(state, segments=segments)
         if not view.is_over_budget:
             return Plan.keep_all(), state
@@ -107,7 +107,7 @@ class StreamKV(ArchivingPolicy):
         )
         return plan, replace(state, segments=segments.without(len(leaving.segments)), index=index)
 
-    def view_for(self, view: MemoryView, state: Any) -> ViewSpec:  # noqa: ARG002
+    def view_for(self, view: MemoryView, state: Any, asked: torch.Tensor | None) -> ViewSpec:  # noqa: ARG002
         return ViewSpec(sees_held=False, recalls=True, positions="view")
 
     def recall(self, layer: int, asked: Asked, state: StreamKVState) -> Recalled:
@@ -123,9 +123,7 @@ class StreamKV(ArchivingPolicy):
         counts = layer_counts(masses, self._n_frames(state.stream) * len(asked), self.spread)
         return [candidates.best(n) for candidates, n in zip(per_layer, counts, strict=True)]
 
-    def _choose(
-        self, scores: Sequence[torch.Tensor], segments: Sequence[tuple[int, int]]
-    ) -> list[torch.Tensor]:
+    def _choose(self, scores: Sequence[torch.Tensor], segments: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
         """Which of the leaving frames each layer archives, sorted. scores: of all of them, `[F]`, layer by layer."""
         chosen: list[list[torch.Tensor]] = [[] for _ in scores]
         for first, end in segments:

@@ -77,7 +77,7 @@ class VRex(ArchivingPolicy):
         plan = LayerPlan(keep_N, archive=torch.arange(n_gone, device=frame_N.device))
         return Plan((plan,) * view.n_layers), self._with_rows(view, n_gone, state)
 
-    def view_for(self, view: MemoryView, state: Any) -> ViewSpec:  # noqa: ARG002
+    def view_for(self, view: MemoryView, state: Any, asked: torch.Tensor | None) -> ViewSpec:  # noqa: ARG002
         return ViewSpec(recalls=True)
 
     def recall(self, layer: int, asked: Asked, state: VRexState) -> Recalled:
