@@ -58,8 +58,12 @@ def make_task(stream: Stream, query: str | Query) -> tuple[AnswerTask, AnswerStr
 def question_logits(stream: Stream, text: str | Query) -> torch.Tensor:
     """Logits `[V]` of the first answer token."""
     task, _ = make_task(stream, text)
-    batch = PackedBatch([task.segment()], stream.adapter.rope)
-    return stream.adapter.logits(stream.adapter.run(batch)[batch.last_rows])[0]
+    while True:
+        batch = PackedBatch([task.segment()], stream.adapter.rope)
+        logits_V = stream.adapter.logits(stream.adapter.run(batch)[batch.last_rows])[0]
+        if not task.is_asking:
+            return logits_V
+        task.accept(logits_V)
 
 
 def memory_bits(stream: Stream) -> list[torch.Tensor]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from hermes_stream.memory.append import PendingAppend
+from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.rope import rotate
@@ -35,7 +36,12 @@ class QuarterTurnRope:
 
 
 def empty_memory(
-    n_layers: int, budgets_L: Sequence[int] | None = None, *, n_heads: int = HEADS, max_positions: int = 2**31
+    n_layers: int,
+    budgets_L: Sequence[int] | None = None,
+    *,
+    n_heads: int = HEADS,
+    max_positions: int = 2**31,
+    archive: ArchiveSettings | None = None,
 ) -> KVMemory:
     shape = MemoryShape(
         n_layers=n_layers,
@@ -46,7 +52,7 @@ def empty_memory(
         dtype=torch.float32,
         device=torch.device("cpu"),
     )
-    return KVMemory(shape, QuarterTurnRope(), budgets_L=budgets_L)
+    return KVMemory(shape, QuarterTurnRope(), budgets_L=budgets_L, archive=archive)
 
 
 def append(memory: KVMemory, pending: PendingAppend, raw_KTD: torch.Tensor, value_KTD: torch.Tensor) -> None:
@@ -147,7 +153,8 @@ class FakeStream:
         self.facts = StreamFacts(self.n_layers, self.tokens_per_frame, "llava-onevision", self.seed, self.prefix_tokens)
         self.state = self.policy.start(self.facts)
         budgets_L = self.policy.layer_budgets(self.n_layers) if self.policy.ingests == "tokens" else None
-        self.memory = empty_memory(self.n_layers, budgets_L, max_positions=self.max_positions)
+        archive = self.policy.archive
+        self.memory = empty_memory(self.n_layers, budgets_L, max_positions=self.max_positions, archive=archive)
         append_prefix(self.memory, self.prefix_tokens)
         self._generator = torch.Generator().manual_seed(self.seed)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from hermes_stream.policies.attention_sinks import AttentionSinks
 from hermes_stream.policies.base import Policy
+from hermes_stream.policies.cache_flow import CacheFlow
 from hermes_stream.policies.hermes import Hermes
 from hermes_stream.policies.infinipot_v import InfiniPotV
 from hermes_stream.policies.keep_all import KeepAll
 from hermes_stream.policies.random import Random
 from hermes_stream.policies.recent_frames import RecentFrames
+from hermes_stream.policies.rekv import ReKV
 from hermes_stream.policies.sliding_window import SlidingWindow
 from hermes_stream.policies.stream_mem import StreamMem
+from hermes_stream.policies.streaming_tom import StreamingTOM
 from hermes_stream.policies.streaming_vlm import StreamingVLM
 from hermes_stream.policies.uniform import Uniform
 
@@ -18,13 +21,16 @@ POLICIES: dict[str, type[Policy]] = {
     policy.name: policy
     for policy in (
         AttentionSinks,
+        CacheFlow,
         Hermes,
         InfiniPotV,
         KeepAll,
         Random,
         RecentFrames,
+        ReKV,
         SlidingWindow,
         StreamingVLM,
+        StreamingTOM,
         StreamMem,
         Uniform,
     )

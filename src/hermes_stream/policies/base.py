@@ -145,6 +145,10 @@ class Policy(BaseModel, ABC):
         """Rows that each layer may hold after a plan; the same for all unless a policy says otherwise."""
         return None if self.budget_tokens is None else (self.budget_tokens,) * n_layers
 
+    def seen_rows(self, stream: StreamFacts) -> int | None:  # noqa: ARG002
+        """Rows that a question sees at most, where that is not what a layer may hold."""
+        return None
+
     @property
     def placement(self) -> Positions:
         """How positions are closed up where they run out between plans."""
