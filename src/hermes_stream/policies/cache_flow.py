@@ -50,6 +50,7 @@ class CacheFlow(ArchivingPolicy):
     """
 
     name: ClassVar[str] = "cacheflow"
+    is_per_frame: ClassVar[bool] = True
 
     blocks: int | None = Field(default=None, ge=1)
     cut: int = Field(default=1, ge=1)
@@ -75,7 +76,7 @@ class CacheFlow(ArchivingPolicy):
         plan = Plan((LayerPlan(keep_N, archive=packed_N),) * view.n_layers, positions)
         return plan, self._indexed(view, packed_N, state) if n_blocks else state
 
-    def view_for(self, view: MemoryView, state: Any) -> ViewSpec:  # noqa: ARG002
+    def view_for(self, view: MemoryView, state: Any, asked: torch.Tensor | None) -> ViewSpec:  # noqa: ARG002
         return ViewSpec(recalls=True, positions="view")
 
     def recall(self, layer: int, asked: Asked, state: CacheFlowState) -> Recalled:  # noqa: ARG002

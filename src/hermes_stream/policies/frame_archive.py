@@ -51,7 +51,7 @@ class FrameArchive(ArchivingPolicy):
         index = state.index.extended(*_index_entry(view.layers, new_N))
         return self._plan(view, new_N), FrameArchiveState(state.tokens_per_frame, view.frames_seen, index)
 
-    def view_for(self, view: MemoryView, state: Any) -> ViewSpec:  # noqa: ARG002
+    def view_for(self, view: MemoryView, state: Any, asked: torch.Tensor | None) -> ViewSpec:  # noqa: ARG002
         return ViewSpec(sees_held=False, recalls=True, positions="view")
 
     def recall(self, layer: int, asked: Asked, state: FrameArchiveState) -> Recalled:

@@ -34,6 +34,7 @@ class ReKV(FrameArchive):
     """
 
     name: ClassVar[str] = "rekv"
+    is_per_frame: ClassVar[bool] = True
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "released": {"similarity": "dot"}}
 
     similarity: Similarity = "cosine"

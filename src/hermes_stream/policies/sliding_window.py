@@ -20,6 +20,7 @@ class SlidingWindow(Policy):
     """
 
     name: ClassVar[str] = "sliding-window"
+    is_per_frame: ClassVar[bool] = True
 
     positions: Positions = Positions.KEEP
 
@@ -32,7 +33,8 @@ class SlidingWindow(Policy):
 
 
 def newest_frames(frame_N: torch.Tensor, budget: int) -> torch.Tensor:
-    """Rows of the newest whole frames that fit, or the newest rows where not even one does; `frame_N`: over budget."""
+    """Rows of the newest whole frames that fit, or the newest rows of one that does not; fewer fit than there are."""
     rows_N = torch.arange(frame_N.numel(), device=frame_N.device)
-    keep_N = rows_N[frame_N > frame_N[-budget - 1]]
-    return rows_N[-budget:] if keep_N.numel() == 0 else keep_N
+    newest_out = frame_N[-budget - 1]
+    keep_N = rows_N[frame_N > newest_out]
+    return keep_N if keep_N.numel() else rows_N[rows_N.numel() - budget :]

@@ -38,6 +38,7 @@ class StreamingTOM(FrameArchive):
     """
 
     name: ClassVar[str] = "streamingtom"
+    is_per_frame: ClassVar[bool] = True
     scales_per_frame: ClassVar[bool] = True
 
     bits: Bits = 4
