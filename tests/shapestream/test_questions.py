@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import dataclass
@@ -156,6 +157,36 @@ def test_answers_equal_brute_force(seed: int, fps: float) -> None:
         n = int((question.time_s - 0.55) / GRID_SECONDS) + 1
         past = [*states[: max(n, 0)], *recent(script, question.time_s)]
         assert brute_force_answer(question, past) == question.answer, question
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=3, deadline=None)
+def test_answers_of_long_streams_equal_brute_force(seed: int) -> None:
+    """Landmarks, and questions that reach back to them."""
+    script = make_script(seed, 300.0, landmarks=10)
+    states = history(script, 299.9)
+    for question in make_questions(script, fps=1.0, every_seconds=5.0, reaches_back=True):
+        past = [*states[: int((question.time_s - 0.55) / GRID_SECONDS) + 1], *recent(script, question.time_s)]
+        assert brute_force_answer(question, past) == question.answer, question
+
+
+def test_questions_about_long_streams_reach_back_to_their_beginning() -> None:
+    """Of those about one kind, a quarter is about the older half of what was seen; else one in forty."""
+    tasks = ["which_room", "ever"]
+
+    def old(episodes: list[list[Question]]) -> float:
+        shown = [
+            question for questions in episodes for question in questions if question.answer not in (UNANSWERABLE, "no")
+        ]
+        return sum(question.recall_delay_s > question.time_s / 2 for question in shown) / len(shown)
+
+    plain = [make_questions(make_script(seed, 1200.0), fps=1.0, tasks=tasks) for seed in range(5)]
+    far = [
+        make_questions(make_script(seed, 1200.0, landmarks=10), fps=1.0, tasks=tasks, reaches_back=True)
+        for seed in range(5)
+    ]
+    assert old(plain) < 0.06
+    assert 0.18 < old(far) < 0.35
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0.5, 1.0, 2.0]))
