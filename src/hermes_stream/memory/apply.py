@@ -13,7 +13,10 @@ from typing import Any
 
 import torch
 
-from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions, Prototype
+from hermes_stream.memory.apply_features import apply_features
+from hermes_stream.memory.archive import ArchiveBlock, LayerArchive
+from hermes_stream.memory.archive_store import ArchiveStore
+from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions, Prototype, shares
 from hermes_stream.memory.positions import TimeMap, close_gaps, compact_rows, end_of, rank_rows
 from hermes_stream.memory.rope import Rope, rotate
 from hermes_stream.memory.shape import MemoryShape
@@ -23,14 +26,23 @@ from hermes_stream.memory.version import LayerMemory, MemoryVersion
 
 
 def apply_plan(
-    base: MemoryVersion, plan: Plan, shape: MemoryShape, rope: Rope, *, compaction: Positions = Positions.COMPACT
+    base: MemoryVersion,
+    plan: Plan,
+    shape: MemoryShape,
+    rope: Rope,
+    *,
+    compaction: Positions = Positions.COMPACT,
+    store: ArchiveStore | None = None,
 ) -> MemoryVersion:
-    """Execute a plan that was validated. Where summaries would pass the model's limit, positions are compacted."""
-    if plan.keep_frames is not None:
-        keep = frozenset(plan.keep_frames)
-        features = tuple(frame for frame in base.features if frame.frame in keep)
-        base = replace(base, features=features, number=base.number + 1)
-    if plan.is_identity:
+    """Execute a plan that was validated. Where summaries would pass the model's limit, positions are compacted.
+
+    store: where rows go that the plan archives. Raises LimitError if they do not fit there.
+    """
+    if plan.features is not None:
+        features = apply_features(base.features, plan.features, base.next_identity)
+        next_identity = base.next_identity + len(plan.features.folds)
+        base = replace(base, features=features, next_identity=next_identity, number=base.number + 1)
+    if plan.layers is None and plan.positions is Positions.KEEP:
         return base
     # One plan object for layers of one size, so that they go on sharing one table.
     whole = {n: LayerPlan(torch.arange(n, device=shape.device)) for n in set(base.held_tokens)}
@@ -40,9 +52,11 @@ def apply_plan(
         _apply_rows(layer, p, base, select_table(layer.table, p), rope)
         for layer, p in zip(base.layers, layer_plans, strict=True)
     )
+    archives = _archives(base, layer_plans, rope, store)
+    layers = tuple(replace(layer, archive=archive) for layer, archive in zip(layers, archives, strict=True))
     # A summary at the end stands one past the last kept row of its layer, which only the device knows: the clock makes
     # room for the case that this row is the newest of all.
-    n_ends = max(sum(fold.place == "end" for fold in p.folds) for p in layer_plans)
+    n_ends = max(sum(fold.place == "end" and fold.anchor is None for fold in p.folds) for p in layer_plans)
     after = replace(
         base,
         layers=layers,
@@ -61,6 +75,8 @@ def _apply_rows(layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, table:
     for index, fold in enumerate(plan.folds):
         rows_N = fold.rows_N + base.n_prefix
         weight_N, row = _summary(fold, layer.table.select(rows_N), table, base.next_identity + index)
+        if fold.anchor is not None:
+            row = _at_anchor(row, layer.table.select(rows_N.new_tensor([fold.anchor + base.n_prefix])))
         slab, table = mean.append([(rows_N, weight_N, row)], slab, table)
     if plan.prototypes:
         parts, first = [], base.next_identity + len(plan.folds)
@@ -68,10 +84,48 @@ def _apply_rows(layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, table:
             rows_N = prototype.rows_N + base.n_prefix
             parts.append((rows_N, *_prototype(prototype, layer.table.select(rows_N), first + index)))
         slab, table = mean.append(parts, slab, table)
-    if plan.prototypes or any(fold.place == "mean" for fold in plan.folds):
+    if plan.prototypes or any(fold.place == "mean" or fold.anchor is not None for fold in plan.folds):
         order_N = table.position_RHN[0, 0].argsort(stable=True)
         slab, table = slab.select(order_N, capacity=slab.capacity), table.select(order_N)
-    return LayerMemory(slab, table, layer.n_dropped_H + _count_dropped(layer.table.slice(base.n_prefix), plan))
+    n_dropped_H = layer.n_dropped_H + _count_dropped(layer.table.slice(base.n_prefix), plan)
+    return replace(layer, slab=slab, table=table, n_dropped_H=n_dropped_H)
+
+
+def _archives(
+    base: MemoryVersion, layer_plans: Sequence[LayerPlan], rope: Rope, store: ArchiveStore | None
+) -> list[LayerArchive]:
+    """The archive of each layer after the plan."""
+    is_unchanged = all(p.archive is None and p.keep_archive is None for p in layer_plans)
+    if is_unchanged or store is None:
+        return [layer.archive for layer in base.layers]
+    select_table = _once_per_object(lambda table, p: _in_stream_time(table.select(p.archive + base.n_prefix), base))
+    kept, new = [], []
+    for layer, p in zip(base.layers, layer_plans, strict=True):
+        kept.append(layer.archive if p.keep_archive is None else layer.archive.select(p.keep_archive))
+        new.append([] if p.archive is None else _blocks(layer, p.archive + base.n_prefix, select_table, p, rope, store))
+    blocks = store.place([[*archive.blocks, *added] for archive, added in zip(kept, new, strict=True)])
+    return [LayerArchive(of_layer) for of_layer in blocks]
+
+
+def _blocks(
+    layer: LayerMemory,
+    rows_N: torch.Tensor,
+    select_table: Callable[[TokenTable, Any], TokenTable],
+    plan: LayerPlan,
+    rope: Rope,
+    store: ArchiveStore,
+) -> list[ArchiveBlock]:
+    rows_N = rows_N.to(layer.values.device)
+    return store.blocks(select_table(layer.table, plan), layer.raw_keys(rope)[:, rows_N], layer.values[:, rows_N])
+
+
+def _in_stream_time(table: TokenTable, base: MemoryVersion) -> TokenTable:
+    """Rows that leave get positions as if the clock had never been moved back: later compactions do not reach them."""
+    if not base.moved:
+        return table
+    position_RHN = table.position_RHN.clone()
+    position_RHN[list(base.shape.time_axes)] += base.moved
+    return table.with_positions(position_RHN)
 
 
 def _count_dropped(rows: TokenTable, plan: LayerPlan) -> torch.Tensor:
@@ -117,9 +171,8 @@ def _summary(fold: Fold, folded: TokenTable, kept: TokenTable, identity: int) ->
     over layers may pair them.
     """
     count_N = folded.count_HN[0]
-    # A prototype counts 0 and weighs as one token.
-    by_count_N = _shares(count_N.clamp(min=1))
-    weight_N = by_count_N if fold.weight == "count" else _shares(torch.ones_like(count_N))
+    by_count_N = shares(count_N.clamp(min=1))
+    weight_N = fold.shares(count_N)
     if fold.place == "mean":
         position_R1 = (folded.position_RHN[:, 0] * weight_N).sum(dim=-1, keepdim=True).round().long()
     else:
@@ -132,6 +185,20 @@ def _summary(fold: Fold, folded: TokenTable, kept: TokenTable, identity: int) ->
         seconds_N=(folded.seconds_HN[0] * by_count_N).sum()[None],
     )
     return weight_N, row
+
+
+def _at_anchor(row: TokenTable, anchor: TokenTable) -> TokenTable:
+    """A summary that stands where another row stood."""
+    return TokenTable.build(
+        kind=TokenKind.SUMMARY,
+        identity_N=row.identity_HN[0],
+        position_RN=anchor.position_RHN[:, 0],
+        frame_N=anchor.frame_HN[0],
+        row_N=anchor.row_HN[0],
+        column_N=anchor.column_HN[0],
+        seconds_N=anchor.seconds_HN[0],
+        count_N=row.count_HN[0],
+    )
 
 
 def _prototype(prototype: Prototype, shown: TokenTable, identity: int) -> tuple[torch.Tensor, TokenTable]:
@@ -147,13 +214,7 @@ def _prototype(prototype: Prototype, shown: TokenTable, identity: int) -> tuple[
         count_N=torch.zeros_like(frame_N[:1]),
         seconds_N=shown.seconds_HN[0].mean()[None],
     )
-    return _shares(prototype.weight_N), row
-
-
-def _shares(weight_N: torch.Tensor) -> torch.Tensor:
-    """Weights that add up to 1, float64."""
-    exact_N = weight_N.double()
-    return exact_N / exact_N.sum()
+    return shares(prototype.weight_N), row
 
 
 def _weighted_mean(x_KND: torch.Tensor, rows_N: torch.Tensor, weight_N: torch.Tensor) -> torch.Tensor:
@@ -179,6 +240,7 @@ def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ..
         version,
         layers=tuple(layers),
         next_position=next_position,
+        moved=version.moved + version.next_position - next_position,
         time_start=version.time_start + newest_time - version.newest_time,
         newest_time=newest_time,
     )

@@ -1,6 +1,6 @@
 """What a policy sees when it decides: read-only tables and the signals that it asked for.
 
-Shape letters: K key/value heads, N rows after the prefix, D head dimension.
+Shape letters: K key/value heads, N rows after the prefix (or of the feature bank), D head dimension, E model width.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 
 from hermes_stream.errors import PlanError
+from hermes_stream.memory.archive import EMPTY_ARCHIVE, LayerArchive
 from hermes_stream.memory.rope import Rope
 from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.version import LayerMemory
@@ -49,17 +50,27 @@ class LayerView:
 
     mass: by probe name, float32 `[K, N]`: attention that the probe's tokens pay to each row, mean over the tokens
     and over the query heads of each key/value head. Softmax runs over prefix, rows and probe.
+    query: by name of a probe that wants it, its mean un-rotated query, `[H, D]`, H query heads.
     held_tensors: what `tensors` gives; a view made by hand may lack it.
     """
 
     table: TokenTable
     mass: Mapping[str, torch.Tensor] = field(default_factory=dict)
     held_tensors: HeldTensors | None = None
+    query: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    archive: LayerArchive = EMPTY_ARCHIVE
 
     @staticmethod
-    def of(layer: LayerMemory, n_prefix: int, rope: Rope, mass: Mapping[str, torch.Tensor]) -> LayerView:
+    def of(
+        layer: LayerMemory,
+        n_prefix: int,
+        rope: Rope,
+        mass: Mapping[str, torch.Tensor],
+        query: Mapping[str, torch.Tensor] | None = None,
+    ) -> LayerView:
         """The view of a layer; mass: `[K, N]` of its rows after the prefix."""
-        return LayerView(layer.table.slice(n_prefix), mass, HeldTensors(layer, n_prefix, rope))
+        held = HeldTensors(layer, n_prefix, rope)
+        return LayerView(layer.table.slice(n_prefix), mass, held, query or {}, layer.archive)
 
     @property
     def tensors(self) -> HeldTensors:
@@ -95,13 +106,50 @@ class LayerView:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FeatureView:
+    """Tokens that wait outside the text model, oldest frame first; not to be written.
+
+    embeddings_NE: as the text model would read them. table: what each row is, one head; positions count from where the
+    frame begins. Rows of kind TEXT announce the frame that they belong to and stay as long as any of its other rows.
+    """
+
+    embeddings_NE: torch.Tensor
+    table: TokenTable
+
+    @staticmethod
+    def none() -> FeatureView:
+        return FeatureView(torch.zeros(0, 0), TokenTable.empty(1, torch.device("cpu")))
+
+    @property
+    def n_rows(self) -> int:
+        return self.table.n_tokens
+
+    @property
+    def frame_N(self) -> torch.Tensor:
+        return self.table.frame_HN[0]
+
+    @property
+    def kind_N(self) -> torch.Tensor:
+        return self.table.kind_HN[0]
+
+    @property
+    def count_N(self) -> torch.Tensor:
+        return self.table.count_HN[0]
+
+    @property
+    def seconds_N(self) -> torch.Tensor:
+        return self.table.seconds_HN[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MemoryView:
     """A memory at a compression interval's end.
 
     budget_tokens: rows that each layer may hold after the plan; None is unlimited.
     frames_seen: frames as the token table numbers them; a family that pairs frames counts pairs.
-    feature_frames: frames whose features are held, oldest first (policies that ingest features).
     tokens_per_frame: what the model makes of a frame.
+    features: tokens that have not gone through the text model (policies that hold features).
+    encoded: the interval's frames as the text model got them (policies with `needs_features`).
     """
 
     layers: tuple[LayerView, ...]
@@ -110,7 +158,8 @@ class MemoryView:
     time_seconds: float
     next_position: int
     tokens_per_frame: int
-    feature_frames: tuple[int, ...] = ()
+    features: FeatureView = field(default_factory=FeatureView.none)
+    encoded: FeatureView = field(default_factory=FeatureView.none)
 
     @property
     def n_layers(self) -> int:

@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hermes_stream.errors import PolicyError
+from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.plan import Plan, Positions
+from hermes_stream.memory.recall import Placement, Recalled
 from hermes_stream.memory.view import MemoryView
+from hermes_stream.policies.recall import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Probe:
     of the text's raw embeddings, without a mask among them: the shortcut of HERMES' release.
     kind: "text" is run as it stands; "question" as a question asked now, in the family's template up to where the
     answer starts. An empty question is the template's own tokens.
+    wants: the attention that it pays (`LayerView.mass`), or its mean un-rotated query (`LayerView.query`; true ones
+    only).
     """
 
     name: str
@@ -47,6 +53,7 @@ class Probe:
     layers: range
     queries: Literal["true", "embedding"] = "true"
     kind: Literal["text", "question"] = "text"
+    wants: Literal["mass", "query"] = "mass"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +69,20 @@ class ViewSpec:
     """What one question may see.
 
     sees_held: the rows of the memory; otherwise only its prefix.
-    fresh_frames: frames (by number) whose features are run through the text model for this question.
+    recalls: the policy's `recall` says what is seen, layer by layer. asks_first: a pass of the bare question, whose
+    queries `recall` gets, comes before the answer's; without it `recall` gets no queries and may not look at them.
+    positions: where the rows that are seen stand: "stored" as they do in the memory, "view" one after the other.
+    fresh_rows: rows of the feature bank, int64, sorted, that are run through the text model for this question, behind
+        what it sees; None is none of them.
+    fresh_sees_held: whether these read the rows of the memory too; otherwise only its prefix and one another.
     """
 
     sees_held: bool = True
-    fresh_frames: tuple[int, ...] = ()
+    recalls: bool = False
+    asks_first: bool = True
+    positions: Placement = "stored"
+    fresh_rows: torch.Tensor | None = None
+    fresh_sees_held: bool = True
 
 
 class Policy(BaseModel, ABC):
@@ -75,15 +91,25 @@ class Policy(BaseModel, ABC):
     `start` makes the state, `after_chunk` takes it and returns the next one; a state is never changed in place, so
     that forks and snapshots may share it. Methods must be deterministic given the state.
 
-    budget: tokens after the prefix that a layer may hold once an interval ends; None takes the checkpoint's default.
+    budget: tokens after the prefix that a layer may hold once an interval ends, those that wait as features included;
+    None takes the checkpoint's default.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: ClassVar[str]
-    # "tokens": frames run through the text model as they come; "features": they wait until a question needs them.
+    # "tokens": frames run through the text model as they come, but see `held_back`; "features": they wait beside the
+    # memory, and questions run those through it that `view_for` names.
     ingests: ClassVar[Literal["tokens", "features"]] = "tokens"
     is_bounded: ClassVar[bool] = True
+    # With default options, which rows are held depends on the frames seen alone, not on where intervals ended.
+    is_per_frame: ClassVar[bool] = False
+    # `LayerView.mass["newest"]`: the attention that the interval's last frame pays to each row.
+    reads_newest: ClassVar[bool] = False
+    # `MemoryView.encoded`: what the text model got of the interval's frames.
+    needs_features: ClassVar[bool] = False
+    # Whether new frames, too, see what `recall` says, or the memory alone.
+    recalls_at: ClassVar[Literal["questions", "always"]] = "questions"
     # Named sets of options, as in `hermes:released`.
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
 
@@ -126,10 +152,22 @@ class Policy(BaseModel, ABC):
         """Rows that each layer may hold after a plan; the same for all unless a policy says otherwise."""
         return None if self.budget_tokens is None else (self.budget_tokens,) * n_layers
 
+    def held_back(self, stream: StreamFacts) -> int:  # noqa: ARG002
+        """How many of the newest frames wait as features, until newer ones push them into the text model.
+
+        The budget covers them too. A policy that ingests features need not say this: all of its frames wait.
+        """
+        return 0
+
     @property
     def placement(self) -> Positions:
         """How positions are closed up where they run out between plans."""
         return Positions.COMPACT
+
+    @property
+    def archive(self) -> ArchiveSettings | None:
+        """Precision and limits of the archive, for policies whose plans use one."""
+        return None
 
     def start(self, stream: StreamFacts) -> Any:
         """The state before the first frame. Raises PolicyError if the options cannot work for this stream.
@@ -164,9 +202,33 @@ class Policy(BaseModel, ABC):
     def after_chunk(self, view: MemoryView, state: Any) -> tuple[Plan, Any]:
         """Decide what stays. Called at the end of every interval, with the probes' attention in the view."""
 
-    def view_for(self, view: MemoryView, state: Any) -> ViewSpec:  # noqa: ARG002
-        """What a question sees; the memory itself unless a policy says otherwise."""
+    def view_for(
+        self,
+        view: MemoryView,  # noqa: ARG002
+        state: Any,  # noqa: ARG002
+        asked: torch.Tensor | None,  # noqa: ARG002
+    ) -> ViewSpec:
+        """What a question sees; the memory itself unless a policy says otherwise.
+
+        asked: embeddings `[T, E]` of the question's text, without template; None where there is no model.
+        """
         return ViewSpec()
+
+    def recall(self, layer: int, asked: Asked, state: Any) -> Recalled:  # noqa: ARG002
+        """Rows of a layer that a question sees, chosen as it passes the layer; all that is archived, by default.
+
+        Deeper layers' queries know what earlier layers recalled. Must not depend on earlier questions.
+        """
+        return Recalled(torch.arange(asked.archive.n_rows, device=asked.held.table.data_CHN.device))
+
+    def settle(
+        self,
+        asked: Sequence[Asked],  # noqa: ARG002
+        recalled: Sequence[Recalled],
+        state: Any,  # noqa: ARG002
+    ) -> Sequence[Recalled]:
+        """What the answer sees in each layer, once the question's own pass went through all of them."""
+        return recalled
 
     def layer_groups(self, n_layers: int) -> dict[str, range]:
         """Layers that this policy treats alike, by name, shallow first; for people who look at a memory."""
