@@ -20,7 +20,6 @@ from hermes_stream.evals.alone import TimesAlone, measure_alone
 from hermes_stream.evals.episodes import Episode
 from hermes_stream.evals.lineup import Entry, Lineup
 from hermes_stream.evals.side_by_side import SideBySide, answer_side_by_side
-from hermes_stream.evals.state_bytes import state_bytes
 from hermes_stream.shapestream import Question, is_right
 from hermes_stream.types import Answer, Query
 from hermes_stream.video import open_video
@@ -111,7 +110,7 @@ def _watch(
         chunk_frames = lineup.engine.defaults.chunk_frames
         for question, answers in answer_side_by_side(side, video, episode.questions, batch_frames=chunk_frames):
             for entry, answer in answers.items():
-                by_entry[entry].verdicts.append(_verdict(index, question, answer, side.sessions[entry]))
+                by_entry[entry].verdicts.append(_verdict(index, question, answer))
             yield None
             yield from _new_failures(side, by_entry)
         for entry, ages_A in side.try_each(lambda session: kept_ages(session.memory).mean(axis=0)).items():
@@ -134,10 +133,10 @@ def _new_failures(side: SideBySide[Entry], by_entry: Mapping[Entry, Record]) -> 
             yield by_entry[entry]
 
 
-def _verdict(index: int, question: Question, answer: Answer, session: Session) -> Verdict:
+def _verdict(index: int, question: Question, answer: Answer) -> Verdict:
     right = is_right(answer.text, question.answer)
-    n_bytes = answer.memory_bytes + state_bytes(session.stream.state)
-    return Verdict(index, question, right, answer.held_tokens, n_bytes, text=answer.text)
+    held = answer.held_tokens, answer.memory_bytes, answer.archive_bytes
+    return Verdict(index, question, right, *held, text=answer.text)
 
 
 def _first_pictures(path: Path, fps: float, n: int) -> list[NDArray[np.uint8]]:
