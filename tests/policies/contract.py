@@ -77,9 +77,11 @@ def assert_keys_stand_where_the_table_says(stream: FakeStream) -> None:
         assert torch.equal(layer.keys, rotate(layer.slab.raw_keys(layer.n_held), *tables))
 
 
-def run(policy: Policy, sizes: Sequence[int], *, seed: int = 0, max_positions: int = 2**31) -> FakeStream:
+def run(
+    policy: Policy, sizes: Sequence[int], *, seed: int = 0, max_positions: int = 2**31, n_layers: int = 10
+) -> FakeStream:
     """Watch a stream; the laws hold after each of its intervals."""
-    stream = FakeStream(policy, seed=seed, max_positions=max_positions)
+    stream = FakeStream(policy, n_layers=n_layers, seed=seed, max_positions=max_positions)
     for index, n_frames in enumerate(sizes):
         if index == len(sizes) // 2:
             stream.history = (Turn("What is red?", "A) the circle"),)

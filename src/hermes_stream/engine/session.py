@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from hermes_stream.engine.answer import AnswerStream
 from hermes_stream.engine.question_attention import QuestionAttention, question_attention
+from hermes_stream.engine.snapshot import take_snapshot
+from hermes_stream.memory.sizes import tensor_bytes
+from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.types import Frame, Query
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 class SessionStats:
     """Where a stream stands. held_tokens: per layer, prefix apart. peak_tokens: most that a layer ever held.
 
+    memory_bytes: of held rows and features, and of tensors that the policy keeps; archive_bytes, disk_bytes: of
+    archived keys and values in host memory and on disk.
     last_compression_seconds: of the newest frame when the policy last evicted; None if it never did.
     """
 
@@ -34,6 +39,8 @@ class SessionStats:
     n_compressions: int
     next_position: int
     last_compression_seconds: float | None = None
+    archive_bytes: int = 0
+    disk_bytes: int = 0
 
 
 class Session:
@@ -77,6 +84,13 @@ class Session:
         """A second session with the same past and a future of its own; rows are shared until one of them writes."""
         return Session(self._engine, self._engine.call(self, self.stream.fork))
 
+    def snapshot(self) -> Snapshot:
+        """Everything watched so far, to be saved to a file and restored later; see `Engine.restore`.
+
+        Costs nothing before it is saved: the rows are shared, as with a fork.
+        """
+        return self._engine.call(self, lambda: take_snapshot(self.stream))
+
     @property
     def memory(self) -> MemoryVersion:
         """The current version: immutable, valid as long as it is held."""
@@ -99,7 +113,9 @@ class Session:
             tokens_seen=version.n_seen,
             time_seconds=self.stream.waiting[-1].pts_seconds if self.stream.waiting else version.time_seconds,
             held_tokens=version.held_tokens,
-            memory_bytes=version.n_bytes,
+            memory_bytes=version.n_bytes + tensor_bytes(self.stream.state),
+            archive_bytes=version.archive_bytes(),
+            disk_bytes=version.archive_bytes(disk=True),
             peak_tokens=self.stream.memory.peak_tokens,
             n_compressions=self.stream.n_compressions,
             next_position=version.next_position,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 
 from hermes_stream.errors import PlanError
+from hermes_stream.memory.archive import EMPTY_ARCHIVE, LayerArchive
 from hermes_stream.memory.rope import Rope
 from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.version import LayerMemory
@@ -49,17 +50,27 @@ class LayerView:
 
     mass: by probe name, float32 `[K, N]`: attention that the probe's tokens pay to each row, mean over the tokens
     and over the query heads of each key/value head. Softmax runs over prefix, rows and probe.
+    query: by name of a probe that wants it, its mean un-rotated query, `[H, D]`, H query heads.
     held_tensors: what `tensors` gives; a view made by hand may lack it.
     """
 
     table: TokenTable
     mass: Mapping[str, torch.Tensor] = field(default_factory=dict)
     held_tensors: HeldTensors | None = None
+    query: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    archive: LayerArchive = EMPTY_ARCHIVE
 
     @staticmethod
-    def of(layer: LayerMemory, n_prefix: int, rope: Rope, mass: Mapping[str, torch.Tensor]) -> LayerView:
+    def of(
+        layer: LayerMemory,
+        n_prefix: int,
+        rope: Rope,
+        mass: Mapping[str, torch.Tensor],
+        query: Mapping[str, torch.Tensor] | None = None,
+    ) -> LayerView:
         """The view of a layer; mass: `[K, N]` of its rows after the prefix."""
-        return LayerView(layer.table.slice(n_prefix), mass, HeldTensors(layer, n_prefix, rope))
+        held = HeldTensors(layer, n_prefix, rope)
+        return LayerView(layer.table.slice(n_prefix), mass, held, query or {}, layer.archive)
 
     @property
     def tensors(self) -> HeldTensors:
@@ -138,6 +149,7 @@ class MemoryView:
     frames_seen: frames as the token table numbers them; a family that pairs frames counts pairs.
     tokens_per_frame: what the model makes of a frame.
     features: tokens that have not gone through the text model (policies that hold features).
+    encoded: the interval's frames as the text model got them (policies with `needs_features`).
     """
 
     layers: tuple[LayerView, ...]
@@ -147,6 +159,7 @@ class MemoryView:
     next_position: int
     tokens_per_frame: int
     features: FeatureView = field(default_factory=FeatureView.none)
+    encoded: FeatureView = field(default_factory=FeatureView.none)
 
     @property
     def n_layers(self) -> int:

@@ -15,8 +15,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hermes_stream.errors import PolicyError
+from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.plan import Plan, Positions
+from hermes_stream.memory.recall import Placement, Recalled
 from hermes_stream.memory.view import MemoryView
+from hermes_stream.policies.recall import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Probe:
     of the text's raw embeddings, without a mask among them: the shortcut of HERMES' release.
     kind: "text" is run as it stands; "question" as a question asked now, in the family's template up to where the
     answer starts. An empty question is the template's own tokens.
+    wants: the attention that it pays (`LayerView.mass`), or its mean un-rotated query (`LayerView.query`; true ones
+    only).
     """
 
     name: str
@@ -48,6 +53,7 @@ class Probe:
     layers: range
     queries: Literal["true", "embedding"] = "true"
     kind: Literal["text", "question"] = "text"
+    wants: Literal["mass", "query"] = "mass"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +69,18 @@ class ViewSpec:
     """What one question may see.
 
     sees_held: the rows of the memory; otherwise only its prefix.
+    recalls: the policy's `recall` says what is seen, layer by layer. asks_first: a pass of the bare question, whose
+    queries `recall` gets, comes before the answer's; without it `recall` gets no queries and may not look at them.
+    positions: where the rows that are seen stand: "stored" as they do in the memory, "view" one after the other.
     fresh_rows: rows of the feature bank, int64, sorted, that are run through the text model for this question, behind
         what it sees; None is none of them.
     fresh_sees_held: whether these read the rows of the memory too; otherwise only its prefix and one another.
     """
 
     sees_held: bool = True
+    recalls: bool = False
+    asks_first: bool = True
+    positions: Placement = "stored"
     fresh_rows: torch.Tensor | None = None
     fresh_sees_held: bool = True
 
@@ -90,6 +102,14 @@ class Policy(BaseModel, ABC):
     # memory, and questions run those through it that `view_for` names.
     ingests: ClassVar[Literal["tokens", "features"]] = "tokens"
     is_bounded: ClassVar[bool] = True
+    # With default options, which rows are held depends on the frames seen alone, not on where intervals ended.
+    is_per_frame: ClassVar[bool] = False
+    # `LayerView.mass["newest"]`: the attention that the interval's last frame pays to each row.
+    reads_newest: ClassVar[bool] = False
+    # `MemoryView.encoded`: what the text model got of the interval's frames.
+    needs_features: ClassVar[bool] = False
+    # Whether new frames, too, see what `recall` says, or the memory alone.
+    recalls_at: ClassVar[Literal["questions", "always"]] = "questions"
     # Named sets of options, as in `hermes:released`.
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
 
@@ -144,6 +164,11 @@ class Policy(BaseModel, ABC):
         """How positions are closed up where they run out between plans."""
         return Positions.COMPACT
 
+    @property
+    def archive(self) -> ArchiveSettings | None:
+        """Precision and limits of the archive, for policies whose plans use one."""
+        return None
+
     def start(self, stream: StreamFacts) -> Any:
         """The state before the first frame. Raises PolicyError if the options cannot work for this stream.
 
@@ -188,6 +213,22 @@ class Policy(BaseModel, ABC):
         asked: embeddings `[T, E]` of the question's text, without template; None where there is no model.
         """
         return ViewSpec()
+
+    def recall(self, layer: int, asked: Asked, state: Any) -> Recalled:  # noqa: ARG002
+        """Rows of a layer that a question sees, chosen as it passes the layer; all that is archived, by default.
+
+        Deeper layers' queries know what earlier layers recalled. Must not depend on earlier questions.
+        """
+        return Recalled(torch.arange(asked.archive.n_rows, device=asked.held.table.data_CHN.device))
+
+    def settle(
+        self,
+        asked: Sequence[Asked],  # noqa: ARG002
+        recalled: Sequence[Recalled],
+        state: Any,  # noqa: ARG002
+    ) -> Sequence[Recalled]:
+        """What the answer sees in each layer, once the question's own pass went through all of them."""
+        return recalled
 
     def layer_groups(self, n_layers: int) -> dict[str, range]:
         """Layers that this policy treats alike, by name, shallow first; for people who look at a memory."""
