@@ -12,11 +12,13 @@ from hermes_stream.policies.hermes import Hermes
 from hermes_stream.policies.infinipot_v import InfiniPotV
 from hermes_stream.policies.keep_all import KeepAll
 from hermes_stream.policies.random import Random
+from hermes_stream.policies.recent import Recent
 from hermes_stream.policies.recent_frames import RecentFrames
 from hermes_stream.policies.sliding_window import SlidingWindow
 from hermes_stream.policies.stream_mem import StreamMem
 from hermes_stream.policies.streaming_vlm import StreamingVLM
 from hermes_stream.policies.uniform import Uniform
+from hermes_stream.policies.wrapper import Wrapper
 
 POLICIES: dict[str, type[Policy]] = {
     policy.name: policy
@@ -37,3 +39,5 @@ POLICIES: dict[str, type[Policy]] = {
         Uniform,
     )
 }
+
+WRAPPERS: dict[str, type[Wrapper]] = {wrapper.name: wrapper for wrapper in (Recent,)}
