@@ -152,7 +152,8 @@ class Answer:
     time_seconds: stream time of the newest frame in the pinned memory (0 before the first frame).
     ttft_seconds: question submitted to first token.
     held_tokens: vision and summary tokens held by each layer.
-    memory_bytes: bytes of the pinned version, all layers, truth and working copy.
+    memory_bytes: bytes of the pinned version, all layers, truth and working copy, and of tensors that the policy keeps.
+    archive_bytes: of archived keys and values, in host memory or on disk.
     """
 
     text: str
@@ -163,3 +164,4 @@ class Answer:
     frames_seen: int
     held_tokens: tuple[int, ...]
     memory_bytes: int
+    archive_bytes: int = 0

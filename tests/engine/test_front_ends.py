@@ -15,7 +15,7 @@ from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
 from hermes_stream.policies import POLICIES
 from hermes_stream.policies.base import Policy
-from hermes_stream.policies.front_ends import Ctr, Dtd, FRONT_ENDS
+from hermes_stream.policies.front_ends import FRONT_ENDS, Ctr, Dtd
 from hermes_stream.policies.front_ends.base import FrontEnd
 from hermes_stream.policies.infinipot_v import InfiniPotV
 from hermes_stream.policies.keep_all import KeepAll

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hermes_stream.policies.front_ends import Ctr, Dtd, FRONT_ENDS, ChangeGate
+from hermes_stream.policies.front_ends import FRONT_ENDS, ChangeGate, Ctr, Dtd
 from hermes_stream.policies.front_ends.base import FrontEnd, Grid, Reduction, reduce_tokens
 from hermes_stream.policies.front_ends.ctr import static_and_dynamic
 from hermes_stream.types import VisualTokens

@@ -14,7 +14,7 @@ from hermes_stream.errors import PolicyError
 from hermes_stream.memory.plan import Positions
 from hermes_stream.policies import POLICIES, WRAPPERS
 from hermes_stream.policies.base import Policy
-from hermes_stream.policies.front_ends import Ctr, Dtd, FRONT_ENDS
+from hermes_stream.policies.front_ends import FRONT_ENDS, Ctr, Dtd
 from hermes_stream.policies.hermes import Hermes
 from hermes_stream.policies.keep_all import KeepAll
 from hermes_stream.policies.part import Part

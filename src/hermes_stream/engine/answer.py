@@ -15,9 +15,13 @@ import torch
 from hermes_stream.engine.batch import DeepStack, Tail, TailSegment
 from hermes_stream.engine.decode import Sampler, TextStream
 from hermes_stream.engine.ingest import Stream
+from hermes_stream.engine.recall import Chooser, Settled, most_seen
 from hermes_stream.errors import LimitError, SessionClosed
 from hermes_stream.memory.features import place_fresh, split_frames
+from hermes_stream.memory.recall import Recalled
+from hermes_stream.memory.view import LayerView
 from hermes_stream.policies.base import ViewSpec
+from hermes_stream.policies.recall import Asked
 from hermes_stream.types import Answer, Query, TokenEvent, VisualTokens
 
 
@@ -80,12 +84,14 @@ class AnswerTask:
     def __init__(self, stream: Stream, query: Query, channel: AnswerChannel) -> None:
         """Pins what the stream has seen by now. Raises LimitError if the question does not fit the positions left."""
         adapter, version, view = stream.adapter, stream.memory.current, stream.view_for()
-        waiting = stream.encode_waiting()
         self.query = query
         self.channel = channel
         self._adapter = adapter
         self._version = version
-        self._tail = Tail(version if view.sees_held else version.prefix_only())
+        self._policy, self._state, self._state_bytes = stream.policy, stream.state, stream.state_bytes
+        self._view, self._waiting = view, stream.encode_waiting()
+        self._choice: Chooser | None = None
+        self._settled: Settled | None = None
         self._sampler = Sampler(query, adapter.facts.device)
         self._text = TextStream(adapter.tokenizer)
         self._token_ids: list[int] = []
@@ -94,7 +100,10 @@ class AnswerTask:
         self.n_question_tokens = 0
         self._frames_seen = version.frames_seen + len(stream.waiting)
         self._time_seconds = stream.waiting[-1].pts_seconds if stream.waiting else version.time_seconds
-        self._next = self._first_segment(view, waiting)
+        if view.recalls and view.asks_first:
+            self._next = self._asking_segment()
+        else:
+            self._begin_answer([self._recall_all(index) for index in range(adapter.facts.n_layers)])
 
     def segment(self) -> TailSegment:
         """What the next forward must contain for this answer."""
@@ -106,12 +115,22 @@ class AnswerTask:
         return self._text.text.strip()
 
     @property
+    def is_asking(self) -> bool:
+        """Whether the next forward is the question's own pass, which decodes nothing."""
+        return self._choice is not None
+
+    @property
     def has_begun(self) -> bool:
         """Whether a token has been decoded."""
         return bool(self._token_ids)
 
     def accept(self, logits_V: torch.Tensor) -> Answer | None:
         """Take the logits of the last token and send it; returns the answer if it is finished."""
+        if self._choice is not None:
+            # The question's own pass is over; its rows go, what it recalled stays.
+            recalled, self._choice = self._choice.settle(), None
+            self._begin_answer(recalled)
+            return None
         token_id = self._sampler.pick(logits_V)
         seconds = self.channel.seconds_since_ask()
         if not self._token_ids:
@@ -131,7 +150,7 @@ class AnswerTask:
 
     def _answer(self) -> Answer:
         version = self._version
-        held = self._tail.base.held_tokens
+        held = self._tail.base.held_tokens if self._settled is None else self._settled.n_rows
         return Answer(
             text=self.text,
             token_ids=tuple(self._token_ids),
@@ -140,13 +159,46 @@ class AnswerTask:
             total_seconds=self.channel.seconds_since_ask(),
             frames_seen=self._frames_seen,
             held_tokens=tuple(n + self._n_fresh for n in held),
-            memory_bytes=version.n_bytes,
+            memory_bytes=version.n_bytes + self._state_bytes,
+            archive_bytes=version.archive_bytes() + version.archive_bytes(disk=True),
         )
+
+    def _recall_all(self, layer_index: int) -> Recalled:
+        """What a policy recalls that does not look at questions."""
+        if not self._view.recalls:
+            return Recalled()
+        layer = self._version.layers[layer_index]
+        nothing = torch.empty(self._adapter.facts.n_kv_heads, 0, self._adapter.facts.head_dim)
+        held = LayerView.of(layer, self._version.n_prefix, self._adapter.rope, {})
+        asked = Asked(nothing, nothing, layer.archive, held, self._view.sees_held)
+        return self._policy.recall(layer_index, asked, self._state)
+
+    def _asking_segment(self) -> TailSegment:
+        """The bare question on what it recalls, layer by layer: nothing remains of it but the choice."""
+        text_TE = self._adapter.guidance(self.query.text)
+        end = self._version.text_position if self._view.positions == "stored" else most_seen(self._version)
+        self._choice = Chooser(self._policy, self._state, self._version, self._adapter.rope, self._view, end)
+        self._tail = Tail(self._version, self._choice)
+        self._tail.next_position = end
+        text_TE = text_TE[: self._room()]
+        return self._segment(text_TE, self._text_positions(text_TE.shape[0]), text_TE.shape[0])
+
+    def _begin_answer(self, recalled: list[Recalled]) -> None:
+        """The answer's own tail, on what the view says and what was recalled."""
+        view = self._view
+        if view.recalls:
+            self._settled = Settled(self._version, recalled, self._adapter.rope, view)
+            self._tail = Tail(self._version, self._settled)
+            self._tail.next_position = self._settled.end
+        else:
+            self._tail = Tail(self._version if view.sees_held else self._version.prefix_only())
+        self._next = self._first_segment(view, self._waiting)
 
     def _first_segment(self, view: ViewSpec, waiting: VisualTokens | None) -> TailSegment:
         """Frames that this question alone sees (fresh ones, one without a partner), then its text."""
         fresh = [frame for frame in self._version.features if frame.frame in frozenset(view.fresh_frames)]
-        if waiting is not None and not view.sees_held:
+        is_elsewhere = not view.sees_held or view.positions == "view"
+        if waiting is not None and is_elsewhere:
             fresh += split_frames(waiting, self._version.grids_seen)
             waiting = None
         placed = place_fresh(fresh, self._tail.next_position, self._version.shape)

@@ -15,8 +15,16 @@ from dataclasses import dataclass, field
 
 import torch
 
+from hermes_stream.engine.recall import Chooser, Settled
 from hermes_stream.memory.append import PendingAppend
-from hermes_stream.memory.attention import attend_causal, attend_with_tail, attention_by_head, lower_right_mask
+from hermes_stream.memory.attention import (
+    attend_causal,
+    attend_with_tail,
+    attention_by_head,
+    lower_right_mask,
+    mass_of_newest,
+)
+from hermes_stream.memory.recall import SeenRows
 from hermes_stream.memory.rope import Rope, rotate
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.types import VisualTokens
@@ -25,8 +33,10 @@ from hermes_stream.types import VisualTokens
 class Tail:
     """Keys and values that belong to one question alone; grows with its answer, dies with it."""
 
-    def __init__(self, base: MemoryVersion) -> None:
+    def __init__(self, base: MemoryVersion, sees: Chooser | Settled | None = None) -> None:
+        """sees: what the tail attends to, where that is not the memory itself."""
         self.base = base
+        self.sees = sees
         self.next_position = base.text_position
         self._rows: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * len(base.layers)
         self._used = [0] * len(base.layers)
@@ -52,6 +62,17 @@ class Tail:
         self._used[layer_index] = used + n_new
         return keys[:, : used + n_new], values[:, : used + n_new]
 
+    def held(
+        self, layer_index: int, query_HTD: torch.Tensor, rotated_query_HTD: torch.Tensor, *, n_base: int
+    ) -> SeenRows:
+        """What tokens with these queries attend to, besides the tail; n_base: see `Chooser.seen`."""
+        if isinstance(self.sees, Chooser):
+            return self.sees.seen(layer_index, query_HTD, rotated_query_HTD, n_base=n_base)
+        if isinstance(self.sees, Settled):
+            return self.sees.seen(layer_index)
+        layer = self.base.layers[layer_index]
+        return SeenRows(layer.keys, layer.values)
+
 
 @dataclass(frozen=True, eq=False)
 class DeepStack:
@@ -73,11 +94,18 @@ class DeepStack:
 
 @dataclass(eq=False)
 class CommitSegment:
-    """Tokens `[T, E]` that enter a memory."""
+    """Tokens `[T, E]` that enter a memory.
+
+    n_read: of how many of its last tokens the attention is wanted; after the forward `mass[layer]` is its mean,
+    `[K, N]`, prefix and new rows included. sees: what they attend to besides each other, if not the memory itself.
+    """
 
     embeddings_TE: torch.Tensor
     pending: PendingAppend
     deepstack: DeepStack | None = None
+    n_read: int = 0
+    mass: dict[int, torch.Tensor] = field(default_factory=dict)
+    sees: Chooser | None = None
 
     @property
     def position_RT(self) -> torch.Tensor:
@@ -88,21 +116,25 @@ class CommitSegment:
 class ProbeSegment:
     """Text tokens that read a pending append and report their attention; nothing of them stays.
 
-    layers: where attention is wanted; after the forward `mass[layer]` is `[K, N]`, prefix included.
+    layers: where attention is wanted; after the forward `mass[layer]` is `[K, N]`, prefix included. wants_query: the
+    mean un-rotated query `[H, D]` of these layers is wanted instead, in `query`.
     """
 
     embeddings_TE: torch.Tensor
     position_RT: torch.Tensor
     reads: PendingAppend
     layers: frozenset[int]
+    wants_query: bool = False
     deepstack: None = None
     mass: dict[int, torch.Tensor] = field(default_factory=dict)
+    query: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
 class TailSegment:
     """Tokens of a question or of its answer. The logits of its last token are wanted.
 
+    n_base: tokens before the question's text, whose queries choose nothing.
     n_read: of how many of its last tokens the attention to held tokens is wanted too; after the forward
     `attention[layer]` is their mean, `[H, N]`, prefix included.
     """
@@ -111,11 +143,27 @@ class TailSegment:
     position_RT: torch.Tensor
     tail: Tail
     deepstack: DeepStack | None = None
+    n_base: int = 0
     n_read: int = 0
     attention: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 Segment = CommitSegment | ProbeSegment | TailSegment
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Projected:
+    """What a layer made of the new tokens: rotated queries and keys, values, and both before their rotation."""
+
+    query_HTD: torch.Tensor
+    key_KTD: torch.Tensor
+    value_KTD: torch.Tensor
+    raw_query_HTD: torch.Tensor
+    raw_key_KTD: torch.Tensor
+
+    def split(self, lengths: list[int]) -> list[_Projected]:
+        tensors = self.query_HTD, self.key_KTD, self.value_KTD, self.raw_query_HTD, self.raw_key_KTD
+        return [_Projected(*parts) for parts in zip(*(x.split(lengths, dim=1) for x in tensors), strict=True)]
 
 
 class PackedBatch:
@@ -165,46 +213,40 @@ class PackedBatch:
         scaling: float,
     ) -> torch.Tensor:
         """Rotate, store and attend, segment by segment; returns `[H, T, D]`."""
-        rotated_query_HTD = rotate(query_HTD, self._cos_TD, self._sin_TD)
-        rotated_key_KTD = rotate(key_KTD, self._cos_TD, self._sin_TD)
-        parts = zip(
-            self.segments,
-            rotated_query_HTD.split(self._lengths, dim=1),
-            rotated_key_KTD.split(self._lengths, dim=1),
-            value_KTD.split(self._lengths, dim=1),
-            key_KTD.split(self._lengths, dim=1),
-            strict=True,
+        rows = _Projected(
+            rotate(query_HTD, self._cos_TD, self._sin_TD),
+            rotate(key_KTD, self._cos_TD, self._sin_TD),
+            value_KTD,
+            query_HTD,
+            key_KTD,
         )
-        return torch.cat([self._attend_one(layer_index, *part, scaling) for part in parts], dim=1)
+        parts = zip(self.segments, rows.split(self._lengths), strict=True)
+        return torch.cat([self._attend_one(layer_index, segment, part, scaling) for segment, part in parts], dim=1)
 
-    def _attend_one(
-        self,
-        layer_index: int,
-        segment: Segment,
-        query_HTD: torch.Tensor,
-        key_KTD: torch.Tensor,
-        value_KTD: torch.Tensor,
-        raw_key_KTD: torch.Tensor,
-        scaling: float,
-    ) -> torch.Tensor:
+    def _attend_one(self, layer_index: int, segment: Segment, rows: _Projected, scaling: float) -> torch.Tensor:
         if isinstance(segment, CommitSegment):
-            keys_KND, values_KND = segment.pending.write(layer_index, key_KTD, value_KTD, raw_key_KTD)
-            mask_TN = self._mask(query_HTD.shape[1], keys_KND.shape[1], query_HTD.device)
-            return attend_causal(query_HTD, keys_KND, values_KND, scaling, mask_TN)
+            return self._attend_commit(layer_index, segment, rows, scaling)
         if isinstance(segment, ProbeSegment):
-            held = segment.reads.read(layer_index)
-            want_mass = layer_index in segment.layers
-            out_HTD, mass_KN = attend_with_tail(query_HTD, *held, key_KTD, value_KTD, scaling, want_mass=want_mass)
-            if mass_KN is not None:
-                segment.mass[layer_index] = mass_KN
-            return out_HTD
-        layer = segment.tail.base.layers[layer_index]
-        tail_keys_KMD, tail_values_KMD = segment.tail.append(layer_index, key_KTD, value_KTD)
+            return _attend_probe(layer_index, segment, rows, scaling)
+        tail_keys_KMD, tail_values_KMD = segment.tail.append(layer_index, rows.key_KTD, rows.value_KTD)
+        seen = segment.tail.held(layer_index, rows.raw_query_HTD, rows.query_HTD, n_base=segment.n_base)
         if segment.n_read:
-            read_HTD = query_HTD[:, -segment.n_read :]
-            segment.attention[layer_index] = attention_by_head(read_HTD, layer.keys, tail_keys_KMD, scaling)
-        out_HTD, _ = attend_with_tail(query_HTD, layer.keys, layer.values, tail_keys_KMD, tail_values_KMD, scaling)
-        return out_HTD
+            read_HTD = rows.query_HTD[:, -segment.n_read :]
+            segment.attention[layer_index] = attention_by_head(read_HTD, seen.keys_KND, tail_keys_KMD, scaling)
+        return _attend_seen(rows.query_HTD, seen, tail_keys_KMD, tail_values_KMD, scaling)
+
+    def _attend_commit(
+        self, layer_index: int, segment: CommitSegment, rows: _Projected, scaling: float
+    ) -> torch.Tensor:
+        query_HTD = rows.query_HTD
+        written = segment.pending.write(layer_index, rows.key_KTD, rows.value_KTD, rows.raw_key_KTD)
+        if segment.n_read:
+            segment.mass[layer_index] = mass_of_newest(query_HTD[:, -segment.n_read :], written[0], scaling)
+        if segment.sees is not None:
+            seen = segment.sees.seen(layer_index, rows.raw_query_HTD, query_HTD, n_base=0)
+            return _attend_seen(query_HTD, seen, rows.key_KTD, rows.value_KTD, scaling)
+        mask_TN = self._mask(query_HTD.shape[1], written[0].shape[1], query_HTD.device)
+        return attend_causal(query_HTD, *written, scaling, mask_TN)
 
     def _mask(self, n_queries: int, n_keys: int, device: torch.device) -> torch.Tensor | None:
         """Masks are the same in all layers that hold as many tokens; None where a single query sees all keys."""
@@ -214,3 +256,31 @@ class PackedBatch:
         if key not in self._masks:
             self._masks[key] = lower_right_mask(*key)
         return self._masks[key]
+
+
+def _attend_seen(
+    query_HTD: torch.Tensor, seen: SeenRows, tail_key_KMD: torch.Tensor, tail_value_KMD: torch.Tensor, scaling: float
+) -> torch.Tensor:
+    out_HTD, _ = attend_with_tail(
+        query_HTD,
+        seen.keys_KND,
+        seen.values_KND,
+        tail_key_KMD,
+        tail_value_KMD,
+        scaling,
+        visible_KN=seen.visible_KN,
+    )
+    return out_HTD
+
+
+def _attend_probe(layer_index: int, segment: ProbeSegment, rows: _Projected, scaling: float) -> torch.Tensor:
+    held = segment.reads.read(layer_index)
+    is_wanted = layer_index in segment.layers
+    want_mass = is_wanted and not segment.wants_query
+    tail = rows.key_KTD, rows.value_KTD
+    out_HTD, mass_KN = attend_with_tail(rows.query_HTD, *held, *tail, scaling, want_mass=want_mass)
+    if mass_KN is not None:
+        segment.mass[layer_index] = mass_KN
+    if is_wanted and segment.wants_query:
+        segment.query[layer_index] = rows.raw_query_HTD.mean(dim=1)
+    return out_HTD

@@ -16,7 +16,15 @@ from hermes_stream.engine.batch import CommitSegment, PackedBatch, ProbeSegment
 from hermes_stream.engine.cost import CHUNK, ENCODE, EVICT, PLACE, PLAIN, PROBE, SCORE, Interval, MemoryCost
 from hermes_stream.engine.cost_count import ArithmeticCounter, chunk_flops, probe_flops, shortcut_flops
 from hermes_stream.engine.embedding_probe import embedding_mass
-from hermes_stream.engine.ingest import Piece, Stream, commit_prefix, memory_view, open_stream, reserved_positions
+from hermes_stream.engine.ingest import (
+    Piece,
+    Signals,
+    Stream,
+    commit_prefix,
+    memory_view,
+    open_stream,
+    reserved_positions,
+)
 from hermes_stream.engine.probe_text import probe_embeddings
 from hermes_stream.errors import ConfigError
 from hermes_stream.memory.plan import LayerPlan, Plan, Positions
@@ -168,7 +176,7 @@ class _Ending:
         before, version = commit.pending.base, self._end.memory.commit(commit.pending)
         probes = stream.policy.probes(version.held_tokens, stream.history, stream.facts)
         mass = self._probe(probes, segments)
-        view, state, policy = memory_view(version, self._end, mass), stream.state, stream.policy
+        view, state, policy = memory_view(version, self._end, Signals(mass)), stream.state, stream.policy
         plan, _ = self._part(SCORE, lambda: policy.after_chunk(view, state))
         memory = self._end.memory
         self._part(EVICT, lambda: memory.fork().apply(replace(plan, positions=Positions.KEEP)))

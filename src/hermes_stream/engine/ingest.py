@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,10 +15,13 @@ import torch
 from hermes_stream.engine.batch import CommitSegment, DeepStack, PackedBatch, ProbeSegment, Segment
 from hermes_stream.engine.embedding_probe import embedding_mass
 from hermes_stream.engine.probe_text import probe_embeddings
+from hermes_stream.engine.recall import Chooser
 from hermes_stream.errors import ConfigError, PolicyError, UsageError
 from hermes_stream.memory.append import PendingAppend
+from hermes_stream.memory.features import FrameFeatures, split_frames
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.shape import MemoryShape
+from hermes_stream.memory.sizes import tensor_bytes
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.memory.view import LayerView, MemoryView
 from hermes_stream.models.adapter import Adapter, ModelFacts
@@ -32,12 +35,24 @@ _log = logging.getLogger(__name__)
 _RESERVED_POSITIONS = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What an interval's last forward brought for the policy, by name and layer.
+
+    mass: attention to each row, prefix included, `[K, N]`. query: mean un-rotated queries, `[H, D]`.
+    """
+
+    mass: Mapping[str, Mapping[int, torch.Tensor]] = field(default_factory=dict)
+    query: Mapping[str, Mapping[int, torch.Tensor]] = field(default_factory=dict)
+
+
 @dataclass(eq=False)
 class Stream:
     """One stream's memory and the policy that looks after it: all that a fork copies.
 
     interval_tokens: what the frames of the interval have brought so far. has_noted: whether was said that they are more
         than the budget.
+    encoded: the interval's frames as the text model got them, for policies that want them.
     waiting: frames that have no partner yet, for families that make one grid of two. since_seconds: of the first frame.
     front_states: of the policy's front-ends, after the newest committed frame.
     """
@@ -57,11 +72,17 @@ class Stream:
     since_seconds: float | None = None
     front_states: tuple[Any, ...] = ()
     last_compression_seconds: float | None = None
+    encoded: tuple[FrameFeatures, ...] = ()
 
     def fork(self) -> Stream:
         twin = Stream(**self.__dict__)
         twin.memory = self.memory.fork()
         return twin
+
+    @property
+    def state_bytes(self) -> int:
+        """Of what the policy and its front-ends remember beside the memory."""
+        return tensor_bytes((self.state, self.front_states))
 
     def encode_waiting(self) -> VisualTokens | None:
         """The frames that wait for a partner, as a question sees them: the last one stands in for those to come."""
@@ -81,14 +102,15 @@ class Stream:
         """What a question asked now may see."""
         return self.policy.view_for(memory_view(self.memory.current, self), self.state)
 
-    def end_interval(self, mass: Mapping[str, Mapping[int, torch.Tensor]]) -> None:
-        """Let the policy decide, given the attention `[K, N]` of each probe in each layer, and execute its plan."""
+    def end_interval(self, signals: Signals) -> None:
+        """Let the policy decide, given what its probes brought, and execute its plan."""
         self._note_large_interval()
-        view = memory_view(self.memory.current, self, mass)
+        view = memory_view(self.memory.current, self, signals)
         plan, state = self.policy.after_chunk(view, self.state)
         self.memory.apply(plan)
         self.state = state
         self.interval_frames = self.interval_tokens = 0
+        self.encoded = ()
         if plan.layers is not None or plan.keep_frames is not None:
             self.n_compressions += 1
             self.last_compression_seconds = view.time_seconds
@@ -108,11 +130,9 @@ class Stream:
         )
 
 
-def memory_view(
-    version: MemoryVersion, stream: Stream, mass: Mapping[str, Mapping[int, torch.Tensor]] | None = None
-) -> MemoryView:
+def memory_view(version: MemoryVersion, stream: Stream, signals: Signals | None = None) -> MemoryView:
     """The policy's read-only view of a version; attention to the prefix is cut off."""
-    n_prefix = version.n_prefix
+    n_prefix, signals = version.n_prefix, signals or Signals()
     layers = tuple(
         LayerView.of(
             layer,
@@ -120,9 +140,10 @@ def memory_view(
             stream.memory.rope,
             {
                 name: by_layer[index][:, n_prefix:].to(layer.table.data_CHN.device)
-                for name, by_layer in (mass or {}).items()
+                for name, by_layer in signals.mass.items()
                 if index in by_layer
             },
+            {name: by_layer[index] for name, by_layer in signals.query.items() if index in by_layer},
         )
         for index, layer in enumerate(version.layers)
     )
@@ -134,6 +155,7 @@ def memory_view(
         next_position=version.next_position,
         tokens_per_frame=stream.facts.tokens_per_frame,
         feature_frames=tuple(frame.frame for frame in version.features),
+        encoded=stream.encoded,
     )
 
 
@@ -206,6 +228,7 @@ class Piece:
         self._pending: PendingAppend | None = None
         self._probes: list[Probe] = []
         self._segments: dict[str, ProbeSegment] = {}
+        self._commit: CommitSegment | None = None
         if self._tokens is not None and stream.policy.ingests == "tokens":
             self._pending = self._prepare_commit(self._tokens)
 
@@ -213,8 +236,19 @@ class Piece:
         """Empty for policies that hold features only, and for a frame that waits for its partner."""
         if self._pending is None or self._tokens is None:
             return []
-        commit = CommitSegment(self._tokens.embeddings_NE, self._pending, DeepStack.of([self._tokens]))
-        return [commit, *self._segments.values()]
+        self._commit = CommitSegment(self._tokens.embeddings_NE, self._pending, DeepStack.of([self._tokens]))
+        policy = self.stream.policy
+        if policy.reads_newest and self._ends_interval:
+            self._commit.n_read = int((self._tokens.frame_N == self._tokens.frame_N[-1]).sum())
+        if policy.recalls_at == "always":
+            self._commit.sees = self._chooser(self._pending)
+        return [self._commit, *self._segments.values()]
+
+    def _chooser(self, pending: PendingAppend) -> Chooser:
+        """New frames see what the policy recalls for them."""
+        stream, version = self.stream, pending.base
+        spec = stream.view_for()
+        return Chooser(stream.policy, stream.state, version, stream.adapter.rope, spec, version.next_position)
 
     def finish(self) -> None:
         """After the forward: commit, and compress if the interval is over. A policy that fails leaves no trace."""
@@ -237,18 +271,21 @@ class Piece:
         stream.waiting = self._waiting
         stream.interval_frames = self._interval_frames
         stream.interval_tokens += 0 if self._tokens is None else self._tokens.embeddings_NE.shape[0]
+        if stream.policy.needs_features and self._tokens is not None:
+            first = stream.memory.current.grids_seen - self._tokens.n_grids
+            stream.encoded += split_frames(self._tokens, first)
         if self._ends_interval:
-            stream.end_interval(self._mass())
+            stream.end_interval(self._signals())
 
-    def _mass(self) -> dict[str, dict[int, torch.Tensor]]:
-        """What each probe attended to, once the interval is committed."""
+    def _signals(self) -> Signals:
+        """What probes and the newest frame attended to, once the interval is committed."""
         adapter, version = self.stream.adapter, self.stream.memory.current
-        return {
-            probe.name: self._segments[probe.name].mass
-            if probe.name in self._segments
-            else embedding_mass(adapter, version, probe)
-            for probe in self._probes
-        }
+        segments = self._segments
+        mass = {name: segment.mass for name, segment in segments.items() if not segment.wants_query}
+        mass |= {p.name: embedding_mass(adapter, version, p) for p in self._probes if p.name not in segments}
+        if self._commit is not None and self._commit.n_read:
+            mass["newest"] = self._commit.mass
+        return Signals(mass, {name: segment.query for name, segment in segments.items() if segment.wants_query})
 
     @property
     def _ends_interval(self) -> bool:
@@ -278,7 +315,8 @@ class Piece:
         start = pending.text_position
         text_TE = text_TE[: facts.max_positions - start]
         position_RT = (start + torch.arange(text_TE.shape[0], device=facts.device)).expand(facts.n_axes, -1)
-        return ProbeSegment(text_TE, position_RT, pending, frozenset(probe.layers))
+        wants_query = probe.wants == "query"
+        return ProbeSegment(text_TE, position_RT, pending, frozenset(probe.layers), wants_query)
 
 
 def memory_shape(facts: ModelFacts) -> MemoryShape:
@@ -316,6 +354,7 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
         budgets_L=policy.layer_budgets(facts.n_layers) if policy.ingests == "tokens" else None,
         compaction=policy.placement,
         keep_raw=keep_raw,
+        archive=policy.archive,
     )
     front_states = (None,) * len(policy.front_ends)
     return Stream(adapter, memory, policy, facts, state, chunk_frames, front_states=front_states)

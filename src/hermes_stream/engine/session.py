@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class SessionStats:
     """Where a stream stands. held_tokens: per layer, prefix apart. peak_tokens: most that a layer ever held.
 
+    memory_bytes: of held rows and features, and of tensors that the policy keeps; archive_bytes, disk_bytes: of
+    archived keys and values in host memory and on disk.
     last_compression_seconds: of the newest frame when the policy last evicted; None if it never did.
     """
 
@@ -34,6 +36,8 @@ class SessionStats:
     n_compressions: int
     next_position: int
     last_compression_seconds: float | None = None
+    archive_bytes: int = 0
+    disk_bytes: int = 0
 
 
 class Session:
@@ -99,7 +103,9 @@ class Session:
             tokens_seen=version.n_seen,
             time_seconds=self.stream.waiting[-1].pts_seconds if self.stream.waiting else version.time_seconds,
             held_tokens=version.held_tokens,
-            memory_bytes=version.n_bytes,
+            memory_bytes=version.n_bytes + self.stream.state_bytes,
+            archive_bytes=version.archive_bytes(),
+            disk_bytes=version.archive_bytes(disk=True),
             peak_tokens=self.stream.memory.peak_tokens,
             n_compressions=self.stream.n_compressions,
             next_position=version.next_position,

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from hermes_stream.memory.archive import ArchiveBlock, LayerArchive
+from hermes_stream.memory.archive_store import ArchiveStore
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions, Prototype
 from hermes_stream.memory.positions import TimeMap, close_gaps, compact_rows, end_of, rank_rows
 from hermes_stream.memory.rope import Rope, rotate
@@ -23,9 +25,18 @@ from hermes_stream.memory.version import LayerMemory, MemoryVersion
 
 
 def apply_plan(
-    base: MemoryVersion, plan: Plan, shape: MemoryShape, rope: Rope, *, compaction: Positions = Positions.COMPACT
+    base: MemoryVersion,
+    plan: Plan,
+    shape: MemoryShape,
+    rope: Rope,
+    *,
+    compaction: Positions = Positions.COMPACT,
+    store: ArchiveStore | None = None,
 ) -> MemoryVersion:
-    """Execute a plan that was validated. Where summaries would pass the model's limit, positions are compacted."""
+    """Execute a plan that was validated. Where summaries would pass the model's limit, positions are compacted.
+
+    store: where rows go that the plan archives. Raises LimitError if they do not fit there.
+    """
     if plan.keep_frames is not None:
         keep = frozenset(plan.keep_frames)
         features = tuple(frame for frame in base.features if frame.frame in keep)
@@ -40,6 +51,8 @@ def apply_plan(
         _apply_rows(layer, p, base, select_table(layer.table, p), rope)
         for layer, p in zip(base.layers, layer_plans, strict=True)
     )
+    archives = _archives(base, layer_plans, rope, store)
+    layers = tuple(replace(layer, archive=archive) for layer, archive in zip(layers, archives, strict=True))
     # A summary at the end stands one past the last kept row of its layer, which only the device knows: the clock makes
     # room for the case that this row is the newest of all.
     n_ends = max(sum(fold.place == "end" for fold in p.folds) for p in layer_plans)
@@ -71,7 +84,45 @@ def _apply_rows(layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, table:
     if plan.prototypes or any(fold.place == "mean" for fold in plan.folds):
         order_N = table.position_RHN[0, 0].argsort(stable=True)
         slab, table = slab.select(order_N, capacity=slab.capacity), table.select(order_N)
-    return LayerMemory(slab, table, layer.n_dropped_H + _count_dropped(layer.table.slice(base.n_prefix), plan))
+    n_dropped_H = layer.n_dropped_H + _count_dropped(layer.table.slice(base.n_prefix), plan)
+    return replace(layer, slab=slab, table=table, n_dropped_H=n_dropped_H)
+
+
+def _archives(
+    base: MemoryVersion, layer_plans: Sequence[LayerPlan], rope: Rope, store: ArchiveStore | None
+) -> list[LayerArchive]:
+    """The archive of each layer after the plan."""
+    is_unchanged = all(p.archive is None and p.keep_archive is None for p in layer_plans)
+    if is_unchanged or store is None:
+        return [layer.archive for layer in base.layers]
+    select_table = _once_per_object(lambda table, p: _in_stream_time(table.select(p.archive + base.n_prefix), base))
+    kept, new = [], []
+    for layer, p in zip(base.layers, layer_plans, strict=True):
+        kept.append(layer.archive if p.keep_archive is None else layer.archive.select(p.keep_archive))
+        new.append([] if p.archive is None else _blocks(layer, p.archive + base.n_prefix, select_table, p, rope, store))
+    blocks = store.place([[*archive.blocks, *added] for archive, added in zip(kept, new, strict=True)])
+    return [LayerArchive(of_layer) for of_layer in blocks]
+
+
+def _blocks(
+    layer: LayerMemory,
+    rows_N: torch.Tensor,
+    select_table: Callable[[TokenTable, Any], TokenTable],
+    plan: LayerPlan,
+    rope: Rope,
+    store: ArchiveStore,
+) -> list[ArchiveBlock]:
+    rows_N = rows_N.to(layer.values.device)
+    return store.blocks(select_table(layer.table, plan), layer.raw_keys(rope)[:, rows_N], layer.values[:, rows_N])
+
+
+def _in_stream_time(table: TokenTable, base: MemoryVersion) -> TokenTable:
+    """Rows that leave get positions as if the clock had never been moved back: later compactions do not reach them."""
+    if not base.moved:
+        return table
+    position_RHN = table.position_RHN.clone()
+    position_RHN[list(base.shape.time_axes)] += base.moved
+    return table.with_positions(position_RHN)
 
 
 def _count_dropped(rows: TokenTable, plan: LayerPlan) -> torch.Tensor:
@@ -179,6 +230,7 @@ def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ..
         version,
         layers=tuple(layers),
         next_position=next_position,
+        moved=version.moved + version.next_position - next_position,
         time_start=version.time_start + newest_time - version.newest_time,
         newest_time=newest_time,
     )

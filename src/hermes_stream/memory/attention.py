@@ -48,11 +48,13 @@ def attend_with_tail(
     scaling: float,
     *,
     want_mass: bool = False,
+    visible_KN: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The newest T tokens of a private tail attend to held tokens and, causally, to their tail.
 
     Held and tail stay where they are: only their scores meet, in one softmax, so no key or value is copied. Long
     questions go through in blocks, which bounds the scores.
+    visible_KN: which held tokens the queries of each key/value head see; None is all.
     Returns `[H, T, D]` and, if wanted, the mean attention to each held token, float32 (float64 for float64 inputs)
     `[K, N]`.
     """
@@ -62,7 +64,9 @@ def attend_with_tail(
         block_HTD = query_HTD[:, start : start + BLOCK_QUERIES]
         n_seen = n_tail - n_queries + start + block_HTD.shape[1]
         tail = tail_key_KMD[:, :n_seen], tail_value_KMD[:, :n_seen]
-        out_HTD, mass_KN = _attend_block(block_HTD, held_key_KND, held_value_KND, *tail, scaling, want_mass=want_mass)
+        out_HTD, mass_KN = _attend_block(
+            block_HTD, held_key_KND, held_value_KND, *tail, scaling, want_mass=want_mass, visible_KN=visible_KN
+        )
         outs.append(out_HTD)
         if mass_KN is not None:
             masses.append(mass_KN * (block_HTD.shape[1] / n_queries))
@@ -100,6 +104,18 @@ def mass_without_mask(
     return weight_KRN[..., : held_key_KND.shape[1]].mean(dim=1)
 
 
+def mass_of_newest(query_HTD: torch.Tensor, key_KND: torch.Tensor, scaling: float) -> torch.Tensor:
+    """Mean attention `[K, N]` that the newest T tokens of a memory pay to each of its tokens, causally."""
+    n_queries, n_older = query_HTD.shape[1], key_KND.shape[1] - query_HTD.shape[1]
+    total_KN = torch.zeros_like(key_KND[..., 0], dtype=torch.promote_types(key_KND.dtype, torch.float32))
+    for start in range(0, n_queries, BLOCK_QUERIES):
+        block_HTD = query_HTD[:, start : start + BLOCK_QUERIES]
+        n_seen = start + block_HTD.shape[1]
+        weight_KRN = _weights(block_HTD, key_KND[:, :n_older], key_KND[:, n_older : n_older + n_seen], scaling)
+        total_KN[:, : n_older + n_seen] += weight_KRN.sum(dim=1)
+    return total_KN / (n_queries * (query_HTD.shape[0] // key_KND.shape[0]))
+
+
 def _attend_block(
     query_HTD: torch.Tensor,
     held_key_KND: torch.Tensor,
@@ -109,12 +125,13 @@ def _attend_block(
     scaling: float,
     *,
     want_mass: bool,
+    visible_KN: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """As `attend_with_tail`, for queries that are the last of the tail given here."""
     n_heads, n_queries, head_dim = query_HTD.shape
     n_held = held_key_KND.shape[1]
     dtype = query_HTD.dtype
-    weight = _weights(query_HTD, held_key_KND, tail_key_KMD, scaling)
+    weight = _weights(query_HTD, held_key_KND, tail_key_KMD, scaling, visible_KN)
     weight_KRN, weight_KRM = weight.split((n_held, tail_key_KMD.shape[1]), dim=-1)
     out_KRD = torch.matmul(weight_KRN.to(dtype), held_value_KND) + torch.matmul(weight_KRM.to(dtype), tail_value_KMD)
     mass_KN = weight_KRN.mean(dim=1) if want_mass else None
@@ -122,7 +139,11 @@ def _attend_block(
 
 
 def _weights(
-    query_HTD: torch.Tensor, held_key_KND: torch.Tensor, tail_key_KMD: torch.Tensor, scaling: float
+    query_HTD: torch.Tensor,
+    held_key_KND: torch.Tensor,
+    tail_key_KMD: torch.Tensor,
+    scaling: float,
+    visible_KN: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """One softmax over held and tail keys for the last queries of the tail: `[K, G * T, N + M]`, T fastest."""
     n_heads, n_queries, head_dim = query_HTD.shape
@@ -136,6 +157,8 @@ def _weights(
     score = torch.empty(n_kv_heads, group * n_queries, n_held + n_tail, dtype=exact, device=device)
     score[..., :n_held] = torch.matmul(query_KRD, held_key_KND.transpose(1, 2))
     score[..., n_held:] = torch.matmul(query_KRD, tail_key_KMD.transpose(1, 2))
+    if visible_KN is not None:
+        score[..., :n_held].masked_fill_(~visible_KN[:, None], float("-inf"))
     if n_queries > 1:
         hidden_TM = ~lower_right_mask(n_queries, n_tail, device)
         score[..., n_held:].masked_fill_(hidden_TM.repeat(group, 1), float("-inf"))

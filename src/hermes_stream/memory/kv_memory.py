@@ -13,6 +13,7 @@ import torch
 from hermes_stream.errors import InvariantError, LimitError, PlanError
 from hermes_stream.memory.append import NewRows, PendingAppend
 from hermes_stream.memory.apply import apply_plan
+from hermes_stream.memory.archive_store import ArchiveSettings, ArchiveStore
 from hermes_stream.memory.checks import require
 from hermes_stream.memory.features import split_frames
 from hermes_stream.memory.plan import Plan, Positions
@@ -32,6 +33,7 @@ class KVMemory:
     compaction: how positions are closed up when they run out.
     keep_raw: keep un-rotated keys beside the working copy, so that any number of placements stays exact; without
     them a third of the bytes is saved and each placement adds a rounding.
+    archive: precision and limits for plans that archive rows; without it they are refused.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class KVMemory:
         budgets_L: Sequence[int] | None = None,
         compaction: Positions = Positions.COMPACT,
         keep_raw: bool = True,
+        archive: ArchiveSettings | None = None,
     ) -> None:
         self.shape = shape
         self.rope = rope
         self.budgets_L = budgets_L
         self.compaction = compaction
+        self.store = None if archive is None else ArchiveStore(archive, pin=shape.device.type == "cuda")
         self.peak_tokens = 0
         empty = TokenTable(
             torch.zeros(6 + shape.n_axes, 1, 0, dtype=torch.int64, device=shape.device),
@@ -156,7 +160,7 @@ class KVMemory:
             if id(layer.table) not in tables:
                 tables[id(layer.table)] = layer.table.concat(rows.table)
         layers = tuple(
-            LayerMemory(slab, tables[id(layer.table)], layer.n_dropped_H)
+            replace(layer, slab=slab, table=tables[id(layer.table)])
             for layer, slab in zip(base.layers, pending.finished_slabs(), strict=True)
         )
         n_new = rows.table.n_tokens
@@ -197,11 +201,14 @@ class KVMemory:
         Raises PlanError, with the memory unchanged, if the plan is malformed or leaves a layer over the budget; what
         depends on a tensor's values is checked as `checks.require` says.
         """
-        plan.validate(self.current.held_tokens)
+        plan.validate(self.current.held_tokens, self.current.archived_tokens)
         self._check_heads(plan)
+        self._check_archive(plan)
         self._check_positions(plan)
         self._check_budget(plan)
-        self.current = apply_plan(self.current, plan, self.shape, self.rope, compaction=self.compaction)
+        self.current = apply_plan(
+            self.current, plan, self.shape, self.rope, compaction=self.compaction, store=self.store
+        )
         return self.current
 
     def check_invariants(self) -> None:
@@ -230,6 +237,10 @@ class KVMemory:
                 f"a position lies beyond the clock ({version.next_position}) or the model's limit",
             )
             _require(bool((table.kind_HN[:, : version.n_prefix] == TokenKind.PREFIX).all()), index, "prefix rows moved")
+            if layer.archive.n_rows:
+                identity_N = layer.archive.table.identity_HN[0]
+                is_once = identity_N.unique().numel() == identity_N.numel()
+                _require(is_once, index, "a token is archived twice")
 
     def _check_heads(self, plan: Plan) -> None:
         for index, (layer, held) in enumerate(zip(plan.layers or (), self.current.layers, strict=False)):
@@ -237,6 +248,15 @@ class KVMemory:
                 raise PlanError(f"layer {index}: rows for {layer.keep.shape[0]} heads of {self.shape.n_kv_heads}")
             if (layer.folds or layer.prototypes) and held.table.n_heads > 1:
                 raise PlanError(f"layer {index}: rows that differ between heads cannot be folded or make prototypes")
+
+    def _check_archive(self, plan: Plan) -> None:
+        for index, (layer, held) in enumerate(zip(plan.layers or (), self.current.layers, strict=False)):
+            if layer.archive is None and layer.keep_archive is None:
+                continue
+            if self.store is None:
+                raise PlanError(f"layer {index}: the plan archives rows, but this memory has no archive")
+            if held.table.n_heads > 1:
+                raise PlanError(f"layer {index}: rows that differ between heads cannot be archived")
 
     def _check_positions(self, plan: Plan) -> None:
         if isinstance(plan.positions, Positions):

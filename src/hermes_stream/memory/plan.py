@@ -60,11 +60,17 @@ class Prototype:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerPlan:
-    """keep: int64, sorted, unique; `[n]`, or `[K, n]` when heads keep different tokens. Folds share no row with it."""
+    """keep: int64, sorted, unique; `[n]`, or `[K, n]` when heads keep different tokens. Folds share no row with it.
+
+    archive: rows `[n]` that are copied into the layer's archive, whether they are kept or not; sorted, unique.
+    keep_archive: rows of the archive, as it was before, that stay in it, likewise; None is all.
+    """
 
     keep: torch.Tensor
     folds: tuple[Fold, ...] = ()
     prototypes: tuple[Prototype, ...] = ()
+    archive: torch.Tensor | None = None
+    keep_archive: torch.Tensor | None = None
 
     @property
     def n_rows(self) -> int:
@@ -99,11 +105,11 @@ class Plan:
     def is_identity(self) -> bool:
         return self.layers is None and self.positions is Positions.KEEP
 
-    def validate(self, n_rows: Sequence[int]) -> None:
+    def validate(self, n_rows: Sequence[int], n_archived: Sequence[int] | None = None) -> None:
         """Raise PlanError unless rows are sorted, unique and in range, and folds are apart from kept rows.
 
-        n_rows: rows held by each layer, prefix excluded. What depends on the values of a tensor is checked as
-        `checks.require` says: at once on a CPU, on the device itself elsewhere.
+        n_rows: rows held by each layer, prefix excluded; n_archived: rows in its archive, none by default. What depends
+        on the values of a tensor is checked as `checks.require` says: at once on a CPU, on the device itself elsewhere.
         """
         if self.layers is None:
             return
@@ -121,7 +127,12 @@ class Plan:
                     raise PlanError(f"layer {layer}: a fold of no rows")
             for prototype in layer_plan.prototypes:
                 _validate_prototype(layer, prototype, n)
+            if layer_plan.archive is not None:
+                _validate_flat_rows(f"layer {layer}: archived rows", layer_plan.archive, n)
             _validate_disjoint(layer, layer_plan)
+        for layer, (layer_plan, n) in enumerate(zip(self.layers, n_archived or [0] * len(n_rows), strict=True)):
+            if layer_plan.keep_archive is not None:
+                _validate_flat_rows(f"layer {layer}: rows kept in the archive", layer_plan.keep_archive, n)
 
 
 def _validate_rows(what: str, rows: torch.Tensor, n: int) -> None:
@@ -137,6 +148,12 @@ def _validate_rows(what: str, rows: torch.Tensor, n: int) -> None:
         f"{what} are outside the layer's rows 0 to {n - 1}",
         lambda: f"{what} reach from {int(low)} to {int(high)}, but the layer has rows 0 to {n - 1}",
     )
+
+
+def _validate_flat_rows(what: str, rows: torch.Tensor, n: int) -> None:
+    if rows.dim() != 1:
+        raise PlanError(f"{what} are {list(rows.shape)}; expected the same rows in all heads, [n]")
+    _validate_rows(what, rows, n)
 
 
 def _validate_prototype(layer: int, prototype: Prototype, n: int) -> None:

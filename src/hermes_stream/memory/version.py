@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from hermes_stream.memory.archive import EMPTY_ARCHIVE, LayerArchive
 from hermes_stream.memory.features import FrameFeatures
 from hermes_stream.memory.rope import Rope, unrotate
 from hermes_stream.memory.shape import MemoryShape
@@ -23,11 +24,16 @@ from hermes_stream.types import VisualTokens
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerMemory:
-    """One layer of one version. n_dropped_H: vision tokens seen that no row stands for any more."""
+    """One layer of one version.
+
+    n_dropped_H: vision tokens seen that no held row stands for any more. archive: rows that were copied out; a row may
+    be held and archived.
+    """
 
     slab: Slab
     table: TokenTable
     n_dropped_H: torch.Tensor
+    archive: LayerArchive = EMPTY_ARCHIVE
 
     @property
     def n_held(self) -> int:
@@ -60,6 +66,7 @@ class MemoryVersion:
     grid_end: past the largest position of the frames so far on axes that do not show their time, held or not.
     time_start, newest_time: positions of the stream's first moment and of its newest frame, held or not, on the time
         axis; they matter for models with absolute time and fall with each compaction.
+    moved: how far compactions have moved the clock back since the stream began.
     features: encoded frames that never went through the text model (policies that ingest features).
     n_seen: vision tokens committed since the stream began.
     frames_seen: sampled frames; grids_seen: frames as the memory numbers them (Qwen makes one grid of two frames).
@@ -79,6 +86,7 @@ class MemoryVersion:
     grids_seen: int
     time_seconds: float
     number: int
+    moved: int = 0
     features: tuple[FrameFeatures, ...] = ()
 
     @property
@@ -91,6 +99,15 @@ class MemoryVersion:
         """Bytes of the held rows, prefix included, all layers, truth and working copy, and of held features."""
         rows = sum(layer.n_held * layer.slab.bytes_per_row for layer in self.layers)
         return rows + sum(frame.n_bytes for frame in self.features)
+
+    @property
+    def archived_tokens(self) -> tuple[int, ...]:
+        """Rows in the archive of each layer."""
+        return tuple(layer.archive.n_rows for layer in self.layers)
+
+    def archive_bytes(self, *, disk: bool = False) -> int:
+        """Bytes of archived keys and values in host memory, or on disk."""
+        return sum(layer.archive.bytes_on(disk=disk) for layer in self.layers)
 
     @property
     def allocated_bytes(self) -> int:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from hermes_stream.errors import PlanError
+from hermes_stream.memory.archive import EMPTY_ARCHIVE, LayerArchive
+from hermes_stream.memory.features import FrameFeatures
 from hermes_stream.memory.rope import Rope
 from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.version import LayerMemory
@@ -59,17 +61,27 @@ class LayerView:
 
     mass: by probe name, float32 `[K, N]`: attention that the probe's tokens pay to each row, mean over the tokens
     and over the query heads of each key/value head. Softmax runs over prefix, rows and probe.
+    query: by name of a probe that wants it, its mean un-rotated query, `[H, D]`, H query heads.
     held_tensors: what `tensors` gives; a view made by hand may lack it.
     """
 
     table: TokenTable
     mass: Mapping[str, torch.Tensor] = field(default_factory=dict)
     held_tensors: HeldTensors | None = None
+    query: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    archive: LayerArchive = EMPTY_ARCHIVE
 
     @staticmethod
-    def of(layer: LayerMemory, n_prefix: int, rope: Rope, mass: Mapping[str, torch.Tensor]) -> LayerView:
+    def of(
+        layer: LayerMemory,
+        n_prefix: int,
+        rope: Rope,
+        mass: Mapping[str, torch.Tensor],
+        query: Mapping[str, torch.Tensor] | None = None,
+    ) -> LayerView:
         """The view of a layer; mass: `[K, N]` of its rows after the prefix."""
-        return LayerView(layer.table.slice(n_prefix), mass, HeldTensors(layer, n_prefix, rope))
+        held = HeldTensors(layer, n_prefix, rope)
+        return LayerView(layer.table.slice(n_prefix), mass, held, query or {}, layer.archive)
 
     def select(self, rows: torch.Tensor) -> LayerView:
         """The view of some rows only, sorted: `[n]`, or `[K, n]` for each head its own."""
@@ -77,7 +89,8 @@ class LayerView:
         if held is not None and held.rows is not None:
             raise PlanError("a view of some rows cannot be narrowed again")
         mass = {name: take_rows(mass_KN, rows) for name, mass_KN in self.mass.items()}
-        return LayerView(self.table.select(rows), mass, None if held is None else replace(held, rows=rows))
+        held = None if held is None else replace(held, rows=rows)
+        return replace(self, table=self.table.select(rows), mass=mass, held_tensors=held)
 
     @property
     def tensors(self) -> HeldTensors:
@@ -120,6 +133,7 @@ class MemoryView:
     frames_seen: frames as the token table numbers them; a family that pairs frames counts pairs.
     feature_frames: frames whose features are held, oldest first (policies that ingest features).
     tokens_per_frame: what the model makes of a frame.
+    encoded: the interval's frames as the text model got them (policies with `needs_features`).
     """
 
     layers: tuple[LayerView, ...]
@@ -129,6 +143,7 @@ class MemoryView:
     next_position: int
     tokens_per_frame: int
     feature_frames: tuple[int, ...] = ()
+    encoded: tuple[FrameFeatures, ...] = ()
 
     @property
     def n_layers(self) -> int:

@@ -10,13 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
+import torch
 from pydantic import Field, model_validator
 
 from hermes_stream.errors import PolicyError
+from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.plan import Plan, Positions
+from hermes_stream.memory.recall import Placement, Recalled
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.policies.front_ends.base import FrontEnd
 from hermes_stream.policies.part import Part
+from hermes_stream.policies.recall import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Probe:
     of the text's raw embeddings, without a mask among them: the shortcut of HERMES' release.
     kind: "text" is run as it stands; "question" as a question asked now, in the family's template up to where the
     answer starts. An empty question is the template's own tokens.
+    wants: the attention that it pays (`LayerView.mass`), or its mean un-rotated query (`LayerView.query`; true ones
+    only).
     """
 
     name: str
@@ -48,6 +54,7 @@ class Probe:
     layers: range
     queries: Literal["true", "embedding"] = "true"
     kind: Literal["text", "question"] = "text"
+    wants: Literal["mass", "query"] = "mass"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +70,16 @@ class ViewSpec:
     """What one question may see.
 
     sees_held: the rows of the memory; otherwise only its prefix.
+    recalls: the policy's `recall` says what is seen, layer by layer. asks_first: a pass of the bare question, whose
+    queries `recall` gets, comes before the answer's; without it `recall` gets no queries and may not look at them.
+    positions: where the rows that are seen stand: "stored" as they do in the memory, "view" one after the other.
     fresh_frames: frames (by number) whose features are run through the text model for this question.
     """
 
     sees_held: bool = True
+    recalls: bool = False
+    asks_first: bool = True
+    positions: Placement = "stored"
     fresh_frames: tuple[int, ...] = ()
 
 
@@ -86,6 +99,12 @@ class Policy(Part, ABC):
     is_bounded: ClassVar[bool] = True
     # Whether it compares cells, so that no row may stand for several.
     needs_cells: ClassVar[bool] = False
+    # `LayerView.mass["newest"]`: the attention that the interval's last frame pays to each row.
+    reads_newest: ClassVar[bool] = False
+    # `MemoryView.encoded`: what the text model got of the interval's frames.
+    needs_features: ClassVar[bool] = False
+    # Whether new frames, too, see what `recall` says, or the memory alone.
+    recalls_at: ClassVar[Literal["questions", "always"]] = "questions"
 
     budget: int | None = Field(default=None, ge=1)
     front_ends: tuple[FrontEnd, ...] = ()
@@ -165,6 +184,11 @@ class Policy(Part, ABC):
         """How positions are closed up where they run out between plans."""
         return Positions.COMPACT
 
+    @property
+    def archive(self) -> ArchiveSettings | None:
+        """Precision and limits of the archive, for policies whose plans use one."""
+        return None
+
     def start(self, stream: StreamFacts) -> Any:
         """The state before the first frame. Raises PolicyError if the options cannot work for this stream.
 
@@ -201,6 +225,22 @@ class Policy(Part, ABC):
     def view_for(self, view: MemoryView, state: Any) -> ViewSpec:  # noqa: ARG002
         """What a question sees; the memory itself unless a policy says otherwise."""
         return ViewSpec()
+
+    def recall(self, layer: int, asked: Asked, state: Any) -> Recalled:  # noqa: ARG002
+        """Rows of a layer that a question sees, chosen as it passes the layer; all that is archived, by default.
+
+        Deeper layers' queries know what earlier layers recalled. Must not depend on earlier questions.
+        """
+        return Recalled(torch.arange(asked.archive.n_rows, device=asked.held.table.data_CHN.device))
+
+    def settle(
+        self,
+        asked: Sequence[Asked],  # noqa: ARG002
+        recalled: Sequence[Recalled],
+        state: Any,  # noqa: ARG002
+    ) -> Sequence[Recalled]:
+        """What the answer sees in each layer, once the question's own pass went through all of them."""
+        return recalled
 
     def layer_groups(self, n_layers: int) -> dict[str, range]:
         """Layers that this policy treats alike, by name, shallow first; for people who look at a memory."""

@@ -6,15 +6,19 @@ Shape letters: N rows of one layer after its prefix.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
+import torch
 from pydantic import Field, model_validator
 
 from hermes_stream.errors import PolicyError
 from hermes_stream.memory.plan import Plan
-from hermes_stream.memory.restrict import older_view, part_layers, with_newest
+from hermes_stream.memory.recall import Recalled
+from hermes_stream.memory.restrict import Parting, older_view, part_layer, part_layers, with_newest
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.policies.base import Probe, StreamFacts, Turn
+from hermes_stream.policies.recall import Asked
 from hermes_stream.policies.wrapper import Wrapper
 
 
@@ -36,6 +40,10 @@ class Recent(Wrapper):
     def _check_rows(self) -> Self:
         if self.ingests != "tokens":
             raise ValueError(f"{self.inner.title} holds no rows that could be protected; leave recent out")
+        if self.inner.needs_features:
+            raise ValueError(
+                f"{self.inner.title} looks at frames as they come, before recent passes them on; leave it out"
+            )
         return self
 
     def start(self, stream: StreamFacts) -> Any:
@@ -71,5 +79,41 @@ class Recent(Wrapper):
         plan, state = inside.after_chunk(older_view(view, partings, first_frame), state)
         return with_newest(plan, partings), state
 
+    def recall(self, layer: int, asked: Asked, state: Any) -> Recalled:
+        parting = self._parting(asked)
+        recalled = super().recall(layer, _older_asked(asked, parting), state)
+        return _with_newest(recalled, asked, parting)
+
+    def settle(self, asked: Sequence[Asked], recalled: Sequence[Recalled], state: Any) -> Sequence[Recalled]:
+        partings = [self._parting(one) for one in asked]
+        older = [_older_asked(one, parting) for one, parting in zip(asked, partings, strict=True)]
+        inside = [_without_newest(one, parting) for one, parting in zip(recalled, partings, strict=True)]
+        settled = super().settle(older, inside, state)
+        return [_with_newest(*three) for three in zip(settled, asked, partings, strict=True)]
+
+    def _parting(self, asked: Asked) -> Parting:
+        frame_HN = asked.held.table.frame_HN
+        newest = int(frame_HN.max()) if frame_HN.numel() else 0  # is held, as it is protected
+        return part_layer(asked.held, newest + 1 - self.frames)
+
     def _reserved(self, tokens_per_frame: int) -> int:
         return self.frames * tokens_per_frame
+
+
+def _older_asked(asked: Asked, parting: Parting) -> Asked:
+    return replace(asked, held=asked.held.select(parting.older))
+
+
+def _with_newest(recalled: Recalled, asked: Asked, parting: Parting) -> Recalled:
+    """The newest frames are seen besides what the store recalls."""
+    if recalled.held_rows is None and asked.sees_held:
+        return recalled
+    chosen = parting.older[:0] if recalled.held_rows is None else parting.older[recalled.held_rows]
+    return replace(recalled, held_rows=torch.cat((chosen, parting.newest)).sort().values)
+
+
+def _without_newest(recalled: Recalled, parting: Parting) -> Recalled:
+    """What the store said: its rows, in its numbers."""
+    if recalled.held_rows is None:
+        return recalled
+    return replace(recalled, held_rows=torch.isin(parting.older, recalled.held_rows).nonzero()[:, 0])

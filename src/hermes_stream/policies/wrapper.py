@@ -10,9 +10,12 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.plan import Plan, Positions
+from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
+from hermes_stream.policies.recall import Asked
 
 
 class Wrapper(Policy):
@@ -61,6 +64,22 @@ class Wrapper(Policy):
         return self.inner.needs_cells
 
     @property
+    def reads_newest(self) -> bool:  # type: ignore[override]
+        return self.inner.reads_newest
+
+    @property
+    def needs_features(self) -> bool:  # type: ignore[override]
+        return self.inner.needs_features
+
+    @property
+    def recalls_at(self) -> Literal["questions", "always"]:  # type: ignore[override]
+        return self.inner.recalls_at
+
+    @property
+    def archive(self) -> ArchiveSettings | None:
+        return self.inner.archive
+
+    @property
     def budget_tokens(self) -> int | None:
         return self.inner.budget_tokens if self.budget is None else self.budget
 
@@ -88,6 +107,12 @@ class Wrapper(Policy):
 
     def view_for(self, view: MemoryView, state: Any) -> ViewSpec:
         return self._inside().view_for(view, state)
+
+    def recall(self, layer: int, asked: Asked, state: Any) -> Recalled:
+        return self._inside().recall(layer, asked, state)
+
+    def settle(self, asked: Sequence[Asked], recalled: Sequence[Recalled], state: Any) -> Sequence[Recalled]:
+        return self._inside().settle(asked, recalled, state)
 
     def layer_groups(self, n_layers: int) -> dict[str, range]:
         return self.inner.layer_groups(n_layers)

@@ -1,0 +1,104 @@
+"""Rows that left the memory but not the machine: the archive tier of one layer.
+
+Blocks are immutable and shared by reference, so that versions, forks and snapshots of a stream cost nothing. A block's
+rows keep their token table; keys are archived un-rotated, and whoever recalls them says where they stand.
+
+Shape letters: K key/value heads, N rows, D head dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from hermes_stream.memory.packed_rows import PackedRows
+from hermes_stream.memory.token_table import TokenTable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArchiveBlock:
+    """Rows of one layer that were archived together, in time order; the same in all heads."""
+
+    table: TokenTable
+    raw_keys: PackedRows
+    values: PackedRows
+
+    @property
+    def n_rows(self) -> int:
+        return self.table.n_tokens
+
+    def bytes_on(self, *, disk: bool) -> int:
+        """Bytes of keys and values in a file, or in host memory."""
+        parts = (*self.raw_keys.parts, *self.values.parts)
+        return sum(part.n_bytes for part in parts if part.is_on_disk == disk)
+
+    def select(self, rows_N: torch.Tensor) -> ArchiveBlock:
+        """Some of the rows, in host memory."""
+        host_rows_N = rows_N.cpu()
+        return ArchiveBlock(
+            self.table.select(rows_N), self.raw_keys.select(host_rows_N), self.values.select(host_rows_N)
+        )
+
+
+class LayerArchive:
+    """The archived rows of one layer, in the order in which they were archived. Rows are numbered over all blocks."""
+
+    def __init__(self, blocks: Sequence[ArchiveBlock] = ()) -> None:
+        self.blocks = tuple(blocks)
+
+    @cached_property
+    def n_rows(self) -> int:
+        return sum(block.n_rows for block in self.blocks)
+
+    @cached_property
+    def table(self) -> TokenTable:
+        """What each row is. Not for an empty archive."""
+        data = torch.cat([block.table.data_CHN for block in self.blocks], dim=-1)
+        return TokenTable(data, torch.cat([block.table.seconds_HN for block in self.blocks], dim=-1))
+
+    def bytes_on(self, *, disk: bool) -> int:
+        return sum(block.bytes_on(disk=disk) for block in self.blocks)
+
+    def append(self, blocks: Sequence[ArchiveBlock]) -> LayerArchive:
+        return LayerArchive((*self.blocks, *blocks)) if blocks else self
+
+    def select(self, rows_N: torch.Tensor) -> LayerArchive:
+        """The archive with these rows (sorted) only; blocks that keep all theirs are shared."""
+        kept = []
+        for block, inside_N in self._by_block(rows_N):
+            if inside_N.numel() == block.n_rows:
+                kept.append(block)
+            elif inside_N.numel():
+                kept.append(block.select(inside_N))
+        return LayerArchive(kept)
+
+    def read(self, rows_N: torch.Tensor | None, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Un-rotated keys and values `[K, n, D]` of these rows (sorted; None is all) on a device."""
+        chosen = [(block, None) for block in self.blocks] if rows_N is None else self._by_block(rows_N)
+        keys: list[torch.Tensor] = []
+        values: list[torch.Tensor] = []
+        for block, inside_N in chosen:
+            if inside_N is not None and inside_N.numel() == 0:
+                continue
+            is_whole = inside_N is None or inside_N.numel() == block.n_rows
+            for packed, out in ((block.raw_keys, keys), (block.values, values)):
+                rows = packed if is_whole or inside_N is None else packed.select(inside_N.cpu())
+                out.append(rows.unpack(device))
+        return torch.cat(keys, dim=1), torch.cat(values, dim=1)
+
+    def _by_block(self, rows_N: torch.Tensor) -> list[tuple[ArchiveBlock, torch.Tensor]]:
+        """Each block, and which of its own rows are among the given ones."""
+        starts, end = [], 0
+        for block in self.blocks:
+            starts.append(end)
+            end += block.n_rows
+        edges = torch.searchsorted(rows_N.contiguous(), torch.tensor([*starts, end], device=rows_N.device)).tolist()
+        return [
+            (block, rows_N[edges[index] : edges[index + 1]] - starts[index]) for index, block in enumerate(self.blocks)
+        ]
+
+
+EMPTY_ARCHIVE = LayerArchive()

@@ -1,0 +1,166 @@
+"""Where archived rows go: host memory up to a limit, then a file up to another.
+
+Shape letters: K key/value heads, N rows, D head dimension.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import torch
+
+from hermes_stream.errors import ConfigError, LimitError
+from hermes_stream.memory.archive import ArchiveBlock
+from hermes_stream.memory.packed_rows import Bits, HostTensor, PackedRows, pack
+from hermes_stream.memory.token_table import TokenTable
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSettings:
+    """Precision and limits of an archive.
+
+    bits: of an archived number; 16 is the model's own precision. per_frame: rows of each frame have minima and scales
+    of their own; otherwise all rows that are archived together share them.
+    host_bytes: most in host memory. disk: a folder for what is beyond, up to disk_bytes; None fails instead.
+    """
+
+    bits: Bits = 16
+    per_frame: bool = False
+    host_bytes: int = 2**33
+    disk: Path | None = None
+    disk_bytes: int = 2**36
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a folder that is none."""
+        if self.disk is not None and not self.disk.is_dir():
+            raise ConfigError(f"the archive's folder {self.disk} does not exist; make it first, or leave disk out")
+
+
+class _SpillFile:
+    """An unnamed file that only grows; it goes with the last reader."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder, prefix="hermes-stream-archive-")  # noqa: SIM115
+        self._finalizer = weakref.finalize(self, self._file.close)
+        self.n_bytes = 0
+
+    def write(self, tensor: torch.Tensor) -> _FileTensor:
+        data = tensor.contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+        try:
+            self._file.seek(self.n_bytes)
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            raise LimitError(f"the archive cannot be written to {self._folder}: {error.strerror}") from error
+        stored = _FileTensor(self, self.n_bytes, len(data), tensor.shape, tensor.dtype)
+        self.n_bytes += len(data)
+        return stored
+
+    def read(self, start: int, n_bytes: int) -> bytes:
+        return os.pread(self._file.fileno(), n_bytes, start)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _FileTensor:
+    file: _SpillFile
+    start: int
+    n_bytes: int
+    shape: torch.Size
+    dtype: torch.dtype
+
+    @property
+    def is_on_disk(self) -> bool:
+        return True
+
+    def load(self) -> torch.Tensor:
+        data = bytearray(self.file.read(self.start, self.n_bytes))
+        if not data:
+            return torch.empty(self.shape, dtype=self.dtype)
+        return torch.frombuffer(data, dtype=torch.uint8).view(self.dtype).reshape(self.shape)
+
+
+class ArchiveStore:
+    """Turns rows into blocks, and puts them where there is room. Forks share it, and its file."""
+
+    def __init__(self, settings: ArchiveSettings, *, pin: bool) -> None:
+        self.settings = settings
+        self._pin = pin
+        self._file: _SpillFile | None = None
+
+    def blocks(self, table: TokenTable, raw_key_KND: torch.Tensor, value_KND: torch.Tensor) -> list[ArchiveBlock]:
+        """Rows that are archived together, in host memory: one block, or one for each frame of them."""
+        if not table.n_tokens:
+            return []
+        lengths = [table.n_tokens]
+        if self.settings.per_frame:
+            lengths = torch.unique_consecutive(table.frame_HN[0], return_counts=True)[1].tolist()
+        blocks, start = [], 0
+        for length in lengths:
+            rows = slice(start, start + length)
+            keys, values = (pack(x[:, rows], self.settings.bits, pin=self._pin) for x in (raw_key_KND, value_KND))
+            blocks.append(ArchiveBlock(table.slice(start, start + length), keys, values))
+            start += length
+        return blocks
+
+    def place(self, layers: Sequence[Sequence[ArchiveBlock]]) -> list[list[ArchiveBlock]]:
+        """The blocks of all layers; where they pass the limit of host memory, the newest of each layer in the file.
+
+        Raises LimitError, with nothing written, if there is no room for them.
+        """
+        n_host = sum(block.bytes_on(disk=False) for blocks in layers for block in blocks)
+        if n_host <= self.settings.host_bytes:
+            return [list(blocks) for blocks in layers]
+        placed, n_moved = self._split(layers, n_host - self.settings.host_bytes)
+        self._check_room(n_host, n_moved)
+        if self._file is None:
+            assert self.settings.disk is not None
+            self._file = _SpillFile(self.settings.disk)
+        return [[self._spill(block) if moves else block for block, moves in blocks] for blocks in placed]
+
+    def _split(
+        self, layers: Sequence[Sequence[ArchiveBlock]], n_excess: int
+    ) -> tuple[list[list[tuple[ArchiveBlock, bool]]], int]:
+        """Which blocks move, the newest of all layers first, and how many bytes these are."""
+        moves: set[tuple[int, int]] = set()
+        n_moved = 0
+        for age in range(max(len(blocks) for blocks in layers)):
+            for index, blocks in enumerate(layers):
+                n = 0 if age >= len(blocks) else blocks[-1 - age].bytes_on(disk=False)
+                if n and n_moved < n_excess:
+                    moves.add((index, len(blocks) - 1 - age))
+                    n_moved += n
+        marked = [
+            [(block, (index, number) in moves) for number, block in enumerate(blocks)]
+            for index, blocks in enumerate(layers)
+        ]
+        return marked, n_moved
+
+    def _check_room(self, n_host: int, n_moved: int) -> None:
+        settings = self.settings
+        if settings.disk is None:
+            raise LimitError(
+                f"the archive needs {n_host} bytes of host memory, its limit is {settings.host_bytes}; raise the "
+                "option host, give disk=FOLDER for the rest, or take a policy that forgets"
+            )
+        n_disk = n_moved + (0 if self._file is None else self._file.n_bytes)
+        if n_disk > settings.disk_bytes:
+            raise LimitError(
+                f"the archive needs {n_disk} bytes in {settings.disk}, its limit is {settings.disk_bytes}; raise the "
+                "option disk_limit, or take a policy that forgets"
+            )
+
+    def _spill(self, block: ArchiveBlock) -> ArchiveBlock:
+        return ArchiveBlock(block.table, self._spill_rows(block.raw_keys), self._spill_rows(block.values))
+
+    def _spill_rows(self, rows: PackedRows) -> PackedRows:
+        assert self._file is not None
+        file = self._file
+        parts = tuple(file.write(part.tensor) if isinstance(part, HostTensor) else part for part in rows.parts)
+        return PackedRows(rows.bits, rows.dtype, parts)
