@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from hermes_stream.engine.engine import Engine, load_model
     from hermes_stream.engine.session import Session, SessionStats
     from hermes_stream.errors import HermesError, UsageError
+    from hermes_stream.memory.snapshot import Snapshot
     from hermes_stream.policies.attention_sinks import AttentionSinks
     from hermes_stream.policies.base import Policy
+    from hermes_stream.policies.dscache import DSCache
+    from hermes_stream.policies.fresh import Fresh
     from hermes_stream.policies.front_ends.change_gate import ChangeGate
     from hermes_stream.policies.front_ends.ctr import Ctr
     from hermes_stream.policies.front_ends.dtd import Dtd
@@ -38,8 +41,10 @@ _HOME = {
     "ChangeGate": "policies.front_ends.change_gate",
     "Ctr": "policies.front_ends.ctr",
     "Dtd": "policies.front_ends.dtd",
+    "DSCache": "policies.dscache",
     "Engine": "engine.engine",
     "Frame": "types",
+    "Fresh": "policies.fresh",
     "Hermes": "policies.hermes",
     "HermesError": "errors",
     "InfiniPotV": "policies.infinipot_v",
@@ -52,6 +57,7 @@ _HOME = {
     "Session": "engine.session",
     "SessionStats": "engine.session",
     "SlidingWindow": "policies.sliding_window",
+    "Snapshot": "memory.snapshot",
     "StreamMem": "policies.stream_mem",
     "StreamingVLM": "policies.streaming_vlm",
     "TokenEvent": "types",
@@ -67,9 +73,11 @@ __all__ = [
     "AttentionSinks",
     "ChangeGate",
     "Ctr",
+    "DSCache",
     "Dtd",
     "Engine",
     "Frame",
+    "Fresh",
     "Hermes",
     "HermesError",
     "InfiniPotV",
@@ -82,6 +90,7 @@ __all__ = [
     "Session",
     "SessionStats",
     "SlidingWindow",
+    "Snapshot",
     "StreamMem",
     "StreamingVLM",
     "TokenEvent",

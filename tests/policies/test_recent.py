@@ -15,6 +15,7 @@ from hermes_stream.memory.view import LayerView, MemoryView
 from hermes_stream.policies import POLICIES, WRAPPERS
 from hermes_stream.policies.attention_sinks import AttentionSinks
 from hermes_stream.policies.base import Policy, StreamFacts
+from hermes_stream.policies.dscache import DSCache
 from hermes_stream.policies.hermes import Hermes
 from hermes_stream.policies.infinipot_v import InfiniPotV
 from hermes_stream.policies.recall import Asked
@@ -28,10 +29,19 @@ from .contract import assert_same_plans, chunk_sizes, run
 from .harness import FakeStream
 
 BUDGET, FRAMES = 24, 2
+FACTS = StreamFacts(n_layers=10, tokens_per_frame=3, family="any")
+
+
+def holds_rows(policy: Policy) -> bool:
+    """Whether newest frames can be set apart from it: it looks at rows only, and holds no frames back itself."""
+    is_of_rows = policy.ingests == "tokens" and not policy.needs_features
+    return is_of_rows and not policy.with_budget(BUDGET).held_back(FACTS)
+
+
 STORES = {
     name: Recent(inner=policy_class(), frames=FRAMES)
     for name, policy_class in POLICIES.items()
-    if policy_class.ingests == "tokens" and not policy_class.needs_features
+    if holds_rows(policy_class())
 }
 
 
@@ -196,11 +206,12 @@ def test_only_older_rows_are_archived() -> None:
     [
         (
             Recent(inner=Uniform(), frames=4, budget=19),
-            "recent: a budget of 19 tokens cannot hold 4 protected frames of 4 and one more; give at least 20",
+            "recent: a budget of 19 tokens cannot hold 4 newest frames of 4 and one more; give at least 20",
         ),
         (Recent(inner=Hermes(shares=(1.3, 1, 0.7)), frames=1, budget=64), "hermes divides the budget among the layers"),
         (Recent(inner=Uniform(newest=True), frames=4, budget=20), "has no room beside the newest frame"),
         (Recent(inner=Uniform(), frames=4), "uniform has no budget yet"),
+        (Recent(inner=DSCache(), frames=1, budget=64), "dscache holds the newest frames back itself; leave recent out"),
     ],
 )
 def test_what_cannot_work_is_said_before_the_first_frame(policy: Policy, message: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from hermes_stream.errors import PlanError
-from hermes_stream.memory.plan import LayerPlan, Plan, Positions
+from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
 from hermes_stream.memory.view import LayerView, MemoryView
 
 
@@ -75,10 +75,15 @@ def _joined(plan: LayerPlan, parting: Parting) -> LayerPlan:
     return replace(
         plan,
         keep=torch.cat((kept, newest), dim=-1).sort(dim=-1).values,
-        folds=tuple(replace(fold, rows_N=_rows_of(fold.rows_N, parting.older)) for fold in plan.folds),
+        folds=tuple(_fold_of(fold, parting.older) for fold in plan.folds),
         prototypes=tuple(replace(made, rows_N=_rows_of(made.rows_N, parting.older)) for made in plan.prototypes),
         archive=None if plan.archive is None else _rows_of(plan.archive, parting.older),
     )
+
+
+def _fold_of(fold: Fold, rows_N: torch.Tensor) -> Fold:
+    anchor = None if fold.anchor is None else int(rows_N[fold.anchor])
+    return replace(fold, rows_N=_rows_of(fold.rows_N, rows_N), anchor=anchor)
 
 
 def _rows_of(chosen: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

@@ -9,11 +9,13 @@ from typing import Literal
 
 import torch
 
+Edge = Literal["upper", "centre"]
+
 N_BINS = 128  # FluxMem
 TOP = 2.0  # the largest cosine distance
 
 
-def otsu_threshold(value_N: torch.Tensor, *, at: Literal["upper", "centre"] = "upper") -> torch.Tensor:
+def otsu_threshold(value_N: torch.Tensor, *, at: Edge = "upper") -> torch.Tensor:
     """The threshold that separates large values from small ones; float32 `[...]` for values `[..., N]`, N at least 1.
 
     128 bins on [0, 2]; values outside count in the first or last one. Of all cuts between two bins the one with the
