@@ -97,6 +97,9 @@ class Wrapper(Policy):
     def layer_budgets(self, n_layers: int) -> tuple[int, ...] | None:
         return self._inside().layer_budgets(n_layers)
 
+    def seen_rows(self, stream: StreamFacts) -> int | None:
+        return self._inside().seen_rows(stream)
+
     def start(self, stream: StreamFacts) -> Any:
         return self._inside().start(stream)
 
