@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hermes_stream.engine.engine import Engine, load_model
     from hermes_stream.engine.session import Session, SessionStats
     from hermes_stream.errors import HermesError, UsageError
+    from hermes_stream.memory.snapshot import Snapshot
     from hermes_stream.policies.attention_sinks import AttentionSinks
     from hermes_stream.policies.base import Policy
     from hermes_stream.policies.dscache import DSCache
@@ -46,6 +47,7 @@ _HOME = {
     "Session": "engine.session",
     "SessionStats": "engine.session",
     "SlidingWindow": "policies.sliding_window",
+    "Snapshot": "memory.snapshot",
     "StreamMem": "policies.stream_mem",
     "StreamingVLM": "policies.streaming_vlm",
     "TokenEvent": "types",
@@ -73,6 +75,7 @@ __all__ = [
     "Session",
     "SessionStats",
     "SlidingWindow",
+    "Snapshot",
     "StreamMem",
     "StreamingVLM",
     "TokenEvent",

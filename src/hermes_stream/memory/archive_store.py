@@ -109,6 +109,10 @@ class ArchiveStore:
             start += length
         return blocks
 
+    def hold(self, tensor: torch.Tensor) -> HostTensor:
+        """A tensor of host memory as the store keeps them."""
+        return HostTensor(tensor.pin_memory() if self._pin else tensor)
+
     def place(self, layers: Sequence[Sequence[ArchiveBlock]]) -> list[list[ArchiveBlock]]:
         """The blocks of all layers; where they pass the limit of host memory, the newest of each layer in the file.
 

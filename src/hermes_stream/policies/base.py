@@ -102,6 +102,8 @@ class Policy(BaseModel, ABC):
     # memory, and questions run those through it that `view_for` names.
     ingests: ClassVar[Literal["tokens", "features"]] = "tokens"
     is_bounded: ClassVar[bool] = True
+    # With default options, which rows are held depends on the frames seen alone, not on where intervals ended.
+    is_per_frame: ClassVar[bool] = False
     # `LayerView.mass["newest"]`: the attention that the interval's last frame pays to each row.
     reads_newest: ClassVar[bool] = False
     # `MemoryView.encoded`: what the text model got of the interval's frames.

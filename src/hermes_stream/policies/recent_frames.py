@@ -21,6 +21,7 @@ class RecentFrames(Policy):
 
     name: ClassVar[str] = "recent-frames"
     ingests: ClassVar[Literal["tokens", "features"]] = "features"
+    is_per_frame: ClassVar[bool] = True
 
     frames: int | None = Field(default=None, ge=1)
 

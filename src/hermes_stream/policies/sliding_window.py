@@ -20,6 +20,7 @@ class SlidingWindow(Policy):
     """
 
     name: ClassVar[str] = "sliding-window"
+    is_per_frame: ClassVar[bool] = True
 
     positions: Positions = Positions.KEEP
 
