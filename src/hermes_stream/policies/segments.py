@@ -55,7 +55,7 @@ class CutRule:
 
 
 def frame_features(encoded: FeatureView) -> Iterator[tuple[int, torch.Tensor]]:
-    """Each frame's number and the mean embedding `[E]` of what is visible in it, float32, without the text beside it."""
+    """Each frame's number and the mean embedding `[E]` of what is visible in it, float32, text beside it apart."""
     is_seen_N = encoded.kind_N == TokenKind.VISION
     frame_F, size_F = encoded.frame_N[is_seen_N].unique_consecutive(return_counts=True)
     parts = encoded.embeddings_NE[is_seen_N.to(encoded.embeddings_NE.device)].float().split(size_F.tolist())
