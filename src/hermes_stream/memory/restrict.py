@@ -76,6 +76,8 @@ def _joined(plan: LayerPlan, parting: Parting) -> LayerPlan:
         keep=torch.cat((kept, newest), dim=-1).sort(dim=-1).values,
         folds=tuple(replace(fold, rows_N=_rows_of(fold.rows_N, parting.older)) for fold in plan.folds),
         prototypes=tuple(replace(made, rows_N=_rows_of(made.rows_N, parting.older)) for made in plan.prototypes),
+        archive=None if plan.archive is None else _rows_of(plan.archive, parting.older),
+        archive_means=tuple(_rows_of(rows_N, parting.older) for rows_N in plan.archive_means),
     )
 
 
