@@ -41,6 +41,11 @@ class HeldTensors:
     def values_KND(self) -> torch.Tensor:
         return self._rows(self.layer.values)
 
+    @property
+    def bytes_per_row(self) -> int:
+        """Bytes of one row: rotated key, value, and un-rotated key where it is kept."""
+        return self.layer.slab.bytes_per_row
+
     def _rows(self, x_KND: torch.Tensor) -> torch.Tensor:
         return x_KND[:, self.n_prefix :].to(self.layer.table.data_CHN.device)
 

@@ -12,6 +12,7 @@ from hermes_stream.policies.recent_frames import RecentFrames
 from hermes_stream.policies.sliding_window import SlidingWindow
 from hermes_stream.policies.stream_mem import StreamMem
 from hermes_stream.policies.streaming_vlm import StreamingVLM
+from hermes_stream.policies.tiered import Tiered
 from hermes_stream.policies.uniform import Uniform
 
 POLICIES: dict[str, type[Policy]] = {
@@ -26,6 +27,7 @@ POLICIES: dict[str, type[Policy]] = {
         SlidingWindow,
         StreamingVLM,
         StreamMem,
+        Tiered,
         Uniform,
     )
 }
