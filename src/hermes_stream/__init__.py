@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from hermes_stream.engine.engine import Engine, load_model
     from hermes_stream.engine.session import Session, SessionStats
     from hermes_stream.errors import HermesError, UsageError
+    from hermes_stream.memory.snapshot import Snapshot
     from hermes_stream.policies.attention_sinks import AttentionSinks
     from hermes_stream.policies.base import Policy
+    from hermes_stream.policies.dscache import DSCache
     from hermes_stream.policies.hermes import Hermes
     from hermes_stream.policies.infinipot_v import InfiniPotV
     from hermes_stream.policies.keep_all import KeepAll
@@ -31,6 +33,7 @@ _HOME = {
     "Answer": "types",
     "AnswerStream": "engine.answer",
     "AttentionSinks": "policies.attention_sinks",
+    "DSCache": "policies.dscache",
     "Engine": "engine.engine",
     "Frame": "types",
     "Hermes": "policies.hermes",
@@ -44,6 +47,7 @@ _HOME = {
     "Session": "engine.session",
     "SessionStats": "engine.session",
     "SlidingWindow": "policies.sliding_window",
+    "Snapshot": "memory.snapshot",
     "StreamMem": "policies.stream_mem",
     "StreamingVLM": "policies.streaming_vlm",
     "TokenEvent": "types",
@@ -57,6 +61,7 @@ __all__ = [
     "Answer",
     "AnswerStream",
     "AttentionSinks",
+    "DSCache",
     "Engine",
     "Frame",
     "Hermes",
@@ -70,6 +75,7 @@ __all__ = [
     "Session",
     "SessionStats",
     "SlidingWindow",
+    "Snapshot",
     "StreamMem",
     "StreamingVLM",
     "TokenEvent",

@@ -5,7 +5,8 @@ HermesError
 │   ├── ConfigError      an option has a value that it cannot have
 │   ├── SourceError      a video cannot be opened or read
 │   ├── ModelError       a checkpoint cannot be loaded, or its family is not supported
-│   └── PolicyError      a memory policy is unknown or cannot work as configured
+│   ├── PolicyError      a memory policy is unknown or cannot work as configured
+│   └── SnapshotError    a snapshot cannot be written or read, or is of another model
 ├── PlanError        a policy returned a plan that its memory cannot execute
 ├── InvariantError   an invariant of the memory does not hold: a bug in this package
 ├── LimitError       a question or chunk does not fit the model's positions
@@ -40,6 +41,10 @@ class ModelError(UsageError):
 
 class PolicyError(UsageError):
     """A memory policy is unknown or cannot work as configured."""
+
+
+class SnapshotError(UsageError):
+    """A snapshot cannot be written or read, or does not fit the model."""
 
 
 class PlanError(HermesError):

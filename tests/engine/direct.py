@@ -9,6 +9,9 @@ import torch
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
 from hermes_stream.engine.batch import CommitSegment, PackedBatch
 from hermes_stream.engine.ingest import Piece, Stream, open_stream
+from hermes_stream.engine.snapshot import restore_stream, take_snapshot
+from hermes_stream.memory.encoding import load
+from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.policies.base import Policy
 from hermes_stream.types import Frame, Query
@@ -56,10 +59,14 @@ def make_task(stream: Stream, query: str | Query) -> tuple[AnswerTask, AnswerStr
 
 @torch.inference_mode()
 def question_logits(stream: Stream, text: str | Query) -> torch.Tensor:
-    """Logits `[V]` of the first answer token."""
+    """Logits `[V]` of the first answer token, after the question's own pass where there is one."""
     task, _ = make_task(stream, text)
-    batch = PackedBatch([task.segment()], stream.adapter.rope)
-    return stream.adapter.logits(stream.adapter.run(batch)[batch.last_rows])[0]
+    while True:
+        batch = PackedBatch([task.segment()], stream.adapter.rope)
+        logits_V = stream.adapter.logits(stream.adapter.run(batch)[batch.last_rows])[0]
+        if not task.is_asking:
+            return logits_V
+        task.accept(logits_V)
 
 
 def memory_bits(stream: Stream) -> list[torch.Tensor]:
@@ -70,6 +77,22 @@ def memory_bits(stream: Stream) -> list[torch.Tensor]:
         tensors += [layer.keys, layer.values, layer.slab.raw_keys(layer.n_held), layer.table.data_CHN]
         tensors.append(layer.table.seconds_HN)
     return [tensor.clone() for tensor in tensors]
+
+
+def assert_same_streams(ours: Stream, theirs: Stream) -> None:
+    """All that a snapshot holds is the same: rows, features, the policy's state, counters."""
+    assert_same_snapshots(take_snapshot(ours), take_snapshot(theirs))
+
+
+def assert_same_snapshots(ours: Snapshot, theirs: Snapshot) -> None:
+    assert ours.structure == theirs.structure
+    assert ours.tensors.keys() == theirs.tensors.keys()
+    assert all(torch.equal(load(tensor), load(theirs.tensors[name])) for name, tensor in ours.tensors.items())
+
+
+@torch.inference_mode()
+def restore_direct(adapter: Adapter, snapshot: Snapshot) -> Stream:
+    return restore_stream(adapter, snapshot)
 
 
 def assert_same_bits(before: list[torch.Tensor], after: list[torch.Tensor]) -> None:

@@ -46,7 +46,7 @@ class Window(ArchivingPolicy):
         archive_N = rows_N[:n_leaving] if self.archives == "leaving" else rows_N[layer.frame_N >= state]
         return Plan((LayerPlan(rows_N[n_leaving:], archive=archive_N),) * view.n_layers), view.frames_seen
 
-    def view_for(self, view: MemoryView, state: Any) -> ViewSpec:
+    def view_for(self, view: MemoryView, state: Any, asked: torch.Tensor | None = None) -> ViewSpec:
         return ViewSpec(sees_held=self.sees_held, recalls=True, asks_first=self.asks_first, positions=self.where)
 
 

@@ -19,6 +19,8 @@ class StockQwen:
     prefix = ""
     question = ""
     takes_seconds = False
+    # When the stream began; None is with the first frame given.
+    since_seconds: float | None = None
 
     def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         self.model: Any = AutoModelForImageTextToText.from_pretrained(
@@ -59,6 +61,20 @@ class StockQwen:
         self, frames: Sequence[Frame], patches: torch.Tensor, grids: torch.Tensor, question: str
     ) -> torch.Tensor:
         return self.model(**self.inputs(frames, patches, grids, question)).logits[0, -1]
+
+    @torch.no_grad()
+    def masked_logits(
+        self,
+        frames: Sequence[Frame],
+        patches: torch.Tensor,
+        grids: torch.Tensor,
+        question: str,
+        visible_TT: torch.Tensor,
+    ) -> torch.Tensor:
+        """As `logits`, where each token sees only what the mask allows."""
+        inputs = self.inputs(frames, patches, grids, question)
+        mask_TT = torch.zeros(visible_TT.shape, dtype=self.model.dtype).masked_fill(~visible_TT, float("-inf"))
+        return self.model(**{**inputs, "attention_mask": mask_TT[None, None]}).logits[0, -1]
 
     @torch.no_grad()
     def own_logits(
@@ -137,7 +153,8 @@ class StockQwen3VL(StockQwen):
         positions = [(i, i, i) for i in range(len(ids))]
         position = len(ids)
         for first in range(0, len(frames), 2):
-            seconds = (frames[first].pts_seconds + frames[first + 1].pts_seconds) / 2 - frames[0].pts_seconds
+            since = frames[0].pts_seconds if self.since_seconds is None else self.since_seconds
+            seconds = (frames[first].pts_seconds + frames[first + 1].pts_seconds) / 2 - since
             for token in self.ids(f"<{seconds:.1f} seconds><|vision_start|>"):
                 ids.append(token)
                 positions.append((position,) * 3)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 import torch
 
-from hermes_stream.memory.plan import Plan
+from hermes_stream.memory.plan import LayerPlan, Plan
 from hermes_stream.memory.rope import rotate
 from hermes_stream.policies.base import Policy, Turn
 
@@ -19,32 +21,50 @@ def chunk_sizes(n_intervals: int) -> list[int]:
     return [(1, 2, 4, 1, 3, 7)[index * index % 6] for index in range(n_intervals)]
 
 
+def _parts(plan: Plan) -> tuple[LayerPlan, ...]:
+    """What becomes of each layer, and of the features."""
+    return (*(plan.layers or ()), *(() if plan.features is None else (plan.features,)))
+
+
 def assert_same_plans(ours: Plan, theirs: Plan) -> None:
-    assert ours.keep_frames == theirs.keep_frames
     assert ours.positions == theirs.positions
     assert (ours.layers is None) == (theirs.layers is None)
-    for a, b in zip(ours.layers or (), theirs.layers or (), strict=True):
+    assert (ours.features is None) == (theirs.features is None)
+    for a, b in zip(_parts(ours), _parts(theirs), strict=True):
         assert torch.equal(a.keep, b.keep)
         assert len(a.folds) == len(b.folds)
         for fold, other in zip(a.folds, b.folds, strict=True):
             assert torch.equal(fold.rows_N, other.rows_N)
-            assert fold.weight == other.weight
+            assert (fold.weight, fold.anchor) == (other.weight, other.anchor)
         assert len(a.prototypes) == len(b.prototypes)
         for prototype, twin in zip(a.prototypes, b.prototypes, strict=True):
             assert torch.equal(prototype.rows_N, twin.rows_N)
             assert torch.equal(prototype.weight_N, twin.weight_N)
 
 
+def is_same(ours: Any, theirs: Any) -> bool:
+    """Whether two states hold the same values, those of tensors included."""
+    if type(ours) is not type(theirs):
+        return False
+    if isinstance(ours, torch.Tensor):
+        return torch.equal(ours, theirs)
+    if isinstance(ours, tuple):
+        return len(ours) == len(theirs) and all(map(is_same, ours, theirs))
+    if is_dataclass(ours):
+        return all(is_same(getattr(ours, part.name), getattr(theirs, part.name)) for part in fields(ours))
+    return bool(ours == theirs)
+
+
 def assert_within_budget(stream: FakeStream) -> None:
     if stream.budget is None:
         return
-    assert sum(frame.n_tokens for frame in stream.memory.current.features) <= stream.budget
-    budgets_L = stream.policy.layer_budgets(stream.n_layers) or ()
-    assert all(n <= budget for n, budget in zip(stream.memory.current.held_tokens, budgets_L, strict=True))
+    version, budgets_L = stream.memory.current, stream.policy.layer_budgets(stream.n_layers) or ()
+    n_features = version.features.n_rows
+    assert all(n + n_features <= budget for n, budget in zip(version.held_tokens, budgets_L, strict=True))
 
 
 def assert_rows_sorted(plan: Plan) -> None:
-    for layer in plan.layers or ():
+    for layer in _parts(plan):
         for rows in (layer.keep, *(made.rows_N for made in (*layer.folds, *layer.prototypes))):
             assert rows.dtype == torch.int64
             assert bool((rows[..., 1:] > rows[..., :-1]).all())
@@ -57,15 +77,17 @@ def assert_keys_stand_where_the_table_says(stream: FakeStream) -> None:
         assert torch.equal(layer.keys, rotate(layer.slab.raw_keys(layer.n_held), *tables))
 
 
-def run(policy: Policy, sizes: Sequence[int], *, seed: int = 0, max_positions: int = 2**31) -> FakeStream:
+def run(
+    policy: Policy, sizes: Sequence[int], *, seed: int = 0, max_positions: int = 2**31, n_layers: int = 10
+) -> FakeStream:
     """Watch a stream; the laws hold after each of its intervals."""
-    stream = FakeStream(policy, seed=seed, max_positions=max_positions)
+    stream = FakeStream(policy, n_layers=n_layers, seed=seed, max_positions=max_positions)
     for index, n_frames in enumerate(sizes):
         if index == len(sizes) // 2:
             stream.history = (Turn("What is red?", "A) the circle"),)
         state_before, state_value = stream.state, copy.deepcopy(stream.state)
         interval = stream.advance(n_frames)
-        assert state_before == state_value, "a state was changed in place"
+        assert is_same(state_before, state_value), "a state was changed in place"
         assert_rows_sorted(interval.plan)
         assert_within_budget(stream)
         _assert_view_spec_is_possible(stream)
@@ -80,4 +102,8 @@ def run_from(stream: FakeStream, sizes: Sequence[int]) -> list[Interval]:
 
 def _assert_view_spec_is_possible(stream: FakeStream) -> None:
     view = stream.view()
-    assert set(stream.policy.view_for(view, stream.state).fresh_frames) <= set(view.feature_frames)
+    rows_N = stream.policy.view_for(view, stream.state, None).fresh_rows
+    if rows_N is not None:
+        assert rows_N.dtype == torch.int64
+        assert bool((rows_N[1:] > rows_N[:-1]).all())
+        assert bool(((rows_N >= 0) & (rows_N < view.features.n_rows)).all())

@@ -6,7 +6,7 @@ Shape letters: K key/value heads, T new tokens, N held, D head dimension, E mode
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.rope import rotate
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.token_table import TokenTable
-from hermes_stream.memory.view import LayerView, MemoryView
+from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
 from hermes_stream.policies.base import Policy, StreamFacts, Turn
 from hermes_stream.types import VisualTokens
 
@@ -91,9 +91,13 @@ def append_frames(
 ) -> None:
     first = memory.current.frames_seen
     tokens = visual_tokens(n_frames, tokens_per_frame, first, frames_per_second=frames_per_second)
-    shape = memory.shape.n_kv_heads, tokens.frame_N.numel(), HEAD_DIM
+    append_random(memory, memory.begin_vision(tokens, tokens.times_seconds_N[-1].item()), generator)
+
+
+def append_random(memory: KVMemory, pending: PendingAppend, generator: torch.Generator | None) -> None:
+    shape = memory.shape.n_kv_heads, pending.rows.table.n_tokens, HEAD_DIM
     raw_KTD, value_KTD = (torch.randn(shape, generator=generator) for _ in range(2))
-    append(memory, memory.begin_vision(tokens, tokens.times_seconds_N[-1].item()), raw_KTD, value_KTD)
+    append(memory, pending, raw_KTD, value_KTD)
 
 
 def hand_made_view(
@@ -146,7 +150,7 @@ class FakeStream:
     def __post_init__(self) -> None:
         self.facts = StreamFacts(self.n_layers, self.tokens_per_frame, "llava-onevision", self.seed, self.prefix_tokens)
         self.state = self.policy.start(self.facts)
-        budgets_L = self.policy.layer_budgets(self.n_layers) if self.policy.ingests == "tokens" else None
+        budgets_L = self.policy.layer_budgets(self.n_layers)
         self.memory = empty_memory(self.n_layers, budgets_L, max_positions=self.max_positions)
         append_prefix(self.memory, self.prefix_tokens)
         self._generator = torch.Generator().manual_seed(self.seed)
@@ -173,7 +177,7 @@ class FakeStream:
             time_seconds=version.time_seconds,
             next_position=version.next_position,
             tokens_per_frame=self.tokens_per_frame,
-            feature_frames=tuple(frame.frame for frame in version.features),
+            features=FeatureView(version.features.embeddings_NE, version.features.table),
         )
 
     def advance(self, n_frames: int) -> Interval:
@@ -181,7 +185,7 @@ class FakeStream:
         masses = self._ingest(n_frames)
         n_rows = self.memory.current.held_tokens
         plan, self.state = self.policy.after_chunk(self.view(masses), self.state)
-        plan.validate(n_rows)
+        plan.validate(n_rows, self.memory.current.features.n_rows)
         self.memory.apply(plan)
         interval = Interval(n_rows, tuple(masses), plan, self.memory.current.held_tokens)
         self.intervals.append(interval)
@@ -190,14 +194,26 @@ class FakeStream:
     def _ingest(self, n_frames: int) -> dict[str, dict[int, torch.Tensor]]:
         first, fps = self.memory.current.frames_seen, self.frames_per_second
         tokens = visual_tokens(n_frames, self.tokens_per_frame, first, frames_per_second=fps)
-        if self.policy.ingests == "features":
-            self.memory.commit_features(tokens, tokens.times_seconds_N[-1].item())
+        pending = self._begin(tokens, tokens.times_seconds_N[-1].item())
+        if pending is None:
             return {}
-        self.memory.make_room(tokens)
-        n_rows = tuple(n + tokens.frame_N.numel() for n in self.memory.current.held_tokens)
+        n_rows = tuple(n + pending.rows.table.n_tokens for n in self.memory.current.held_tokens)
         probes = self.policy.probes(n_rows, self.history, self.facts)
-        append_frames(self.memory, n_frames, self.tokens_per_frame, self._generator, frames_per_second=fps)
+        append_random(self.memory, pending, self._generator)
         return {probe.name: {layer: self._mass(n_rows[layer]) for layer in probe.layers} for probe in probes}
+
+    def _begin(self, tokens: VisualTokens, seconds: float) -> PendingAppend | None:
+        """What enters the text model now; None if all frames wait as features, which then have random embeddings."""
+        n_held_back = self.policy.held_back(self.facts)
+        if self.policy.ingests == "tokens" and not n_held_back:
+            self.memory.make_room(tokens)
+            return self.memory.begin_vision(tokens, seconds)
+        embeddings_NE = torch.randn(tokens.embeddings_NE.shape, generator=self._generator)
+        tokens = replace(tokens, embeddings_NE=embeddings_NE)
+        if self.policy.ingests == "tokens" and (leaving := self.memory.begin_leaving(tokens, seconds, n_held_back, 0)):
+            return leaving[1]
+        self.memory.commit_features(tokens, seconds)
+        return None
 
     def _mass(self, n_rows: int) -> torch.Tensor:
         """As if a softmax over prefix, rows and probe had been sliced to the rows."""

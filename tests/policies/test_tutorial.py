@@ -8,17 +8,22 @@ from typing import Any
 
 import pytest
 
-from hermes_stream.policies import POLICIES
+from hermes_stream import Engine
 from hermes_stream.policies.base import Policy
+from tests.tiny import make_frames
 
 from .contract import chunk_sizes, run
 
 PAGE = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
 
 
+def code_blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGE.partition("## Write your own policy")[2], re.DOTALL)
+
+
 @pytest.fixture(scope="module")
 def example() -> type[Policy]:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.partition("## Write your own policy")[2], re.DOTALL)
+    code = code_blocks()[0]
     assert len(code.splitlines()) <= 40
     names: dict[str, Any] = {"__name__": "docs.policies"}
     exec(compile(code, "docs/policies.md", "exec"), names)
@@ -39,10 +44,14 @@ def test_the_example_keeps_everything_below_its_budget(example: type[Policy]) ->
     assert all(interval.plan.is_identity for interval in stream.intervals)
 
 
-def test_the_page_has_a_row_for_every_policy_and_every_preset() -> None:
-    table = PAGE.partition("| Policy |")[2].partition("\n\n")[0]
-    rows = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
-    assert rows == list(POLICIES)
-    for name, policy_class in POLICIES.items():
-        for preset in policy_class.presets:
-            assert f"`{name}:{preset}`" in PAGE
+def test_the_example_can_be_saved_and_restored(
+    example: type[Policy], engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, code = code_blocks()
+    original = engine.open(memory=example(budget=30), chunk=3)
+    original.watch(make_frames(8))
+    names: dict[str, Any] = {"model": engine, "session": original, "Watchful": example}
+    exec(compile(code, "docs/policies.md", "exec"), names)
+    assert names["session"] is not original
+    assert names["session"].stats == original.stats

@@ -41,6 +41,6 @@ def test_counts_by_hand(n_bins: int) -> None:
 def test_frames_that_wait_beside_the_memory_count() -> None:
     """Four of them, the newest of the forty: all within the newest tenth, in every layer."""
     version = watched(RecentFrames(budget=24, frames=4)).memory.current
-    assert [frame.frame for frame in version.features] == [36, 37, 38, 39]
+    assert version.features.table.frame_HN.unique().tolist() == [36, 37, 38, 39]
     np.testing.assert_allclose(kept_ages(version), np.eye(10)[[0] * 10])
     np.testing.assert_allclose(kept_ages(version, 20), np.full((10, 20), [0.5, 0.5, *[0.0] * 18]))

@@ -14,12 +14,13 @@ import torch
 
 from hermes_stream.engine.batch import DeepStack, Tail, TailSegment
 from hermes_stream.engine.decode import Sampler, TextStream
-from hermes_stream.engine.ingest import Stream
+from hermes_stream.engine.ingest import Stream, reserved_positions
 from hermes_stream.engine.recall import Chooser, Settled, most_seen
 from hermes_stream.errors import LimitError, SessionClosed
-from hermes_stream.memory.features import place_fresh, split_frames
+from hermes_stream.memory.features import place_fresh
 from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.sizes import tensor_bytes
+from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.memory.view import LayerView
 from hermes_stream.policies.base import ViewSpec
 from hermes_stream.policies.recall import Asked
@@ -84,7 +85,7 @@ class AnswerTask:
 
     def __init__(self, stream: Stream, query: Query, channel: AnswerChannel) -> None:
         """Pins what the stream has seen by now. Raises LimitError if the question does not fit the positions left."""
-        adapter, version, view = stream.adapter, stream.memory.current, stream.view_for()
+        adapter, version, view = stream.adapter, stream.memory.current, stream.view_for(query.text)
         self.query = query
         self.channel = channel
         self._adapter = adapter
@@ -196,35 +197,34 @@ class AnswerTask:
 
     def _first_segment(self, view: ViewSpec, waiting: VisualTokens | None) -> TailSegment:
         """Frames that this question alone sees (fresh ones, one without a partner), then its text."""
-        fresh = [frame for frame in self._version.features if frame.frame in frozenset(view.fresh_frames)]
-        is_elsewhere = not view.sees_held or view.positions == "view"
-        if waiting is not None and is_elsewhere:
-            fresh += split_frames(waiting, self._version.grids_seen)
-            waiting = None
-        placed = place_fresh(fresh, self._tail.next_position, self._version.shape)
-        encoded = [frame.tokens for frame in fresh]
-        if waiting is not None:
-            placed.append(self._version.place(waiting))
-            encoded.append(waiting)
-        self._n_fresh = sum(tokens.embeddings_NE.shape[0] for tokens in encoded)
         text_TE = self._adapter.question(self.query.prompt, after_video=self._frames_seen > 0)
         if self.query.answer_start:
             text_TE = torch.cat((text_TE, self._adapter.guidance(self.query.answer_start)))
-        self.n_question_tokens = text_TE.shape[0]
-        shape, room = self._version.shape, self._room()
-        start = max([self._tail.next_position, *(shape.text_after(position_RN) for position_RN in placed)])
-        end = max([start + text_TE.shape[0], *(int(position_RN.max()) + 1 for position_RN in placed)])
-        if (n_positions := end - self._tail.next_position) > room:
+        self.n_question_tokens = n_text = text_TE.shape[0]
+        shape, room, start = self._version.shape, self._room(), self._tail.next_position
+        fresh = fresh_tokens(self._version, view, waiting)
+        position_RN = torch.empty(shape.n_axes, 0, dtype=torch.int64)
+        end = start
+        if fresh is not None:
+            if view.sees_held and view.positions == "stored":
+                position_RN = self._version.place(fresh)
+            else:
+                position_RN = place_fresh(fresh, start, shape, room - n_text - reserved_positions(shape.max_positions))
+            self._n_fresh = fresh.frame_N.numel()
+            start, end = max(start, shape.text_after(position_RN)), int(position_RN.max()) + 1
+        if (n_positions := max(start + n_text, end) - self._tail.next_position) > room:
             raise LimitError(
                 f"the question takes {n_positions} positions, but only {room} of the model's "
                 f"{self._adapter.facts.max_positions} are left; ask a shorter one"
             )
         device = self._adapter.facts.device
         self._tail.next_position = start
-        positions = [*(position_RN.to(device) for position_RN in placed), self._text_positions(text_TE.shape[0])]
-        embeddings_TE = torch.cat([*(tokens.embeddings_NE for tokens in encoded), text_TE])
-        segment = self._segment(embeddings_TE, torch.cat(positions, dim=-1), text_TE.shape[0])
-        segment.deepstack = DeepStack.of(encoded, text_TE.shape[0])
+        position_RT = torch.cat((position_RN.to(device), self._text_positions(n_text)), dim=-1)
+        if fresh is None:
+            return self._segment(text_TE, position_RT, n_text)
+        segment = self._segment(torch.cat((fresh.embeddings_NE, text_TE)), position_RT, n_text)
+        segment.deepstack = DeepStack.of([fresh], n_text)
+        segment.n_apart = self._n_fresh if view.sees_held and not view.fresh_sees_held else 0
         return segment
 
     def _segment(self, embeddings_TE: torch.Tensor, position_RT: torch.Tensor, n_text: int) -> TailSegment:
@@ -237,6 +237,17 @@ class AnswerTask:
 
     def _room(self) -> int:
         return self._adapter.facts.max_positions - self._tail.next_position
+
+
+def fresh_tokens(version: MemoryVersion, view: ViewSpec, waiting: VisualTokens | None) -> VisualTokens | None:
+    """What a question alone runs through the text model before its text: rows of the bank, then what has no partner."""
+    shape, rows_N = version.shape, view.fresh_rows
+    if rows_N is None:
+        rows_N = torch.empty(0, dtype=torch.int64, device=shape.device)
+    bank = version.features.select(rows_N)
+    if waiting is not None:
+        bank = bank.append(waiting, shape, first_frame=version.grids_seen, first_identity=version.next_identity)
+    return bank.laid_out(shape) if bank.n_rows else None
 
 
 class AnswerChannel:

@@ -62,12 +62,10 @@ class Tail:
         self._used[layer_index] = used + n_new
         return keys[:, : used + n_new], values[:, : used + n_new]
 
-    def held(
-        self, layer_index: int, query_HTD: torch.Tensor, rotated_query_HTD: torch.Tensor, *, n_base: int
-    ) -> SeenRows:
-        """What tokens with these queries attend to, besides the tail; n_base: see `Chooser.seen`."""
+    def held(self, layer_index: int, query_HTD: torch.Tensor, rotated_query_HTD: torch.Tensor) -> SeenRows:
+        """What tokens with these queries attend to, besides the tail."""
         if isinstance(self.sees, Chooser):
-            return self.sees.seen(layer_index, query_HTD, rotated_query_HTD, n_base=n_base)
+            return self.sees.seen(layer_index, query_HTD, rotated_query_HTD)
         if isinstance(self.sees, Settled):
             return self.sees.seen(layer_index)
         layer = self.base.layers[layer_index]
@@ -134,17 +132,17 @@ class ProbeSegment:
 class TailSegment:
     """Tokens of a question or of its answer. The logits of its last token are wanted.
 
-    n_base: tokens before the question's text, whose queries choose nothing.
     n_read: of how many of its last tokens the attention to held tokens is wanted too; after the forward
     `attention[layer]` is their mean, `[H, N]`, prefix included.
+    n_apart: of how many of its first tokens see only the prefix of what is held, and one another.
     """
 
     embeddings_TE: torch.Tensor
     position_RT: torch.Tensor
     tail: Tail
     deepstack: DeepStack | None = None
-    n_base: int = 0
     n_read: int = 0
+    n_apart: int = 0
     attention: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
@@ -228,12 +226,7 @@ class PackedBatch:
             return self._attend_commit(layer_index, segment, rows, scaling)
         if isinstance(segment, ProbeSegment):
             return _attend_probe(layer_index, segment, rows, scaling)
-        tail_keys_KMD, tail_values_KMD = segment.tail.append(layer_index, rows.key_KTD, rows.value_KTD)
-        seen = segment.tail.held(layer_index, rows.raw_query_HTD, rows.query_HTD, n_base=segment.n_base)
-        if segment.n_read:
-            read_HTD = rows.query_HTD[:, -segment.n_read :]
-            segment.attention[layer_index] = attention_by_head(read_HTD, seen.keys_KND, tail_keys_KMD, scaling)
-        return _attend_seen(rows.query_HTD, seen, tail_keys_KMD, tail_values_KMD, scaling)
+        return _attend_tail(layer_index, segment, rows, scaling)
 
     def _attend_commit(
         self, layer_index: int, segment: CommitSegment, rows: _Projected, scaling: float
@@ -243,7 +236,7 @@ class PackedBatch:
         if segment.n_read:
             segment.mass[layer_index] = mass_of_newest(query_HTD[:, -segment.n_read :], written[0], scaling)
         if segment.sees is not None:
-            seen = segment.sees.seen(layer_index, rows.raw_query_HTD, query_HTD, n_base=0)
+            seen = segment.sees.seen(layer_index, rows.raw_query_HTD, query_HTD)
             return _attend_seen(query_HTD, seen, rows.key_KTD, rows.value_KTD, scaling)
         mask_TN = self._mask(query_HTD.shape[1], written[0].shape[1], query_HTD.device)
         return attend_causal(query_HTD, *written, scaling, mask_TN)
@@ -284,3 +277,20 @@ def _attend_probe(layer_index: int, segment: ProbeSegment, rows: _Projected, sca
     if is_wanted and segment.wants_query:
         segment.query[layer_index] = rows.raw_query_HTD.mean(dim=1)
     return out_HTD
+
+
+def _attend_tail(layer_index: int, segment: TailSegment, rows: _Projected, scaling: float) -> torch.Tensor:
+    base, n_apart = segment.tail.base, segment.n_apart
+    tail_KMD = segment.tail.append(layer_index, rows.key_KTD, rows.value_KTD)
+    seen = segment.tail.held(layer_index, rows.raw_query_HTD, rows.query_HTD)
+    if segment.n_read:
+        read_HTD = rows.query_HTD[:, -segment.n_read :]
+        segment.attention[layer_index] = attention_by_head(read_HTD, seen.keys_KND, tail_KMD[0], scaling)
+    out_HTD = _attend_seen(rows.query_HTD[:, n_apart:], seen, *tail_KMD, scaling)
+    if not n_apart:
+        return out_HTD
+    layer = base.layers[layer_index]
+    prefix = layer.keys[:, : base.n_prefix], layer.values[:, : base.n_prefix]
+    apart = rows.key_KTD[:, :n_apart], rows.value_KTD[:, :n_apart]
+    apart_HTD, _ = attend_with_tail(rows.query_HTD[:, :n_apart], *prefix, *apart, scaling)
+    return torch.cat((apart_HTD, out_HTD), dim=1)

@@ -54,6 +54,8 @@ def measure_cost(
         raise ConfigError(f"{chunk_frames} frames are no whole grids of {facts.frames_per_grid}; give a multiple")
     encoded = _Encoded(adapter)
     stream = open_stream(cast(Adapter, encoded), policy, chunk_frames=chunk_frames, keep_raw=True, seed=0)
+    if stream.held_back:
+        raise ConfigError(f"{policy.name} holds frames back, and so do other frames cost than came; measure another")
     commit_prefix(stream)
     frames = (Frame(float(second), picture) for second, picture in zip(count(), cycle(pictures), strict=False))
     _fill(stream, encoded, frames)

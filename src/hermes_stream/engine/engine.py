@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,9 +15,11 @@ from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream
 from hermes_stream.engine.ingest import Stream, check_times, commit_prefix, memory_shape, open_stream
 from hermes_stream.engine.session import Session
+from hermes_stream.engine.snapshot import restore_stream
 from hermes_stream.engine.worker import AskJob, CallJob, WatchJob, Worker
 from hermes_stream.errors import ConfigError, SessionClosed
 from hermes_stream.memory.budget import parse_budget
+from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.models.adapter import Adapter, ModelFacts, StreamDefaults
 from hermes_stream.models.load import load_adapter
 from hermes_stream.models.placement import DeviceMap
@@ -80,6 +83,15 @@ class Engine:
         self.call(session, lambda: commit_prefix(stream))
         return session
 
+    def restore(self, snapshot: Snapshot | str | Path, *, own: Collection[type[Any]] = ()) -> Session:
+        """A session that goes on where a snapshot, or the file of one, was taken.
+
+        own: classes of yours that it holds: a policy from outside this package, and the dataclasses of its state.
+        Raises SnapshotError for a file that is no snapshot or damaged, and where the model is not the one of then.
+        """
+        saved = snapshot if isinstance(snapshot, Snapshot) else Snapshot.load(snapshot)
+        return Session(self, self._on_thread(lambda: restore_stream(self._adapter, saved, own)))
+
     def close(self) -> None:
         """End the thread; what still waits fails with SessionClosed."""
         self._finalizer()
@@ -104,10 +116,7 @@ class Engine:
     def call(self, session: Session, function: Callable[[], _T]) -> _T:
         """Run a function on the engine's thread between two forwards and return its result."""
         _open(session)
-        job = CallJob(function, Future())
-        self._worker.submit(job)
-        result: _T = job.done.result()
-        return result
+        return self._on_thread(function)
 
     def forget(self, session: Session) -> None:
         """Drop all work of a session that is being closed."""
@@ -117,6 +126,12 @@ class Engine:
         except SessionClosed:
             return
         job.done.result()
+
+    def _on_thread(self, function: Callable[[], _T]) -> _T:
+        job = CallJob(function, Future())
+        self._worker.submit(job)
+        result: _T = job.done.result()
+        return result
 
     def _policy(self, memory: str | Policy, budget: int | str | None, *, keep_raw: bool) -> Policy:
         if isinstance(memory, Policy):

@@ -18,11 +18,11 @@ from hermes_stream.engine.probe_text import probe_embeddings
 from hermes_stream.engine.recall import Chooser
 from hermes_stream.errors import ConfigError, UsageError
 from hermes_stream.memory.append import PendingAppend
-from hermes_stream.memory.features import FrameFeatures, split_frames
+from hermes_stream.memory.features import FeatureBank
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.version import MemoryVersion
-from hermes_stream.memory.view import LayerView, MemoryView
+from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
 from hermes_stream.models.adapter import Adapter, ModelFacts
 from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
 from hermes_stream.types import Frame, VisualTokens
@@ -68,7 +68,7 @@ class Stream:
     waiting: tuple[Frame, ...] = ()
     since_seconds: float | None = None
     last_compression_seconds: float | None = None
-    encoded: tuple[FrameFeatures, ...] = ()
+    encoded: FeatureBank | None = None
 
     def fork(self) -> Stream:
         twin = Stream(**self.__dict__)
@@ -83,9 +83,15 @@ class Stream:
         frames = [*self.waiting, *[self.waiting[-1]] * n_missing]
         return replace(self.adapter.embed(frames, since_seconds=self.since_seconds), n_frames=len(self.waiting))
 
-    def view_for(self) -> ViewSpec:
-        """What a question asked now may see."""
-        return self.policy.view_for(memory_view(self.memory.current, self), self.state)
+    @property
+    def held_back(self) -> int:
+        """How many of the newest frames wait as features before the text model reads them."""
+        return self.policy.held_back(self.facts)
+
+    def view_for(self, question: str | None) -> ViewSpec:
+        """What a question asked now may see; without one, what new frames may see."""
+        asked_TE = None if question is None else self.adapter.guidance(question)
+        return self.policy.view_for(memory_view(self.memory.current, self), self.state, asked_TE)
 
     def end_interval(self, signals: Signals) -> None:
         """Let the policy decide, given what its probes brought, and execute its plan."""
@@ -95,8 +101,8 @@ class Stream:
         self.memory.apply(plan)
         self.state = state
         self.interval_frames = self.interval_tokens = 0
-        self.encoded = ()
-        if plan.layers is not None or plan.keep_frames is not None:
+        self.encoded = None
+        if plan.layers is not None or plan.features is not None:
             self.n_compressions += 1
             self.last_compression_seconds = view.time_seconds
 
@@ -139,9 +145,13 @@ def memory_view(version: MemoryVersion, stream: Stream, signals: Signals | None 
         time_seconds=version.time_seconds,
         next_position=version.next_position,
         tokens_per_frame=stream.facts.tokens_per_frame,
-        feature_frames=tuple(frame.frame for frame in version.features),
-        encoded=stream.encoded,
+        features=_feature_view(version.features),
+        encoded=_feature_view(stream.encoded or FeatureBank.empty(version.shape)),
     )
+
+
+def _feature_view(bank: FeatureBank) -> FeatureView:
+    return FeatureView(bank.embeddings_NE, bank.table)
 
 
 def reserved_positions(max_positions: int) -> int:
@@ -198,21 +208,23 @@ class Piece:
         self._since_seconds = candidates[0].pts_seconds if stream.since_seconds is None else stream.since_seconds
         self._seconds = candidates[max(n_encoded, 1) - 1].pts_seconds
         self._tokens = stream.adapter.embed(encoded, since_seconds=self._since_seconds) if encoded else None
+        # What enters the text model now: the same, unless newest frames are held back.
+        self._entering = self._tokens
         self._pending: PendingAppend | None = None
         self._probes: list[Probe] = []
         self._segments: dict[str, ProbeSegment] = {}
         self._commit: CommitSegment | None = None
         if self._tokens is not None and stream.policy.ingests == "tokens":
-            self._pending = self._prepare_commit(self._tokens)
+            self._prepare_commit(self._tokens)
 
     def segments(self) -> list[Segment]:
-        """Empty for policies that hold features only, and for a frame that waits for its partner."""
-        if self._pending is None or self._tokens is None:
+        """Empty for policies that hold features only, for frames that are held back and for one without a partner."""
+        if self._pending is None or self._entering is None:
             return []
-        self._commit = CommitSegment(self._tokens.embeddings_NE, self._pending, DeepStack.of([self._tokens]))
+        self._commit = CommitSegment(self._entering.embeddings_NE, self._pending, DeepStack.of([self._entering]))
         policy = self.stream.policy
         if policy.reads_newest and self._ends_interval:
-            self._commit.n_read = int((self._tokens.frame_N == self._tokens.frame_N[-1]).sum())
+            self._commit.n_read = int((self._entering.frame_N == self._entering.frame_N[-1]).sum())
         if policy.recalls_at == "always":
             self._commit.sees = self._chooser(self._pending)
         return [self._commit, *self._segments.values()]
@@ -220,7 +232,7 @@ class Piece:
     def _chooser(self, pending: PendingAppend) -> Chooser:
         """New frames see what the policy recalls for them."""
         stream, version = self.stream, pending.base
-        spec = stream.view_for()
+        spec = stream.view_for(None)
         return Chooser(stream.policy, stream.state, version, stream.adapter.rope, spec, version.next_position)
 
     def finish(self) -> None:
@@ -244,8 +256,10 @@ class Piece:
         stream.interval_frames = self._interval_frames
         stream.interval_tokens += 0 if self._tokens is None else self._tokens.embeddings_NE.shape[0]
         if stream.policy.needs_features and self._tokens is not None:
-            first = stream.memory.current.grids_seen - self._tokens.n_grids
-            stream.encoded += split_frames(self._tokens, first)
+            version = stream.memory.current
+            first_frame = version.grids_seen - self._tokens.n_grids
+            bank = stream.encoded or FeatureBank.empty(version.shape)
+            stream.encoded = bank.append(self._tokens, version.shape, first_frame=first_frame, first_identity=0)
         if self._ends_interval:
             stream.end_interval(self._signals())
 
@@ -270,15 +284,23 @@ class Piece:
         n_wanted = min(n_candidates, max(n_left - n_left % per_grid, per_grid))
         return n_wanted - n_wanted % per_grid
 
-    def _prepare_commit(self, tokens: VisualTokens) -> PendingAppend:
-        memory = self.stream.memory
-        memory.make_room(tokens, reserved_positions(memory.shape.max_positions))
-        pending = memory.begin_vision(tokens, self._seconds)
-        if self._ends_interval:
-            n_rows = tuple(n + tokens.embeddings_NE.shape[0] for n in memory.current.held_tokens)
-            self._probes.extend(self.stream.policy.probes(n_rows, self.stream.history, self.stream.facts))
-            self._segments = {p.name: self._probe_segment(p, pending) for p in self._probes if p.queries == "true"}
-        return pending
+    def _prepare_commit(self, tokens: VisualTokens) -> None:
+        memory, n_held_back = self.stream.memory, self.stream.held_back
+        reserve = reserved_positions(memory.shape.max_positions)
+        if n_held_back:
+            leaving = memory.begin_leaving(tokens, self._seconds, n_held_back, reserve)
+            self._entering, self._pending = leaving or (None, None)
+        else:
+            memory.make_room(tokens, reserve)
+            self._pending = memory.begin_vision(tokens, self._seconds)
+        if self._pending is not None and self._ends_interval:
+            self._prepare_probes(self._pending)
+
+    def _prepare_probes(self, pending: PendingAppend) -> None:
+        stream = self.stream
+        n_rows = tuple(n + pending.rows.table.n_tokens for n in pending.base.held_tokens)
+        self._probes.extend(stream.policy.probes(n_rows, stream.history, stream.facts))
+        self._segments = {p.name: self._probe_segment(p, pending) for p in self._probes if p.queries == "true"}
 
     def _probe_segment(self, probe: Probe, pending: PendingAppend) -> ProbeSegment:
         facts = self.stream.adapter.facts
@@ -322,7 +344,7 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
     memory = KVMemory(
         memory_shape(adapter.facts),
         adapter.rope,
-        budgets_L=policy.layer_budgets(facts.n_layers) if policy.ingests == "tokens" else None,
+        budgets_L=policy.layer_budgets(facts.n_layers),
         compaction=policy.placement,
         keep_raw=keep_raw,
         archive=policy.archive,

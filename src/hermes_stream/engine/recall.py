@@ -34,14 +34,12 @@ class Chooser:
         self.recalled: list[Recalled] = []
         self._seen: dict[int, SeenRows] = {}
 
-    def seen(
-        self, layer_index: int, query_HTD: torch.Tensor, rotated_query_HTD: torch.Tensor, *, n_base: int
-    ) -> SeenRows:
-        """Chosen at the first call for a layer. n_base: queries before the question's own, which choose nothing."""
+    def seen(self, layer_index: int, query_HTD: torch.Tensor, rotated_query_HTD: torch.Tensor) -> SeenRows:
+        """Chosen at the first call for a layer."""
         if layer_index not in self._seen:
             layer = self._version.layers[layer_index]
             held = LayerView.of(layer, self._version.n_prefix, self._rope, {})
-            asked = Asked(query_HTD[:, n_base:], rotated_query_HTD[:, n_base:], layer.archive, held)
+            asked = Asked(query_HTD, rotated_query_HTD, layer.archive, held)
             recalled = self._policy.recall(layer_index, asked, self._state)
             self.asked.append(asked)
             self.recalled.append(recalled)

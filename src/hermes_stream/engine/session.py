@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from hermes_stream.engine.answer import AnswerStream
 from hermes_stream.engine.question_attention import QuestionAttention, question_attention
+from hermes_stream.engine.snapshot import take_snapshot
 from hermes_stream.memory.sizes import tensor_bytes
+from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.types import Frame, Query
 
 if TYPE_CHECKING:
@@ -81,6 +83,13 @@ class Session:
     def fork(self) -> Session:
         """A second session with the same past and a future of its own; rows are shared until one of them writes."""
         return Session(self._engine, self._engine.call(self, self.stream.fork))
+
+    def snapshot(self) -> Snapshot:
+        """Everything watched so far, to be saved to a file and restored later; see `Engine.restore`.
+
+        Costs nothing before it is saved: the rows are shared, as with a fork.
+        """
+        return self._engine.call(self, lambda: take_snapshot(self.stream))
 
     @property
     def memory(self) -> MemoryVersion:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from hermes_stream.errors import InvariantError
+from hermes_stream.memory.features import FeatureBank
 from hermes_stream.memory.slab import Slab
 from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.version import MemoryVersion
@@ -17,7 +18,10 @@ from hermes_stream.memory.version import MemoryVersion
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewRows:
-    """Tokens about to be committed: their columns, and what the memory will say once they are in."""
+    """Tokens about to be committed: their columns, and what the memory will say once they are in.
+
+    features: what waits outside the text model then.
+    """
 
     table: TokenTable
     next_position: int
@@ -26,6 +30,9 @@ class NewRows:
     frames_seen: int
     grids_seen: int
     time_seconds: float
+    next_identity: int
+    n_seen: int
+    features: FeatureBank
 
 
 class PendingAppend:

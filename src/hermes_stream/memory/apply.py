@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
+from hermes_stream.memory.apply_features import apply_features
 from hermes_stream.memory.archive import ArchiveBlock, LayerArchive
 from hermes_stream.memory.archive_store import ArchiveStore
-from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions, Prototype
+from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions, Prototype, shares
 from hermes_stream.memory.positions import TimeMap, close_gaps, compact_rows, end_of, rank_rows
 from hermes_stream.memory.rope import Rope, rotate
 from hermes_stream.memory.shape import MemoryShape
@@ -37,11 +38,11 @@ def apply_plan(
 
     store: where rows go that the plan archives. Raises LimitError if they do not fit there.
     """
-    if plan.keep_frames is not None:
-        keep = frozenset(plan.keep_frames)
-        features = tuple(frame for frame in base.features if frame.frame in keep)
-        base = replace(base, features=features, number=base.number + 1)
-    if plan.is_identity:
+    if plan.features is not None:
+        features = apply_features(base.features, plan.features, base.next_identity)
+        next_identity = base.next_identity + len(plan.features.folds)
+        base = replace(base, features=features, next_identity=next_identity, number=base.number + 1)
+    if plan.layers is None and plan.positions is Positions.KEEP:
         return base
     # One plan object for layers of one size, so that they go on sharing one table.
     whole = {n: LayerPlan(torch.arange(n, device=shape.device)) for n in set(base.held_tokens)}
@@ -55,7 +56,7 @@ def apply_plan(
     layers = tuple(replace(layer, archive=archive) for layer, archive in zip(layers, archives, strict=True))
     # A summary at the end stands one past the last kept row of its layer, which only the device knows: the clock makes
     # room for the case that this row is the newest of all.
-    n_ends = max(sum(fold.place == "end" for fold in p.folds) for p in layer_plans)
+    n_ends = max(sum(fold.place == "end" and fold.anchor is None for fold in p.folds) for p in layer_plans)
     after = replace(
         base,
         layers=layers,
@@ -74,6 +75,8 @@ def _apply_rows(layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, table:
     for index, fold in enumerate(plan.folds):
         rows_N = fold.rows_N + base.n_prefix
         weight_N, row = _summary(fold, layer.table.select(rows_N), table, base.next_identity + index)
+        if fold.anchor is not None:
+            row = _at_anchor(row, layer.table.select(rows_N.new_tensor([fold.anchor + base.n_prefix])))
         slab, table = mean.append([(rows_N, weight_N, row)], slab, table)
     if plan.prototypes:
         parts, first = [], base.next_identity + len(plan.folds)
@@ -81,7 +84,7 @@ def _apply_rows(layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, table:
             rows_N = prototype.rows_N + base.n_prefix
             parts.append((rows_N, *_prototype(prototype, layer.table.select(rows_N), first + index)))
         slab, table = mean.append(parts, slab, table)
-    if plan.prototypes or any(fold.place == "mean" for fold in plan.folds):
+    if plan.prototypes or any(fold.place == "mean" or fold.anchor is not None for fold in plan.folds):
         order_N = table.position_RHN[0, 0].argsort(stable=True)
         slab, table = slab.select(order_N, capacity=slab.capacity), table.select(order_N)
     n_dropped_H = layer.n_dropped_H + _count_dropped(layer.table.slice(base.n_prefix), plan)
@@ -171,9 +174,8 @@ def _summary(fold: Fold, folded: TokenTable, kept: TokenTable, identity: int) ->
     over layers may pair them.
     """
     count_N = folded.count_HN[0]
-    # A prototype counts 0 and weighs as one token.
-    by_count_N = _shares(count_N.clamp(min=1))
-    weight_N = by_count_N if fold.weight == "count" else _shares(torch.ones_like(count_N))
+    by_count_N = shares(count_N.clamp(min=1))
+    weight_N = fold.shares(count_N)
     if fold.place == "mean":
         position_R1 = (folded.position_RHN[:, 0] * weight_N).sum(dim=-1, keepdim=True).round().long()
     else:
@@ -186,6 +188,20 @@ def _summary(fold: Fold, folded: TokenTable, kept: TokenTable, identity: int) ->
         seconds_N=(folded.seconds_HN[0] * by_count_N).sum()[None],
     )
     return weight_N, row
+
+
+def _at_anchor(row: TokenTable, anchor: TokenTable) -> TokenTable:
+    """A summary that stands where another row stood."""
+    return TokenTable.build(
+        kind=TokenKind.SUMMARY,
+        identity_N=row.identity_HN[0],
+        position_RN=anchor.position_RHN[:, 0],
+        frame_N=anchor.frame_HN[0],
+        row_N=anchor.row_HN[0],
+        column_N=anchor.column_HN[0],
+        seconds_N=anchor.seconds_HN[0],
+        count_N=row.count_HN[0],
+    )
 
 
 def _prototype(prototype: Prototype, shown: TokenTable, identity: int) -> tuple[torch.Tensor, TokenTable]:
@@ -201,13 +217,7 @@ def _prototype(prototype: Prototype, shown: TokenTable, identity: int) -> tuple[
         count_N=torch.zeros_like(frame_N[:1]),
         seconds_N=shown.seconds_HN[0].mean()[None],
     )
-    return _shares(prototype.weight_N), row
-
-
-def _shares(weight_N: torch.Tensor) -> torch.Tensor:
-    """Weights that add up to 1, float64."""
-    exact_N = weight_N.double()
-    return exact_N / exact_N.sum()
+    return shares(prototype.weight_N), row
 
 
 def _weighted_mean(x_KND: torch.Tensor, rows_N: torch.Tensor, weight_N: torch.Tensor) -> torch.Tensor:

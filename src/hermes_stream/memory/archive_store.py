@@ -113,6 +113,12 @@ class ArchiveStore:
             start += length
         return blocks
 
+    def hold(self, tensor: torch.Tensor, device: torch.device) -> HostTensor:
+        """A tensor of host memory as the store keeps them. device: of the layer."""
+        if self.settings.resident:
+            return HostTensor(tensor.to(device))
+        return HostTensor(tensor.pin_memory() if self._pin else tensor)
+
     def _pack(self, x_KND: torch.Tensor) -> PackedRows:
         settings = self.settings
         return pack(x_KND, settings.bits, ranges=settings.ranges, pin=self._pin, resident=settings.resident)

@@ -15,7 +15,7 @@ from hermes_stream.memory.append import NewRows, PendingAppend
 from hermes_stream.memory.apply import apply_plan
 from hermes_stream.memory.archive_store import ArchiveSettings, ArchiveStore
 from hermes_stream.memory.checks import require
-from hermes_stream.memory.features import split_frames
+from hermes_stream.memory.features import FeatureBank, check_bank, token_kinds
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.positions import end_of
 from hermes_stream.memory.rope import Rope
@@ -29,7 +29,8 @@ from hermes_stream.types import VisualTokens
 class KVMemory:
     """The current version of one stream's memory, and the only writer of it.
 
-    budgets_L: rows after the prefix that each layer may hold once a plan was applied; None is unlimited.
+    budgets_L: rows after the prefix that each layer may hold once a plan was applied, those of the feature bank with
+        them; None is unlimited.
     compaction: how positions are closed up when they run out.
     keep_raw: keep un-rotated keys beside the working copy, so that any number of placements stays exact; without
     them a third of the bytes is saved and each placement adds a rounding.
@@ -52,10 +53,7 @@ class KVMemory:
         self.compaction = compaction
         self.store = None if archive is None else ArchiveStore(archive, pin=shape.device.type == "cuda")
         self.peak_tokens = 0
-        empty = TokenTable(
-            torch.zeros(6 + shape.n_axes, 1, 0, dtype=torch.int64, device=shape.device),
-            torch.zeros(1, 0, dtype=torch.float64, device=shape.device),
-        )
+        empty = TokenTable.empty(shape.n_axes, shape.device)
         layers = tuple(
             LayerMemory(
                 Slab.empty(
@@ -85,6 +83,7 @@ class KVMemory:
             grids_seen=0,
             time_seconds=0.0,
             number=0,
+            features=FeatureBank.empty(shape),
         )
 
     def fork(self) -> KVMemory:
@@ -121,7 +120,8 @@ class KVMemory:
             identity_N=positions_T,
             position_RN=positions_T.expand(self.shape.n_axes, -1),
         )
-        return PendingAppend(self.current, NewRows(table, n_tokens, n_tokens, n_tokens, 0, 0, 0.0))
+        rows = NewRows(table, n_tokens, n_tokens, n_tokens, 0, 0, 0.0, n_tokens, 0, self.current.features)
+        return PendingAppend(self.current, rows)
 
     def begin_vision(self, tokens: VisualTokens, time_seconds: float) -> PendingAppend:
         """Start the commit of encoded frames, the newest of which is shown at `time_seconds`.
@@ -131,22 +131,64 @@ class KVMemory:
         base = self.current
         if base.number == 0:
             raise InvariantError("frames came before the prefix")
-        if (end := base.end_after(tokens)) > self.shape.max_positions:
-            raise LimitError(f"a chunk that ends at position {end} does not fit the model's {self.shape.max_positions}")
-        device = self.shape.device
-        position_RN = base.place(tokens)
+        n, device = tokens.frame_N.numel(), self.shape.device
         table = TokenTable.build(
-            kind=_kinds(tokens).to(device),
-            identity_N=base.next_identity + torch.arange(tokens.frame_N.numel(), device=device),
-            position_RN=position_RN.to(device),
+            kind=token_kinds(tokens).to(device),
+            identity_N=base.next_identity + torch.arange(n, device=device),
+            position_RN=base.place(tokens).to(device),
             frame_N=base.grids_seen + tokens.frame_N.to(device),
             row_N=tokens.row_N.to(device),
             column_N=tokens.column_N.to(device),
             seconds_N=tokens.times_seconds_N.to(device),
         )
-        seen = base.frames_seen + tokens.n_frames, base.grids_seen + tokens.n_grids
-        grid_end = max(base.grid_end, self.shape.grid_end(position_RN))
-        return PendingAppend(base, NewRows(table, end, grid_end, int(position_RN[0].max()), *seen, time_seconds))
+        after = replace(
+            base,
+            next_identity=base.next_identity + n,
+            n_seen=base.n_seen + n,
+            frames_seen=base.frames_seen + tokens.n_frames,
+            grids_seen=base.grids_seen + tokens.n_grids,
+            time_seconds=time_seconds,
+        )
+        return self._begin(table, tokens, after)
+
+    def begin_leaving(
+        self, tokens: VisualTokens, time_seconds: float, n_newest: int, reserve: int
+    ) -> tuple[VisualTokens, PendingAppend] | None:
+        """Start the commit of the frames that newly encoded ones push out of the `n_newest` that wait as features.
+
+        Returns them as the text model reads them; None if there are none, and the new ones may be committed as
+        features. Makes room for all that wait, as a question places them behind the rows, and for the reserve; raises
+        LimitError if that is not enough.
+        """
+        self.make_room(self.current.with_features(tokens, time_seconds).features.laid_out(self.shape), reserve)
+        after = self.current.with_features(tokens, time_seconds)
+        leaving, n_tokens, staying = after.features.pass_on(n_newest)
+        if leaving.n_rows == 0:
+            return None
+        encoded = leaving.laid_out(self.shape)
+        position_RN = self.current.place(encoded).to(self.shape.device)
+        after = replace(after, n_seen=after.n_seen + n_tokens, features=staying)
+        return encoded, self._begin(leaving.table.with_positions(position_RN[:, None]), encoded, after)
+
+    def _begin(self, table: TokenTable, tokens: VisualTokens, after: MemoryVersion) -> PendingAppend:
+        """after: a version that says what was seen and what waits once the rows are in."""
+        base = self.current
+        if (end := base.end_after(tokens)) > self.shape.max_positions:
+            raise LimitError(f"a chunk that ends at position {end} does not fit the model's {self.shape.max_positions}")
+        position_RN = base.place(tokens)
+        rows = NewRows(
+            table,
+            next_position=end,
+            grid_end=max(base.grid_end, self.shape.grid_end(position_RN)),
+            newest_time=int(position_RN[0].max()),
+            frames_seen=after.frames_seen,
+            grids_seen=after.grids_seen,
+            time_seconds=after.time_seconds,
+            next_identity=after.next_identity,
+            n_seen=after.n_seen,
+            features=after.features,
+        )
+        return PendingAppend(base, rows)
 
     def commit(self, pending: PendingAppend) -> MemoryVersion:
         """Make the rows of a finished append part of the memory."""
@@ -172,8 +214,9 @@ class KVMemory:
             grid_end=rows.grid_end,
             time_start=n_new if is_prefix else base.time_start,
             newest_time=rows.newest_time,
-            next_identity=base.next_identity + n_new,
-            n_seen=base.n_seen + (0 if is_prefix else n_new),
+            next_identity=rows.next_identity,
+            n_seen=rows.n_seen,
+            features=rows.features,
             frames_seen=rows.frames_seen,
             grids_seen=rows.grids_seen,
             time_seconds=rows.time_seconds,
@@ -184,15 +227,7 @@ class KVMemory:
 
     def commit_features(self, tokens: VisualTokens, time_seconds: float) -> MemoryVersion:
         """Hold encoded frames beside the memory, without running them through the text model."""
-        base = self.current
-        self.current = replace(
-            base,
-            features=base.features + split_frames(tokens, base.grids_seen),
-            frames_seen=base.frames_seen + tokens.n_frames,
-            grids_seen=base.grids_seen + tokens.n_grids,
-            time_seconds=time_seconds,
-            number=base.number + 1,
-        )
+        self.current = self.current.with_features(tokens, time_seconds)
         return self.current
 
     def apply(self, plan: Plan) -> MemoryVersion:
@@ -201,7 +236,7 @@ class KVMemory:
         Raises PlanError, with the memory unchanged, if the plan is malformed or leaves a layer over the budget; what
         depends on a tensor's values is checked as `checks.require` says.
         """
-        plan.validate(self.current.held_tokens, self.current.archived_tokens)
+        plan.validate(self.current.held_tokens, self.current.features.n_rows, self.current.archived_tokens)
         self._check_heads(plan)
         self._check_archive(plan)
         self._check_positions(plan)
@@ -217,6 +252,7 @@ class KVMemory:
         Law 2, the budget, is checked by `apply`: between plans a layer may hold one interval more.
         """
         version = self.current
+        check_bank(version.features)
         for index, layer in enumerate(version.layers):
             table = layer.table
             _require(layer.slab.n_used >= layer.n_held, index, "the slab has fewer rows than the table")
@@ -280,15 +316,11 @@ class KVMemory:
         held = self.current.held_tokens
         if plan.layers is not None:
             held = tuple(layer.n_rows for layer in plan.layers)
+        n_features = self.current.features.n_rows if plan.features is None else plan.features.n_rows
         for index, (n, budget) in enumerate(zip(held, self.budgets_L, strict=True)):
-            if n > budget:
-                raise PlanError(f"layer {index}: the plan leaves {n} tokens, the budget is {budget}")
-
-
-def _kinds(tokens: VisualTokens) -> torch.Tensor:
-    """Vision, but for a family's separators between frames."""
-    kind_N = torch.full_like(tokens.frame_N, TokenKind.VISION)
-    return kind_N if tokens.is_text_N is None else kind_N.masked_fill(tokens.is_text_N, TokenKind.TEXT)
+            if n + n_features > budget:
+                beside = f" and {n_features} features" if n_features else ""
+                raise PlanError(f"layer {index}: the plan leaves {n} tokens{beside}, the budget is {budget}")
 
 
 def _require(condition: bool, layer_index: int, message: str) -> None:

@@ -7,7 +7,7 @@ Rows count from the first token after the prefix: the prefix is always kept and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
@@ -35,14 +35,20 @@ class Positions(StrEnum):
 class Fold:
     """Rows that become one summary token.
 
-    Its value and un-rotated key are the means over the rows (weighted by the rows' counts if `weight` is "count"),
-    its count is the sum of theirs. place: "end" is right after the last kept row; "mean" is the mean position of the
-    rows, weighted alike and rounded on each axis, and the row moves there among the kept ones.
+    Its value and un-rotated key (of features: its embedding) are the means over the rows (weighted by the rows' counts
+    if `weight` is "count"), its count is the sum of theirs. place: "end" is right after the last kept row; "mean" is
+    the mean position of the rows, weighted alike and rounded on each axis, and the row moves there among the kept ones.
+    anchor: a row, of these or not, whose position, frame, cell and time the summary takes instead; features need one.
     """
 
     rows_N: torch.Tensor
     weight: Literal["equal", "count"] = "equal"
     place: Literal["end", "mean"] = "end"
+    anchor: int | None = None
+
+    def shares(self, count_N: torch.Tensor) -> torch.Tensor:
+        """What each row weighs, float64; they add up to 1. A prototype counts 0 and weighs as one token."""
+        return shares(count_N.clamp(min=1) if self.weight == "count" else torch.ones_like(count_N))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,12 +90,12 @@ class Plan:
 
     positions: what happens to the positions of the rows that stay; or explicit positions `[R, n]` per layer for the
     kept rows, folds and prototypes together.
-    keep_frames: frames whose features stay (policies that ingest features); None keeps all.
+    features: the same for the rows of the feature bank; None keeps all. They have no prototypes.
     """
 
     layers: tuple[LayerPlan, ...] | None = None
     positions: Positions | tuple[torch.Tensor, ...] = Positions.KEEP
-    keep_frames: tuple[int, ...] | None = field(default=None)
+    features: LayerPlan | None = None
 
     @staticmethod
     def keep_all() -> Plan:
@@ -103,14 +109,17 @@ class Plan:
 
     @property
     def is_identity(self) -> bool:
-        return self.layers is None and self.positions is Positions.KEEP
+        return self.layers is None and self.features is None and self.positions is Positions.KEEP
 
-    def validate(self, n_rows: Sequence[int], n_archived: Sequence[int] | None = None) -> None:
+    def validate(self, n_rows: Sequence[int], n_feature_rows: int = 0, n_archived: Sequence[int] | None = None) -> None:
         """Raise PlanError unless rows are sorted, unique and in range, and folds are apart from kept rows.
 
-        n_rows: rows held by each layer, prefix excluded; n_archived: rows in its archive, none by default. What depends
-        on the values of a tensor is checked as `checks.require` says: at once on a CPU, on the device itself elsewhere.
+        n_rows: rows held by each layer, prefix excluded. n_feature_rows: rows of the feature bank. n_archived: rows in
+        each layer's archive, none by default. What depends on the values of a tensor is checked as `checks.require`
+        says: at once on a CPU, on the device itself elsewhere.
         """
+        if self.features is not None:
+            _validate_layer("features", self.features, n_feature_rows)
         if self.layers is None:
             return
         if len(self.layers) != len(n_rows):
@@ -120,19 +129,31 @@ class Plan:
             if (id(layer_plan), n) in seen:
                 continue
             seen.add((id(layer_plan), n))
-            _validate_rows(f"layer {layer}: kept rows", layer_plan.keep, n)
-            for fold in layer_plan.folds:
-                _validate_rows(f"layer {layer}: folded rows", fold.rows_N, n)
-                if fold.rows_N.numel() == 0:
-                    raise PlanError(f"layer {layer}: a fold of no rows")
-            for prototype in layer_plan.prototypes:
-                _validate_prototype(layer, prototype, n)
-            if layer_plan.archive is not None:
-                _validate_flat_rows(f"layer {layer}: archived rows", layer_plan.archive, n)
-            _validate_disjoint(layer, layer_plan)
+            _validate_layer(f"layer {layer}", layer_plan, n)
         for layer, (layer_plan, n) in enumerate(zip(self.layers, n_archived or [0] * len(n_rows), strict=True)):
             if layer_plan.keep_archive is not None:
                 _validate_flat_rows(f"layer {layer}: rows kept in the archive", layer_plan.keep_archive, n)
+
+
+def shares(weight_N: torch.Tensor) -> torch.Tensor:
+    """Weights that add up to 1, float64."""
+    exact_N = weight_N.double()
+    return exact_N / exact_N.sum()
+
+
+def _validate_layer(where: str, plan: LayerPlan, n: int) -> None:
+    _validate_rows(f"{where}: kept rows", plan.keep, n)
+    for fold in plan.folds:
+        _validate_rows(f"{where}: folded rows", fold.rows_N, n)
+        if fold.rows_N.numel() == 0:
+            raise PlanError(f"{where}: a fold of no rows")
+        if fold.anchor is not None and not 0 <= fold.anchor < n:
+            raise PlanError(f"{where}: a fold's anchor is row {fold.anchor}, expected one of 0 to {n - 1}")
+    for prototype in plan.prototypes:
+        _validate_prototype(where, prototype, n)
+    if plan.archive is not None:
+        _validate_flat_rows(f"{where}: archived rows", plan.archive, n)
+    _validate_disjoint(where, plan)
 
 
 def _validate_rows(what: str, rows: torch.Tensor, n: int) -> None:
@@ -156,26 +177,26 @@ def _validate_flat_rows(what: str, rows: torch.Tensor, n: int) -> None:
     _validate_rows(what, rows, n)
 
 
-def _validate_prototype(layer: int, prototype: Prototype, n: int) -> None:
+def _validate_prototype(where: str, prototype: Prototype, n: int) -> None:
     rows_N, weight_N = prototype.rows_N, prototype.weight_N
-    _validate_rows(f"layer {layer}: a prototype's rows", rows_N, n)
+    _validate_rows(f"{where}: a prototype's rows", rows_N, n)
     if rows_N.numel() == 0:
-        raise PlanError(f"layer {layer}: a prototype of no rows")
+        raise PlanError(f"{where}: a prototype of no rows")
     if weight_N.shape != rows_N.shape or not weight_N.is_floating_point():
         raise PlanError(
-            f"layer {layer}: a prototype's weights are {weight_N.dtype} {list(weight_N.shape)}, expected one floating "
+            f"{where}: a prototype's weights are {weight_N.dtype} {list(weight_N.shape)}, expected one floating "
             f"number for each of its {rows_N.numel()} rows"
         )
     require(
         (weight_N >= 0).all() & weight_N.isfinite().all() & (weight_N > 0).any(),
-        f"layer {layer}: a prototype's weights are negative, not finite, or all 0",
+        f"{where}: a prototype's weights are negative, not finite, or all 0",
     )
 
 
-def _validate_disjoint(layer: int, layer_plan: LayerPlan) -> None:
-    if not layer_plan.folds and not layer_plan.prototypes:
+def _validate_disjoint(where: str, plan: LayerPlan) -> None:
+    if not plan.folds and not plan.prototypes:
         return
-    if layer_plan.keep.dim() != 1:
-        raise PlanError(f"layer {layer}: folds and prototypes need the same kept rows in all heads")
-    rows = torch.cat([layer_plan.keep, *(fold.rows_N for fold in layer_plan.folds)]).sort().values
-    require((rows[1:] != rows[:-1]).all(), f"layer {layer}: a row is both kept and folded, or folded twice")
+    if plan.keep.dim() != 1:
+        raise PlanError(f"{where}: folds and prototypes need the same kept rows in all heads")
+    rows = torch.cat([plan.keep, *(fold.rows_N for fold in plan.folds)]).sort().values
+    require((rows[1:] != rows[:-1]).all(), f"{where}: a row is both kept and folded, or folded twice")

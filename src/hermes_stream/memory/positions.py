@@ -56,10 +56,7 @@ class TimeMap:
         newest = torch.tensor([newest_time], device=tables[0].data_CHN.device)
         self._old_U = torch.cat([*times, newest]).unique(sorted=True)
         old = self._old_U.tolist()
-        cap = _largest_cap([later - earlier for earlier, later in pairwise(old)], longest_span)
-        new = [n_prefix]
-        for earlier, later in pairwise(old):
-            new.append(new[-1] + min(later - earlier, cap))
+        new = spread_times(old, n_prefix, longest_span)
         # A summary may stand later than the newest frame.
         self.newest_time = new[old.index(newest_time)]
         self._new_U = torch.tensor(new, dtype=torch.int64, device=self._old_U.device)
@@ -106,6 +103,15 @@ def end_of(table: TokenTable) -> torch.Tensor:
     """One past the largest position on any axis, int64 `[]` on the table's device; 0 for an empty table."""
     position_RHN = table.position_RHN
     return position_RHN.max() + 1 if table.n_tokens else position_RHN.new_zeros(())
+
+
+def spread_times(times: Sequence[int], start: int, longest_span: int) -> list[int]:
+    """New times for increasing ones, from `start` on; gaps above a common cap shrink to it if the span asks for it."""
+    cap = _largest_cap([later - earlier for earlier, later in pairwise(times)], longest_span)
+    new = [start]
+    for earlier, later in pairwise(times):
+        new.append(new[-1] + min(later - earlier, cap))
+    return new
 
 
 def _largest_cap(gaps: Sequence[int], longest_span: int) -> int:

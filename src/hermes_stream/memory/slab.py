@@ -58,6 +58,10 @@ class Slab:
         """Un-rotated keys of the first n rows, `[K, n, D]`, sharing storage. Only if `keeps_raw`."""
         return self._rows_SKCD[_RAW, :, :n]
 
+    def rows(self, n: int) -> torch.Tensor:
+        """All that is stored of the first n rows, `[2 or 3, K, n, D]`, sharing storage."""
+        return self._rows_SKCD[:, :, :n]
+
     def append(self, n_held: int, rotated_KND: torch.Tensor, value_KND: torch.Tensor, raw_KND: torch.Tensor) -> Slab:
         """Write rows after the first `n_held`; returns the slab that holds them (this one, or a larger copy)."""
         n_after = n_held + rotated_KND.shape[1]

@@ -35,6 +35,14 @@ class TokenTable:
     seconds_HN: torch.Tensor
 
     @staticmethod
+    def empty(n_axes: int, device: torch.device) -> TokenTable:
+        """No rows, one head."""
+        return TokenTable(
+            torch.zeros(_POSITION + n_axes, 1, 0, dtype=torch.int64, device=device),
+            torch.zeros(1, 0, dtype=torch.float64, device=device),
+        )
+
+    @staticmethod
     def build(
         *,
         kind: TokenKind | torch.Tensor,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from hermes_stream.memory.archive import EMPTY_ARCHIVE, LayerArchive
-from hermes_stream.memory.features import FrameFeatures
+from hermes_stream.memory.features import FeatureBank
 from hermes_stream.memory.rope import Rope, unrotate
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
@@ -67,7 +67,7 @@ class MemoryVersion:
     time_start, newest_time: positions of the stream's first moment and of its newest frame, held or not, on the time
         axis; they matter for models with absolute time and fall with each compaction.
     moved: how far compactions have moved the clock back since the stream began.
-    features: encoded frames that never went through the text model (policies that ingest features).
+    features: encoded tokens that have not gone through the text model (policies that hold features).
     n_seen: vision tokens committed since the stream began.
     frames_seen: sampled frames; grids_seen: frames as the memory numbers them (Qwen makes one grid of two frames).
     time_seconds: of the newest sampled frame.
@@ -86,8 +86,8 @@ class MemoryVersion:
     grids_seen: int
     time_seconds: float
     number: int
+    features: FeatureBank
     moved: int = 0
-    features: tuple[FrameFeatures, ...] = ()
 
     @property
     def held_tokens(self) -> tuple[int, ...]:
@@ -98,7 +98,7 @@ class MemoryVersion:
     def n_bytes(self) -> int:
         """Bytes of the held rows, prefix included, all layers, truth and working copy, and of held features."""
         rows = sum(layer.n_held * layer.slab.bytes_per_row for layer in self.layers)
-        return rows + sum(frame.n_bytes for frame in self.features)
+        return rows + self.features.n_bytes
 
     @property
     def archived_tokens(self) -> tuple[int, ...]:
@@ -136,6 +136,21 @@ class MemoryVersion:
     def text_after(self, tokens: VisualTokens) -> int:
         """Where text goes once the frames stand there."""
         return max(self.text_position, self.shape.text_after(self.place(tokens)))
+
+    def with_features(self, tokens: VisualTokens, time_seconds: float) -> MemoryVersion:
+        """The version after these frames were encoded, the newest shown at `time_seconds`; they wait as features."""
+        features = self.features.append(
+            tokens, self.shape, first_frame=self.grids_seen, first_identity=self.next_identity
+        )
+        return replace(
+            self,
+            features=features,
+            next_identity=self.next_identity + tokens.frame_N.numel(),
+            frames_seen=self.frames_seen + tokens.n_frames,
+            grids_seen=self.grids_seen + tokens.n_grids,
+            time_seconds=time_seconds,
+            number=self.number + 1,
+        )
 
     def prefix_only(self) -> MemoryVersion:
         """The same stream as if only its prefix were held; shares storage."""

@@ -1,6 +1,6 @@
 """What a policy sees when it decides: read-only tables and the signals that it asked for.
 
-Shape letters: K key/value heads, N rows after the prefix, D head dimension.
+Shape letters: K key/value heads, N rows after the prefix (or of the feature bank), D head dimension, E model width.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import torch
 
 from hermes_stream.errors import PlanError
 from hermes_stream.memory.archive import EMPTY_ARCHIVE, LayerArchive
-from hermes_stream.memory.features import FrameFeatures
 from hermes_stream.memory.rope import Rope
 from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.version import LayerMemory
@@ -112,13 +111,49 @@ class LayerView:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FeatureView:
+    """Tokens that wait outside the text model, oldest frame first; not to be written.
+
+    embeddings_NE: as the text model would read them. table: what each row is, one head; positions count from where the
+    frame begins. Rows of kind TEXT announce the frame that they belong to and stay as long as any of its other rows.
+    """
+
+    embeddings_NE: torch.Tensor
+    table: TokenTable
+
+    @staticmethod
+    def none() -> FeatureView:
+        return FeatureView(torch.zeros(0, 0), TokenTable.empty(1, torch.device("cpu")))
+
+    @property
+    def n_rows(self) -> int:
+        return self.table.n_tokens
+
+    @property
+    def frame_N(self) -> torch.Tensor:
+        return self.table.frame_HN[0]
+
+    @property
+    def kind_N(self) -> torch.Tensor:
+        return self.table.kind_HN[0]
+
+    @property
+    def count_N(self) -> torch.Tensor:
+        return self.table.count_HN[0]
+
+    @property
+    def seconds_N(self) -> torch.Tensor:
+        return self.table.seconds_HN[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MemoryView:
     """A memory at a compression interval's end.
 
     budget_tokens: rows that each layer may hold after the plan; None is unlimited.
     frames_seen: frames as the token table numbers them; a family that pairs frames counts pairs.
-    feature_frames: frames whose features are held, oldest first (policies that ingest features).
     tokens_per_frame: what the model makes of a frame.
+    features: tokens that have not gone through the text model (policies that hold features).
     encoded: the interval's frames as the text model got them (policies with `needs_features`).
     """
 
@@ -128,8 +163,8 @@ class MemoryView:
     time_seconds: float
     next_position: int
     tokens_per_frame: int
-    feature_frames: tuple[int, ...] = ()
-    encoded: tuple[FrameFeatures, ...] = ()
+    features: FeatureView = field(default_factory=FeatureView.none)
+    encoded: FeatureView = field(default_factory=FeatureView.none)
 
     @property
     def n_layers(self) -> int:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from hermes_stream.policies.attention_sinks import AttentionSinks
 from hermes_stream.policies.base import Policy
+from hermes_stream.policies.causal_mem import CausalMem
+from hermes_stream.policies.dscache import DSCache
+from hermes_stream.policies.event_forest import EventForest
+from hermes_stream.policies.flux_mem import FluxMem
 from hermes_stream.policies.hermes import Hermes
 from hermes_stream.policies.infinipot_v import InfiniPotV
 from hermes_stream.policies.keep_all import KeepAll
@@ -19,6 +23,10 @@ POLICIES: dict[str, type[Policy]] = {
     policy.name: policy
     for policy in (
         AttentionSinks,
+        CausalMem,
+        DSCache,
+        EventForest,
+        FluxMem,
         Hermes,
         InfiniPotV,
         KeepAll,

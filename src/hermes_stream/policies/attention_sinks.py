@@ -30,6 +30,7 @@ class AttentionSinks(Policy):
     """
 
     name: ClassVar[str] = "attention-sinks"
+    is_per_frame: ClassVar[bool] = True
 
     sinks: int = Field(default=4, ge=0)
 

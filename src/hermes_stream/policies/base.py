@@ -72,14 +72,17 @@ class ViewSpec:
     recalls: the policy's `recall` says what is seen, layer by layer. asks_first: a pass of the bare question, whose
     queries `recall` gets, comes before the answer's; without it `recall` gets no queries and may not look at them.
     positions: where the rows that are seen stand: "stored" as they do in the memory, "view" one after the other.
-    fresh_frames: frames (by number) whose features are run through the text model for this question.
+    fresh_rows: rows of the feature bank, int64, sorted, that are run through the text model for this question, behind
+        what it sees; None is none of them.
+    fresh_sees_held: whether these read the rows of the memory too; otherwise only its prefix and one another.
     """
 
     sees_held: bool = True
     recalls: bool = False
     asks_first: bool = True
     positions: Placement = "stored"
-    fresh_frames: tuple[int, ...] = ()
+    fresh_rows: torch.Tensor | None = None
+    fresh_sees_held: bool = True
 
 
 class Policy(BaseModel, ABC):
@@ -88,15 +91,19 @@ class Policy(BaseModel, ABC):
     `start` makes the state, `after_chunk` takes it and returns the next one; a state is never changed in place, so
     that forks and snapshots may share it. Methods must be deterministic given the state.
 
-    budget: tokens after the prefix that a layer may hold once an interval ends; None takes the checkpoint's default.
+    budget: tokens after the prefix that a layer may hold once an interval ends, those that wait as features included;
+    None takes the checkpoint's default.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: ClassVar[str]
-    # "tokens": frames run through the text model as they come; "features": they wait until a question needs them.
+    # "tokens": frames run through the text model as they come, but see `held_back`; "features": they wait beside the
+    # memory, and questions run those through it that `view_for` names.
     ingests: ClassVar[Literal["tokens", "features"]] = "tokens"
     is_bounded: ClassVar[bool] = True
+    # With default options, which rows are held depends on the frames seen alone, not on where intervals ended.
+    is_per_frame: ClassVar[bool] = False
     # `LayerView.mass["newest"]`: the attention that the interval's last frame pays to each row.
     reads_newest: ClassVar[bool] = False
     # `MemoryView.encoded`: what the text model got of the interval's frames.
@@ -145,6 +152,13 @@ class Policy(BaseModel, ABC):
         """Rows that each layer may hold after a plan; the same for all unless a policy says otherwise."""
         return None if self.budget_tokens is None else (self.budget_tokens,) * n_layers
 
+    def held_back(self, stream: StreamFacts) -> int:  # noqa: ARG002
+        """How many of the newest frames wait as features, until newer ones push them into the text model.
+
+        The budget covers them too. A policy that ingests features need not say this: all of its frames wait.
+        """
+        return 0
+
     @property
     def placement(self) -> Positions:
         """How positions are closed up where they run out between plans."""
@@ -188,8 +202,16 @@ class Policy(BaseModel, ABC):
     def after_chunk(self, view: MemoryView, state: Any) -> tuple[Plan, Any]:
         """Decide what stays. Called at the end of every interval, with the probes' attention in the view."""
 
-    def view_for(self, view: MemoryView, state: Any) -> ViewSpec:  # noqa: ARG002
-        """What a question sees; the memory itself unless a policy says otherwise."""
+    def view_for(
+        self,
+        view: MemoryView,  # noqa: ARG002
+        state: Any,  # noqa: ARG002
+        asked: torch.Tensor | None,  # noqa: ARG002
+    ) -> ViewSpec:
+        """What a question sees; the memory itself unless a policy says otherwise.
+
+        asked: embeddings `[T, E]` of the question's text, without template; None where there is no model.
+        """
         return ViewSpec()
 
     def recall(self, layer: int, asked: Asked, state: Any) -> Recalled:  # noqa: ARG002

@@ -17,6 +17,7 @@ class KeepAll(Policy):
 
     name: ClassVar[str] = "keep-all"
     is_bounded: ClassVar[bool] = False
+    is_per_frame: ClassVar[bool] = True
 
     def after_chunk(self, view: MemoryView, state: Any) -> tuple[Plan, Any]:  # noqa: ARG002
         return Plan.keep_all(), state

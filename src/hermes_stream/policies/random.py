@@ -42,6 +42,7 @@ class Random(Policy):
     """
 
     name: ClassVar[str] = "random"
+    is_per_frame: ClassVar[bool] = True
 
     unit: Literal["frames", "tokens"] = "frames"
 

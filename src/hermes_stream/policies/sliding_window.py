@@ -20,6 +20,7 @@ class SlidingWindow(Policy):
     """
 
     name: ClassVar[str] = "sliding-window"
+    is_per_frame: ClassVar[bool] = True
 
     positions: Positions = Positions.KEEP
 
@@ -28,9 +29,12 @@ class SlidingWindow(Policy):
         frame_N = view.layers[0].frame_N  # the same rows in every layer
         if frame_N.numel() <= budget:
             return Plan.keep_all(), state
-        rows_N = torch.arange(frame_N.numel(), device=frame_N.device)
-        newest_out = frame_N[-budget - 1]
-        keep_N = rows_N[frame_N > newest_out]
-        if keep_N.numel() == 0:
-            keep_N = rows_N[-budget:]
-        return Plan.same_rows(keep_N, view.n_layers, self.positions), state
+        return Plan.same_rows(newest_frames(frame_N, budget), view.n_layers, self.positions), state
+
+
+def newest_frames(frame_N: torch.Tensor, budget: int) -> torch.Tensor:
+    """Rows of the newest whole frames that fit, or the newest rows of one that does not; fewer fit than there are."""
+    rows_N = torch.arange(frame_N.numel(), device=frame_N.device)
+    newest_out = frame_N[-budget - 1]
+    keep_N = rows_N[frame_N > newest_out]
+    return keep_N if keep_N.numel() else rows_N[rows_N.numel() - budget :]

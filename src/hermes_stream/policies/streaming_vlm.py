@@ -35,6 +35,7 @@ class StreamingVLM(Policy):
     """
 
     name: ClassVar[str] = "streaming-vlm"
+    is_per_frame: ClassVar[bool] = True
 
     seconds: float = Field(default=16.0, gt=0)
     text_head: int = Field(default=512, ge=0)

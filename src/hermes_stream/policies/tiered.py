@@ -35,7 +35,7 @@ class Tiered(Policy):
     def archive(self) -> ArchiveSettings:
         return ArchiveSettings(bits=self.bits, ranges="row", resident=True, host_bytes=2**62)
 
-    def view_for(self, view: MemoryView, state: Any) -> ViewSpec:  # noqa: ARG002
+    def view_for(self, view: MemoryView, state: Any, asked: torch.Tensor | None) -> ViewSpec:  # noqa: ARG002
         return ViewSpec(recalls=True, asks_first=False, positions=self.places)
 
     def after_chunk(self, view: MemoryView, state: Any) -> tuple[Plan, Any]:

@@ -45,6 +45,7 @@ class Uniform(Policy):
     """
 
     name: ClassVar[str] = "uniform"
+    is_per_frame: ClassVar[bool] = True
 
     unit: Literal["frames", "tokens"] = "frames"
     newest: bool = False

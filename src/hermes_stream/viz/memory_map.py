@@ -53,10 +53,11 @@ def kept_ages(version: MemoryVersion, n_bins: int = 10) -> NDArray[np.float64]:
     even sample the same into each.
     """
     share_LA = np.zeros((len(version.layers), n_bins))
-    waiting_N = [feature.frame for feature in version.features for _ in range(feature.n_tokens)]
+    waiting = version.features.table
+    waiting_N = waiting.frame_HN[waiting.kind_HN != TokenKind.TEXT].cpu().numpy()
     for index, layer in enumerate(version.layers):
         held_N = layer.table.frame_HN[layer.table.kind_HN == TokenKind.VISION].cpu().numpy()
-        frame_N = np.concatenate((held_N, np.array(waiting_N, dtype=held_N.dtype)))
+        frame_N = np.concatenate((held_N, waiting_N))
         age_N = (version.grids_seen - 1 - frame_N) * n_bins // max(version.grids_seen, 1)
         share_LA[index] = np.bincount(age_N, minlength=n_bins) / max(len(frame_N), 1)
     return share_LA
