@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from hermes_stream.policies.attention_sinks import AttentionSinks
     from hermes_stream.policies.base import Policy
     from hermes_stream.policies.dscache import DSCache
+    from hermes_stream.policies.front_ends.change_gate import ChangeGate
+    from hermes_stream.policies.front_ends.ctr import Ctr
+    from hermes_stream.policies.front_ends.dtd import Dtd
     from hermes_stream.policies.hermes import Hermes
     from hermes_stream.policies.infinipot_v import InfiniPotV
     from hermes_stream.policies.keep_all import KeepAll
     from hermes_stream.policies.random import Random
+    from hermes_stream.policies.recent import Recent
     from hermes_stream.policies.recent_frames import RecentFrames
     from hermes_stream.policies.sliding_window import SlidingWindow
     from hermes_stream.policies.stream_mem import StreamMem
@@ -34,6 +38,9 @@ _HOME = {
     "AnswerStream": "engine.answer",
     "AttentionSinks": "policies.attention_sinks",
     "DSCache": "policies.dscache",
+    "ChangeGate": "policies.front_ends.change_gate",
+    "Ctr": "policies.front_ends.ctr",
+    "Dtd": "policies.front_ends.dtd",
     "Engine": "engine.engine",
     "Frame": "types",
     "Hermes": "policies.hermes",
@@ -43,6 +50,7 @@ _HOME = {
     "Policy": "policies.base",
     "Query": "types",
     "Random": "policies.random",
+    "Recent": "policies.recent",
     "RecentFrames": "policies.recent_frames",
     "Session": "engine.session",
     "SessionStats": "engine.session",
@@ -61,7 +69,10 @@ __all__ = [
     "Answer",
     "AnswerStream",
     "AttentionSinks",
+    "ChangeGate",
+    "Ctr",
     "DSCache",
+    "Dtd",
     "Engine",
     "Frame",
     "Hermes",
@@ -71,6 +82,7 @@ __all__ = [
     "Policy",
     "Query",
     "Random",
+    "Recent",
     "RecentFrames",
     "Session",
     "SessionStats",

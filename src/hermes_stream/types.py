@@ -58,6 +58,7 @@ class VisualTokens:
     n_frames: sampled frames encoded here. n_grids: grids that they became.
     is_text_N: bool, separators between grids; None where a family has none.
     deepstack: per tap, what is added to the visual (not text) rows after an early layer, `[n_visual, hidden]`.
+    saliency_N: float32, mean attention that the vision encoder pays to the token's patches; None unless asked for.
     """
 
     embeddings_NE: torch.Tensor
@@ -71,6 +72,7 @@ class VisualTokens:
     n_grids: int
     is_text_N: torch.Tensor | None = None
     deepstack: tuple[torch.Tensor, ...] = ()
+    saliency_N: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

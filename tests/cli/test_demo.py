@@ -7,7 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from hermes_stream.policies import POLICIES
+from hermes_stream.policies import POLICIES, WRAPPERS
+from hermes_stream.policies.front_ends import FRONT_ENDS
 from tests.cli.conftest import Done
 
 Command = Callable[..., Done]
@@ -35,10 +36,12 @@ def test_demo_answers_questions_of_all_regimes_and_draws_the_memory(command: Com
 
 def test_policies_lists_every_policy_with_its_options(command: Command) -> None:
     rows = command("policies", "--json").rows
-    assert {row["name"] for row in rows} == set(POLICIES)
-    assert all(row["summary"] and "budget" in row["options"] for row in rows)
+    kinds = {"store": POLICIES, "front-end": FRONT_ENDS, "wrapper": WRAPPERS}
+    assert {(row["kind"], row["name"]) for row in rows} == {(kind, name) for kind in kinds for name in kinds[kind]}
+    assert all(row["summary"] and ("budget" in row["options"]) == (row["kind"] == "store") for row in rows)
     text = command("policies").out
-    assert all(name in text for name in POLICIES)
+    assert all(row["name"] in text for row in rows)
+    assert "front_ends" not in text
 
 
 def test_models_lists_what_is_bundled(command: Command) -> None:

@@ -33,9 +33,9 @@ class Counting:
         self._adapter = adapter
         self.encoded: list[tuple[float, ...]] = []
 
-    def embed(self, frames: Sequence[Frame], *, since_seconds: float) -> VisualTokens:
+    def embed(self, frames: Sequence[Frame], *, since_seconds: float, wants_saliency: bool = False) -> VisualTokens:
         self.encoded.append(tuple(frame.pts_seconds for frame in frames))
-        return self._adapter.embed(frames, since_seconds=since_seconds)
+        return self._adapter.embed(frames, since_seconds=since_seconds, wants_saliency=wants_saliency)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._adapter, name)

@@ -62,7 +62,7 @@ def ask(
             if recorder is not None:
                 recorder.asked_at(answer.time_seconds)
             if json:
-                put_json(answer_row(asked.query.text, answer, session.policy.name))
+                put_json(answer_row(asked.query.text, answer, session.policy.title))
             else:
                 held = f"{max(answer.held_tokens)} tokens, {human_bytes(answer.memory_bytes)}"
                 print(f"[{answer.time_seconds:7.1f} s] {asked.query.text}")

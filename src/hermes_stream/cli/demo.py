@@ -128,7 +128,7 @@ def _in_turn(groups: list[list[Question]]) -> Iterator[Question]:
 def _json_row(question: Question, answer: Answer, session: Session) -> dict[str, object]:
     from hermes_stream.shapestream import is_right
 
-    row = answer_row(question.question, answer, session.policy.name)
+    row = answer_row(question.question, answer, session.policy.title)
     truth = {"truth": question.answer, "right": is_right(answer.text, question.answer)}
     return {**row, **truth, "regime": question.regime, "task": question.task, "recall_delay_s": question.recall_delay_s}
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json as json_module
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from hermes_stream.cli.output import human_bytes, put_json
+
+if TYPE_CHECKING:
+    from hermes_stream.policies.part import Part
 
 
 def models(*, json: Annotated[bool, Parameter(negative="")] = False) -> None:
@@ -34,25 +38,35 @@ def models(*, json: Annotated[bool, Parameter(negative="")] = False) -> None:
 
 
 def policies(*, json: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """List the memory policies and their options.
+    """List what a memory is made of: stores, front-ends before them, wrappers around them.
 
     Parameters
     ----------
     json
-        Print one JSON object per policy.
+        Print one JSON object for each.
     """
-    from hermes_stream.policies import POLICIES
+    from hermes_stream.policies import POLICIES, WRAPPERS
+    from hermes_stream.policies.front_ends import FRONT_ENDS
 
-    for name, policy in sorted(POLICIES.items()):
-        summary = policy.describe()
-        options = {key: field.default for key, field in policy.model_fields.items()}
-        if json:
-            put_json({"name": name, "summary": summary, "options": options, "presets": sorted(policy.presets)})
-            continue
-        print(f"{name:16} {summary}")
-        print(f"{'':16} options: {', '.join(f'{key}={value}' for key, value in options.items())}")
-        if policy.presets:
-            print(f"{'':16} presets: {', '.join(sorted(policy.presets))}")
+    kinds: dict[str, Mapping[str, type[Part]]] = {"store": POLICIES, "front-end": FRONT_ENDS, "wrapper": WRAPPERS}
+    forms = {"store": "STORE", "front-end": "FRONT-END | STORE", "wrapper": "STORE + WRAPPER"}
+    for kind, parts in kinds.items():
+        if not json:
+            print(f'{kind}s, as in --memory "{forms[kind]}"')
+        for name, part in sorted(parts.items()):
+            _put_part(kind, name, part, as_json=json)
+
+
+def _put_part(kind: str, name: str, part: type[Part], *, as_json: bool) -> None:
+    options = {key: field.default for key, field in part.options().items()}
+    if as_json:
+        row = {"name": name, "kind": kind, "summary": part.describe(), "options": options}
+        put_json({**row, "presets": sorted(part.presets)})
+        return
+    print(f"{name:16} {part.describe()}")
+    print(f"{'':16} options: {', '.join(f'{key}={value}' for key, value in options.items())}")
+    if part.presets:
+        print(f"{'':16} presets: {', '.join(sorted(part.presets))}")
 
 
 def _spoken(value: float | list[int]) -> str:

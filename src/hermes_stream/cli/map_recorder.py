@@ -88,7 +88,7 @@ class MapRecorder:
             version,
             path,
             groups=session.policy.layer_groups(len(version.layers)),
-            title=f"What {session.policy.name} still holds after {version.time_seconds:.0f} s",
+            title=f"What {session.policy.title} still holds after {version.time_seconds:.0f} s",
             marks=list(self._questions.kept.values()),
             compression_seconds=self.compression_seconds,
             pictures=list(self._chosen().values()),

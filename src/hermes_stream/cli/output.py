@@ -89,7 +89,7 @@ def settings_line(engine: Engine, session: Session, fps: float) -> str:
     frames = "a frame" if facts.frames_per_grid == 1 else f"for {facts.frames_per_grid} frames"
     return (
         f"model {facts.name} ({size}) · {fps:g} fps, {facts.tokens_per_frame} tokens {frames} · "
-        f"memory {session.policy.name}, {limit}, chunk {session.chunk_frames} frames · "
+        f"memory {session.policy.title}, {limit}, chunk {session.chunk_frames} frames · "
         f"{facts.device}, {str(facts.dtype).removeprefix('torch.')}"
     )
 

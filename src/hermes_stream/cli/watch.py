@@ -215,7 +215,7 @@ class _Watching:
         if self._recorder is not None:
             self._recorder.asked_at(exchange.time_seconds)
         if self._has_json and exchange.answer is not None:
-            view.put_row(answer_row(exchange.question, exchange.answer, self._session.policy.name))
+            view.put_row(answer_row(exchange.question, exchange.answer, self._session.policy.title))
 
     def _ask_lines(self) -> None:
         """Ask what was typed; before the first frame there is nothing to ask about."""

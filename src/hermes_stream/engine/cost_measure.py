@@ -50,6 +50,8 @@ def measure_cost(
     facts = adapter.facts
     if policy.budget_tokens is None or policy.ingests != "tokens":
         raise ConfigError(f"{policy.name} evicts no rows of a memory; measure a policy that does, such as hermes")
+    if policy.front_ends:
+        raise ConfigError(f"{policy.title}: measured is what a memory costs; leave {policy.front_ends[0].name} out")
     if chunk_frames % facts.frames_per_grid:
         raise ConfigError(f"{chunk_frames} frames are no whole grids of {facts.frames_per_grid}; give a multiple")
     encoded = _Encoded(adapter)
@@ -71,7 +73,7 @@ class _Encoded:
         self.adapter = adapter
         self.tokens: VisualTokens | None = None
 
-    def embed(self, frames: Sequence[Frame], *, since_seconds: float) -> VisualTokens:  # noqa: ARG002
+    def embed(self, frames: Sequence[Frame], **_: Any) -> VisualTokens:  # noqa: ARG002
         assert self.tokens is not None
         return self.tokens
 

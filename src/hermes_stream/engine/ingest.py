@@ -16,7 +16,7 @@ from hermes_stream.engine.batch import CommitSegment, DeepStack, PackedBatch, Pr
 from hermes_stream.engine.embedding_probe import embedding_mass
 from hermes_stream.engine.probe_text import probe_embeddings
 from hermes_stream.engine.recall import Chooser
-from hermes_stream.errors import ConfigError, UsageError
+from hermes_stream.errors import ConfigError, PolicyError, UsageError
 from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.features import FeatureBank
 from hermes_stream.memory.kv_memory import KVMemory
@@ -25,6 +25,7 @@ from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
 from hermes_stream.models.adapter import Adapter, ModelFacts
 from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
+from hermes_stream.policies.front_ends.base import reduce_tokens
 from hermes_stream.types import Frame, VisualTokens
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Stream:
         than the budget.
     encoded: the interval's frames as the text model got them, for policies that want them.
     waiting: frames that have no partner yet, for families that make one grid of two. since_seconds: of the first frame.
+    front_states: of the policy's front-ends, after the newest committed frame.
     """
 
     adapter: Adapter
@@ -67,6 +69,7 @@ class Stream:
     n_compressions: int = 0
     waiting: tuple[Frame, ...] = ()
     since_seconds: float | None = None
+    front_states: tuple[Any, ...] = ()
     last_compression_seconds: float | None = None
     encoded: FeatureBank | None = None
 
@@ -81,7 +84,13 @@ class Stream:
             return None
         n_missing = self.adapter.facts.frames_per_grid - len(self.waiting)
         frames = [*self.waiting, *[self.waiting[-1]] * n_missing]
-        return replace(self.adapter.embed(frames, since_seconds=self.since_seconds), n_frames=len(self.waiting))
+        return replace(self.encode(frames, self.since_seconds)[0], n_frames=len(self.waiting))
+
+    def encode(self, frames: Sequence[Frame], since_seconds: float) -> tuple[VisualTokens, tuple[Any, ...]]:
+        """What the text model will read of the frames that come next, and the front-ends' states after them."""
+        policy = self.policy
+        tokens = self.adapter.embed(frames, since_seconds=since_seconds, wants_saliency=policy.needs_saliency)
+        return reduce_tokens(policy.front_ends, tokens, self.front_states)
 
     @property
     def held_back(self) -> int:
@@ -175,6 +184,16 @@ def _check_positions(facts: ModelFacts, policy: Policy, chunk_frames: int) -> No
         )
 
 
+def _check_signals(facts: ModelFacts, policy: Policy) -> None:
+    """Refuse what the family cannot give."""
+    for front_end in policy.front_ends:
+        if front_end.needs_saliency and not facts.has_saliency:
+            raise PolicyError(
+                f"{front_end.name} needs the attention of the vision encoder, which {facts.family} does not give; "
+                "use dtd or change-gate with it"
+            )
+
+
 def check_times(stream: Stream, frames: Iterable[Frame]) -> None:
     """Raise UsageError if a frame is older than the one before it, or than the newest in the memory."""
     version = stream.memory.current
@@ -207,7 +226,9 @@ class Piece:
         self._interval_frames = stream.interval_frames + n_encoded
         self._since_seconds = candidates[0].pts_seconds if stream.since_seconds is None else stream.since_seconds
         self._seconds = candidates[max(n_encoded, 1) - 1].pts_seconds
-        self._tokens = stream.adapter.embed(encoded, since_seconds=self._since_seconds) if encoded else None
+        self._tokens, self._front_states = None, stream.front_states
+        if encoded:
+            self._tokens, self._front_states = stream.encode(encoded, self._since_seconds)
         # What enters the text model now: the same, unless newest frames are held back.
         self._entering = self._tokens
         self._pending: PendingAppend | None = None
@@ -252,6 +273,7 @@ class Piece:
         elif self._tokens is not None:
             stream.memory.commit_features(self._tokens, self._seconds)
         stream.since_seconds = self._since_seconds
+        stream.front_states = self._front_states
         stream.waiting = self._waiting
         stream.interval_frames = self._interval_frames
         stream.interval_tokens += 0 if self._tokens is None else self._tokens.embeddings_NE.shape[0]
@@ -281,6 +303,9 @@ class Piece:
         """Up to the interval's end, in whole grids; at least one grid where there is one."""
         per_grid = self.stream.adapter.facts.frames_per_grid
         n_left = self.stream.chunk_frames - self.stream.interval_frames
+        if self.stream.policy.recalls_at == "always" and self.stream.view_for(None).asks_first:
+            # What one frame recalls must not depend on those that happen to come with it.
+            n_left = per_grid
         n_wanted = min(n_candidates, max(n_left - n_left % per_grid, per_grid))
         return n_wanted - n_wanted % per_grid
 
@@ -334,11 +359,12 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
     """An empty stream. Raises PolicyError if the policy cannot work with this model."""
     facts = StreamFacts(
         n_layers=adapter.facts.n_layers,
-        tokens_per_frame=adapter.facts.tokens_per_frame,
+        tokens_per_frame=policy.tokens_after(adapter.facts.tokens_per_frame),
         prefix_tokens=adapter.facts.prefix_tokens,
         family=adapter.facts.family,
         seed=seed,
     )
+    _check_signals(adapter.facts, policy)
     state = policy.start(facts)
     _check_positions(adapter.facts, policy, chunk_frames)
     memory = KVMemory(
@@ -349,7 +375,8 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
         keep_raw=keep_raw,
         archive=policy.archive,
     )
-    return Stream(adapter, memory, policy, facts, state, chunk_frames)
+    front_states = (None,) * len(policy.front_ends)
+    return Stream(adapter, memory, policy, facts, state, chunk_frames, front_states=front_states)
 
 
 def commit_prefix(stream: Stream) -> None:

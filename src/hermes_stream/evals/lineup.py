@@ -113,6 +113,6 @@ class Lineup:
         needed = facts.prefix_tokens + tokens + reserved_positions(facts.max_positions)
         if needed > facts.max_positions:
             raise ConfigError(
-                f"{session.policy.name} needs {needed} positions for {seconds:g} s, but {facts.name} has "
+                f"{session.policy.title} needs {needed} positions for {seconds:g} s, but {facts.name} has "
                 f"{facts.max_positions}; leave it out, or make the episodes shorter"
             )

@@ -24,12 +24,12 @@ class SharedEncoding:
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
         # Keys hold their frames, so no identity is given to another frame while it is known here.
-        self._known: OrderedDict[tuple[tuple[Frame, ...], float], VisualTokens] = OrderedDict()
+        self._known: OrderedDict[tuple[tuple[Frame, ...], float, bool], VisualTokens] = OrderedDict()
 
-    def embed(self, frames: Sequence[Frame], *, since_seconds: float) -> VisualTokens:
-        key = (tuple(frames), since_seconds)
+    def embed(self, frames: Sequence[Frame], *, since_seconds: float, wants_saliency: bool = False) -> VisualTokens:
+        key = (tuple(frames), since_seconds, wants_saliency)
         if key not in self._known:
-            self._known[key] = self._adapter.embed(frames, since_seconds=since_seconds)
+            self._known[key] = self._adapter.embed(frames, since_seconds=since_seconds, wants_saliency=wants_saliency)
             if len(self._known) > _N_BATCHES:
                 self._known.popitem(last=False)
         return self._known[key]

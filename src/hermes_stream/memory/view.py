@@ -6,7 +6,7 @@ Shape letters: K key/value heads, N rows after the prefix (or of the feature ban
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -22,11 +22,13 @@ class HeldTensors:
     """Keys and values of a layer's rows after the prefix, `[K, N, D]`, on the device of its table; not to be written.
 
     They are the memory's own where they can be: who writes to them changes the past.
+    rows: only these, `[n]`, or `[K, n]` for each head its own; None is all.
     """
 
     layer: LayerMemory
     n_prefix: int
     rope: Rope
+    rows: torch.Tensor | None = None
 
     @property
     def raw_keys_KND(self) -> torch.Tensor:
@@ -46,7 +48,15 @@ class HeldTensors:
         return self.layer.slab.bytes_per_row
 
     def _rows(self, x_KND: torch.Tensor) -> torch.Tensor:
-        return x_KND[:, self.n_prefix :].to(self.layer.table.data_CHN.device)
+        x_KND = x_KND[:, self.n_prefix :].to(self.layer.table.data_CHN.device)
+        return x_KND if self.rows is None else take_rows(x_KND, self.rows)
+
+
+def take_rows(x_KN: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Chosen rows of `[K, N, ...]`: `[n]` for all heads alike, or `[K, n]` for each head its own."""
+    if rows.dim() == 1:
+        return x_KN.index_select(1, rows)
+    return x_KN.gather(1, rows.view(*rows.shape, *[1] * (x_KN.dim() - 2)).expand(-1, -1, *x_KN.shape[2:]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +86,14 @@ class LayerView:
         """The view of a layer; mass: `[K, N]` of its rows after the prefix."""
         held = HeldTensors(layer, n_prefix, rope)
         return LayerView(layer.table.slice(n_prefix), mass, held, query or {}, layer.archive)
+
+    def select(self, rows: torch.Tensor) -> LayerView:
+        """The view of some rows only, sorted: `[n]`, or `[K, n]` for each head its own."""
+        held = self.held_tensors
+        if held is not None and held.rows is not None:
+            raise PlanError("a view of some rows cannot be narrowed again")
+        mass = {name: take_rows(mass_KN, rows) for name, mass_KN in self.mass.items()}
+        return LayerView(self.table.select(rows), mass, None if held is None else replace(held, rows=rows))
 
     @property
     def tensors(self) -> HeldTensors:

@@ -23,6 +23,7 @@ class ModelFacts:
     n_axes, time_axes, has_absolute_time, text_overlaps_times: positions, see `MemoryShape`.
     device: of what enters the text model. layer_devices: of its layers, see `MemoryShape`.
     tokens_per_frame: of one grid, at most. frames_per_grid: sampled frames that become one grid of tokens.
+    has_saliency: whether `Adapter.embed` can give it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ModelFacts:
     n_parameters: int
     dtype: torch.dtype
     device: torch.device
+    has_saliency: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +106,11 @@ class Adapter(Protocol):
         """Embeddings `[T, E]` of what stands before the first frame."""
         ...
 
-    def embed(self, frames: Sequence[Frame], *, since_seconds: float) -> VisualTokens:
+    def embed(self, frames: Sequence[Frame], *, since_seconds: float, wants_saliency: bool = False) -> VisualTokens:
         """Encode frames, a multiple of `frames_per_grid`; the result does not depend on how they are grouped.
 
-        since_seconds: presentation time of the stream's first frame.
+        since_seconds: presentation time of the stream's first frame. wants_saliency: fill `saliency_N`, which the facts
+        say whether this family can; otherwise nothing is computed for it.
         """
         ...
 

@@ -135,6 +135,8 @@ def run_stock_text_model(
     try:
         output = text_model(
             inputs_embeds=embeddings_TE[None],
+            # Without one, a gap between positions is taken for the start of another packed sequence.
+            attention_mask=torch.ones_like(position_RT[:1]),
             position_ids=position_ids,
             use_cache=False,
             output_attentions=want_attentions,

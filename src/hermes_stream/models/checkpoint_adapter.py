@@ -65,6 +65,7 @@ class CheckpointAdapter:
         frames_per_grid: int = 1,
         time_axes: tuple[int, ...] = (0,),
         has_absolute_time: bool = False,
+        has_saliency: bool = False,
     ) -> None:
         model, text_config = checkpoint.model, checkpoint.model.config.text_config
         if checkpoint.text_positions == "overlap" and not has_absolute_time:
@@ -107,6 +108,7 @@ class CheckpointAdapter:
             n_parameters=model.num_parameters(),
             dtype=weight.dtype,
             device=weight.device,
+            has_saliency=has_saliency,
         )
 
     def prefix(self) -> torch.Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 
@@ -16,6 +16,7 @@ from hermes_stream.models.adapter import StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
 from hermes_stream.models.flops import siglip_flops
 from hermes_stream.models.preprocess import FixedSizePreprocessor
+from hermes_stream.models.saliency import attention_received, siglip_layers
 from hermes_stream.types import Frame, VisualTokens
 
 _QUESTION = "\n{text}<|im_end|><|im_start|>assistant\n"
@@ -42,13 +43,28 @@ class LlavaOnevisionAdapter(CheckpointAdapter):
                 f"the preprocessor file has frames of {size[1]} x {size[0]} pixels, the model {vision.image_size} x "
                 f"{vision.image_size}; take the checkpoint's original files"
             )
-        super().__init__(checkpoint, PROMPTS, family="llava-onevision", n_axes=1, tokens_per_frame=self._grid**2)
+        super().__init__(
+            checkpoint,
+            PROMPTS,
+            family="llava-onevision",
+            n_axes=1,
+            tokens_per_frame=self._grid**2,
+            has_saliency=True,
+        )
 
-    def embed(self, frames: Sequence[Frame], *, since_seconds: float) -> VisualTokens:  # noqa: ARG002
+    def embed(
+        self,
+        frames: Sequence[Frame],
+        *,
+        since_seconds: float,  # noqa: ARG002
+        wants_saliency: bool = False,
+    ) -> VisualTokens:
         """Time reaches this family as order only, so it does not matter when the stream began."""
         pixels = self._preprocess(frames).to(self.facts.device, self.facts.dtype)
         n_frames, per_frame = len(frames), self.facts.tokens_per_frame
-        features_TE = self._model.get_video_features(pixels[None], return_dict=True).pooler_output[0]
+        more = {"output_hidden_states": True} if wants_saliency else {}
+        vision = self._model.get_video_features(pixels[None], return_dict=True, **more)
+        features_TE = vision.pooler_output[0]
         # Later versions of transformers put one newline per call behind; it belongs to the question (see the class).
         features_TE = features_TE[: n_frames * per_frame].to(self.facts.device)
         cells_P = torch.arange(per_frame)
@@ -63,7 +79,15 @@ class LlavaOnevisionAdapter(CheckpointAdapter):
             times_seconds_N=times.repeat_interleave(per_frame),
             n_frames=n_frames,
             n_grids=n_frames,
+            saliency_N=self._saliency(vision.hidden_states).to(self.facts.device) if wants_saliency else None,
         )
+
+    def _saliency(self, hidden_states: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Attention that each token's patches receive in the layer whose output is read, pooled as features are."""
+        chosen = self._model.config.vision_feature_layer
+        layer = siglip_layers(self._model.model.vision_tower)[chosen]
+        received_FP = attention_received(layer, hidden_states[chosen - 1])
+        return cast(torch.Tensor, self._model.model.apply_pooling(received_FP[..., None])).flatten()
 
     def encoding_flops(self, frames: Sequence[Frame]) -> int:
         """Vision tower and projector; pooling comes after them and has no matrix product."""

@@ -69,7 +69,13 @@ class Qwen2_5VLAdapter(CheckpointAdapter):  # noqa: N801
         vision = self._model.config.vision_config
         return sum(qwen2_5_vision_flops(vision, *grid) for grid in self._patches.grids(frames))
 
-    def embed(self, frames: Sequence[Frame], *, since_seconds: float) -> VisualTokens:
+    def embed(
+        self,
+        frames: Sequence[Frame],
+        *,
+        since_seconds: float,
+        wants_saliency: bool = False,  # noqa: ARG002
+    ) -> VisualTokens:
         patches, grids = self._patches(frames)
         device = self.facts.device
         features = self._model.get_video_features(

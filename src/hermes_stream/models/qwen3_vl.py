@@ -64,7 +64,13 @@ class Qwen3VLAdapter(CheckpointAdapter):
         vision = self._model.config.vision_config
         return sum(qwen3_vision_flops(vision, *grid) for grid in self._patches.grids(frames))
 
-    def embed(self, frames: Sequence[Frame], *, since_seconds: float) -> VisualTokens:
+    def embed(
+        self,
+        frames: Sequence[Frame],
+        *,
+        since_seconds: float,
+        wants_saliency: bool = False,  # noqa: ARG002
+    ) -> VisualTokens:
         patches, grids = self._patches(frames)
         device = self.facts.device
         vision = self._model.get_video_features(

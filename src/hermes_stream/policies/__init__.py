@@ -11,13 +11,18 @@ from hermes_stream.policies.flux_mem import FluxMem
 from hermes_stream.policies.hermes import Hermes
 from hermes_stream.policies.infinipot_v import InfiniPotV
 from hermes_stream.policies.keep_all import KeepAll
+from hermes_stream.policies.live_vlm import LiveVLM
 from hermes_stream.policies.random import Random
+from hermes_stream.policies.recent import Recent
 from hermes_stream.policies.recent_frames import RecentFrames
 from hermes_stream.policies.sliding_window import SlidingWindow
+from hermes_stream.policies.stream_kv import StreamKV
 from hermes_stream.policies.stream_mem import StreamMem
 from hermes_stream.policies.streaming_vlm import StreamingVLM
 from hermes_stream.policies.tiered import Tiered
 from hermes_stream.policies.uniform import Uniform
+from hermes_stream.policies.v_rex import VRex
+from hermes_stream.policies.wrapper import Wrapper
 
 POLICIES: dict[str, type[Policy]] = {
     policy.name: policy
@@ -30,12 +35,17 @@ POLICIES: dict[str, type[Policy]] = {
         Hermes,
         InfiniPotV,
         KeepAll,
+        LiveVLM,
         Random,
         RecentFrames,
         SlidingWindow,
         StreamingVLM,
+        StreamKV,
         StreamMem,
         Tiered,
         Uniform,
+        VRex,
     )
 }
+
+WRAPPERS: dict[str, type[Wrapper]] = {wrapper.name: wrapper for wrapper in (Recent,)}

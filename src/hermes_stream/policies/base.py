@@ -5,20 +5,21 @@ A new policy is one file with one class, one line in `policies/__init__.py` and 
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from hermes_stream.errors import PolicyError
 from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.recall import Placement, Recalled
 from hermes_stream.memory.view import MemoryView
+from hermes_stream.policies.front_ends.base import FrontEnd
+from hermes_stream.policies.part import Part
 from hermes_stream.policies.recall import Asked
 
 
@@ -85,7 +86,7 @@ class ViewSpec:
     fresh_sees_held: bool = True
 
 
-class Policy(BaseModel, ABC):
+class Policy(Part, ABC):
     """Base of all policies: options are fields, decisions are methods, state is an explicit value.
 
     `start` makes the state, `after_chunk` takes it and returns the next one; a state is never changed in place, so
@@ -93,11 +94,10 @@ class Policy(BaseModel, ABC):
 
     budget: tokens after the prefix that a layer may hold once an interval ends, those that wait as features included;
     None takes the checkpoint's default.
+    front_ends: what tokens pass before the text model reads them, the first one first.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    name: ClassVar[str]
+    holds: ClassVar[frozenset[str]] = frozenset({"front_ends"})
     # "tokens": frames run through the text model as they come, but see `held_back`; "features": they wait beside the
     # memory, and questions run those through it that `view_for` names.
     ingests: ClassVar[Literal["tokens", "features"]] = "tokens"
@@ -110,21 +110,55 @@ class Policy(BaseModel, ABC):
     needs_features: ClassVar[bool] = False
     # Whether new frames, too, see what `recall` says, or the memory alone.
     recalls_at: ClassVar[Literal["questions", "always"]] = "questions"
-    # Named sets of options, as in `hermes:released`.
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    # Whether it compares cells, so that no row may stand for several.
+    needs_cells: ClassVar[bool] = False
 
     budget: int | None = Field(default=None, ge=1)
+    front_ends: tuple[FrontEnd, ...] = ()
 
     @model_validator(mode="after")
     def _check_unbounded(self) -> Self:
         if self.budget is not None and not self.is_bounded:
-            raise ValueError(f"{self.name} holds everything and takes no budget")
+            raise ValueError(f"{self.title} holds everything and takes no budget")
         return self
 
-    @classmethod
-    def describe(cls) -> str:
-        """One line for people: the first of the docstring."""
-        return (inspect.getdoc(cls) or "").partition("\n")[0]
+    @model_validator(mode="after")
+    def _check_front_ends(self) -> Self:
+        names = [front_end.name for front_end in self.front_ends]
+        for front_end in self.front_ends:
+            if names.count(front_end.name) > 1:
+                raise ValueError(f"{front_end.name} stands before the store twice; give it once")
+            if front_end.merges and self.needs_cells:
+                raise ValueError(
+                    f"{self.name} compares cells, which {front_end.name} merges; drop tokens with dtd instead"
+                )
+        return self
+
+    def __str__(self) -> str:
+        """The text that `spec.parse_memory` makes this policy of."""
+        return " | ".join([*map(str, self.front_ends), " + ".join(self.stages(self.budget))])
+
+    @property
+    def title(self) -> str:
+        """What people call it: the name, or of a composition its text without the budget."""
+        stages = self.stages(None)
+        is_plain = len(stages) == 1 and not self.front_ends
+        return self.name if is_plain else " | ".join([*map(str, self.front_ends), " + ".join(stages)])
+
+    def stages(self, budget: int | None) -> list[str]:
+        """The texts of the store, with a budget, and of what is wrapped around it."""
+        return [self.own_text(budget=budget)]
+
+    @property
+    def needs_saliency(self) -> bool:
+        """Whether a front-end wants what the vision encoder attends to."""
+        return any(front_end.needs_saliency for front_end in self.front_ends)
+
+    def tokens_after(self, n_tokens: int) -> int:
+        """The most tokens of a grid of so many that the front-ends let through."""
+        for front_end in self.front_ends:
+            n_tokens = front_end.tokens_after(n_tokens)
+        return n_tokens
 
     def with_budget(self, budget_tokens: int) -> Self:
         """The same policy with the given budget where none was set."""

@@ -45,6 +45,7 @@ class InfiniPotV(Policy):
     """
 
     name: ClassVar[str] = "infinipot-v"
+    needs_cells: ClassVar[bool] = True
 
     keep: float = Field(default=0.75, gt=0, le=1)
     recent: float = Field(default=0.25, ge=0, le=1)
