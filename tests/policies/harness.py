@@ -154,6 +154,8 @@ class FakeStream:
         self.memory = empty_memory(self.n_layers, budgets_L, max_positions=self.max_positions)
         append_prefix(self.memory, self.prefix_tokens)
         self._generator = torch.Generator().manual_seed(self.seed)
+        words = torch.Generator().manual_seed(1)
+        self.texts = tuple(torch.randn(2, 3, generator=words) for _ in self.policy.texts)
 
     @property
     def budget(self) -> int | None:
@@ -178,6 +180,7 @@ class FakeStream:
             next_position=version.next_position,
             tokens_per_frame=self.tokens_per_frame,
             features=FeatureView(version.features.embeddings_NE, version.features.table),
+            texts=self.texts,
         )
 
     def advance(self, n_frames: int) -> Interval:

@@ -14,6 +14,7 @@ from hermes_stream.policies.keep_all import KeepAll
 from hermes_stream.policies.random import Random
 from hermes_stream.policies.recent import Recent
 from hermes_stream.policies.recent_frames import RecentFrames
+from hermes_stream.policies.savemem import SAVEMem
 from hermes_stream.policies.sliding_window import SlidingWindow
 from hermes_stream.policies.stream_mem import StreamMem
 from hermes_stream.policies.streaming_vlm import StreamingVLM
@@ -33,6 +34,7 @@ POLICIES: dict[str, type[Policy]] = {
         KeepAll,
         Random,
         RecentFrames,
+        SAVEMem,
         SlidingWindow,
         StreamingVLM,
         StreamMem,
