@@ -173,6 +173,8 @@ class FakeStream:
         self.memory = empty_memory(self.n_layers, budgets_L, max_positions=self.max_positions, archive=archive)
         append_prefix(self.memory, self.prefix_tokens)
         self._generator = torch.Generator().manual_seed(self.seed)
+        words = torch.Generator().manual_seed(1)
+        self.texts = tuple(torch.randn(2, 3, generator=words) for _ in self.policy.texts)
 
     @property
     def budget(self) -> int | None:
@@ -204,6 +206,7 @@ class FakeStream:
             tokens_per_frame=self.tokens_per_frame,
             features=FeatureView(version.features.embeddings_NE, version.features.table),
             encoded=encoded or FeatureView.none(),
+            texts=self.texts,
         )
 
     def advance(self, n_frames: int) -> Interval:
