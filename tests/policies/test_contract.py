@@ -15,7 +15,7 @@ from hermes_stream.policies.base import Policy, StreamFacts
 
 from .contract import assert_same_plans, chunk_sizes, only_archives, run, run_from
 from .harness import FakeStream
-from .restored import held_identities, through_a_file
+from .restored import held_identities, held_places, through_a_file
 
 BUDGET = 24
 
@@ -86,8 +86,8 @@ def test_a_restored_snapshot_goes_on_as_the_original_does(policy: Policy, tmp_pa
 def test_a_rule_by_frames_does_not_depend_on_intervals(policy: Policy) -> None:
     """Whatever the intervals: the same tokens once the same frames were seen."""
     streams = [run(policy.with_budget(BUDGET), sizes) for sizes in ([1] * 24, [4] * 6, [7, 1, 16], [24])]
-    expected = held_identities(streams[0])
-    assert all(held_identities(stream) == expected for stream in streams)
+    expected = held_places(streams[0])
+    assert all(held_places(stream) == expected for stream in streams)
 
 
 @pytest.mark.parametrize("policy", PLAIN + VARIANTS)

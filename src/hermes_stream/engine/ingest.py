@@ -21,6 +21,7 @@ from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.features import FeatureBank
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.shape import MemoryShape
+from hermes_stream.memory.sizes import tensor_bytes
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
 from hermes_stream.models.adapter import Adapter, ModelFacts
@@ -77,6 +78,11 @@ class Stream:
         twin = Stream(**self.__dict__)
         twin.memory = self.memory.fork()
         return twin
+
+    @property
+    def state_bytes(self) -> int:
+        """Of what the policy and its front-ends remember beside the memory."""
+        return tensor_bytes((self.state, self.front_states))
 
     def encode_waiting(self) -> VisualTokens | None:
         """The frames that wait for a partner, as a question sees them: the last one stands in for those to come."""

@@ -9,6 +9,7 @@ from hermes_stream.policies.causal_mem import CausalMem
 from hermes_stream.policies.dscache import DSCache
 from hermes_stream.policies.event_forest import EventForest
 from hermes_stream.policies.flux_mem import FluxMem
+from hermes_stream.policies.fresh import Fresh
 from hermes_stream.policies.hermes import Hermes
 from hermes_stream.policies.infinipot_v import InfiniPotV
 from hermes_stream.policies.keep_all import KeepAll
@@ -52,4 +53,4 @@ POLICIES: dict[str, type[Policy]] = {
     )
 }
 
-WRAPPERS: dict[str, type[Wrapper]] = {wrapper.name: wrapper for wrapper in (Recent,)}
+WRAPPERS: dict[str, type[Wrapper]] = {wrapper.name: wrapper for wrapper in (Fresh, Recent)}

@@ -14,7 +14,6 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from hermes_stream.memory.packed_rows import Bits
 from hermes_stream.policies.base import StreamFacts
 from hermes_stream.policies.frame_archive import FrameArchive, FrameArchiveState
 from hermes_stream.policies.retrieval import best_groups, group_scores
@@ -41,7 +40,7 @@ class StreamingTOM(FrameArchive):
     is_per_frame: ClassVar[bool] = True
     scales_per_frame: ClassVar[bool] = True
 
-    bits: Bits = 4
+    bits: ArchiveBits = 4
     groups: int | None = Field(default=None, ge=1)
 
     def seen_rows(self, stream: StreamFacts) -> int:
