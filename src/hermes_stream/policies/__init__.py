@@ -23,6 +23,7 @@ from hermes_stream.policies.stream_kv import StreamKV
 from hermes_stream.policies.stream_mem import StreamMem
 from hermes_stream.policies.streaming_tom import StreamingTOM
 from hermes_stream.policies.streaming_vlm import StreamingVLM
+from hermes_stream.policies.tiered import Tiered
 from hermes_stream.policies.uniform import Uniform
 from hermes_stream.policies.v_rex import VRex
 from hermes_stream.policies.wrapper import Wrapper
@@ -48,6 +49,7 @@ POLICIES: dict[str, type[Policy]] = {
         StreamingTOM,
         StreamKV,
         StreamMem,
+        Tiered,
         Uniform,
         VRex,
     )

@@ -29,8 +29,8 @@ def _as_number(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
-ArchiveBits = Annotated[Bits, BeforeValidator(_as_number)]
 Size = Annotated[str, AfterValidator(_check_size)]
+Precision = Annotated[Bits, BeforeValidator(_as_number)]
 
 
 class ArchivingPolicy(Policy):
@@ -44,7 +44,7 @@ class ArchivingPolicy(Policy):
     # Whether the rows of each frame have minima and scales of their own, or all that are archived together.
     scales_per_frame: ClassVar[bool] = False
 
-    bits: ArchiveBits = 16
+    bits: Precision = 16
     host: Size = "8GiB"
     disk: Path | None = None
     disk_limit: Size = Field(default="64GiB")

@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
+from hermes_stream.policies.archiving import Precision
 from hermes_stream.policies.base import StreamFacts
 from hermes_stream.policies.frame_archive import FrameArchive, FrameArchiveState
 from hermes_stream.policies.retrieval import best_groups, group_scores
@@ -40,7 +41,7 @@ class StreamingTOM(FrameArchive):
     is_per_frame: ClassVar[bool] = True
     scales_per_frame: ClassVar[bool] = True
 
-    bits: ArchiveBits = 4
+    bits: Precision = 4
     groups: int | None = Field(default=None, ge=1)
 
     def seen_rows(self, stream: StreamFacts) -> int:
