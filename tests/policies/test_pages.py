@@ -30,7 +30,7 @@ def test_every_policy_is_described_with_all_its_options_and_presets(name: str) -
     """What several policies share may stand in the index."""
     about = text_about(name)
     assert about
-    for option in set(POLICIES[name].model_fields) - {"budget"}:
+    for option in set(POLICIES[name].options()) - {"budget"}:
         is_own = option in POLICIES[name].__annotations__
         assert re.search(rf"`{option}[`=]", about if is_own else about + INDEX), option
     assert all(f"`{name}:{preset}`" in about for preset in POLICIES[name].presets)

@@ -118,8 +118,8 @@ def test_the_store_sees_older_rows_only_and_all_of_them() -> None:
     stream = FakeStream(Recent(inner=Spy(), frames=FRAMES, budget=BUDGET))
     Spy.views.clear()
     for n_frames in (3, 4, 5):
-        masses = stream._ingest(n_frames)
-        whole = stream.view(masses)
+        probes = stream._ingest(n_frames)
+        whole = stream.view(stream._masses(probes, stream.memory.current.held_tokens))
         stream.policy.after_chunk(whole, stream.state)
         shown = Spy.views[-1]
         assert (shown.frames_seen, shown.budget_tokens) == (whole.frames_seen - FRAMES, BUDGET - FRAMES * 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import typing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,7 +200,8 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
         bool: st.booleans(),
         int: st.integers(1, 99),
         float: st.floats(0.01, 0.99),
-        str: st.text(max_size=12),
+        str: st.text(max_size=12) | st.just("64MiB"),
+        Path: st.sampled_from([Path("/spare"), Path("a folder, (with) more")]),
     }
     union = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
     return kinds[annotation] if annotation in kinds else _values(union[0])

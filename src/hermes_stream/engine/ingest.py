@@ -309,6 +309,9 @@ class Piece:
         """Up to the interval's end, in whole grids; at least one grid where there is one."""
         per_grid = self.stream.adapter.facts.frames_per_grid
         n_left = self.stream.chunk_frames - self.stream.interval_frames
+        if self.stream.policy.recalls_at == "always" and self.stream.view_for(None).asks_first:
+            # What one frame recalls must not depend on those that happen to come with it.
+            n_left = per_grid
         n_wanted = min(n_candidates, max(n_left - n_left % per_grid, per_grid))
         return n_wanted - n_wanted % per_grid
 

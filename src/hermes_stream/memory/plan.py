@@ -69,6 +69,7 @@ class LayerPlan:
     """keep: int64, sorted, unique; `[n]`, or `[K, n]` when heads keep different tokens. Folds share no row with it.
 
     archive: rows `[n]` that are copied into the layer's archive, whether they are kept or not; sorted, unique.
+    archive_means: rows `[n]` each, sorted, whose mean frame (`memory/mean_frame.py`) is archived behind these.
     keep_archive: rows of the archive, as it was before, that stay in it, likewise; None is all.
     """
 
@@ -76,6 +77,7 @@ class LayerPlan:
     folds: tuple[Fold, ...] = ()
     prototypes: tuple[Prototype, ...] = ()
     archive: torch.Tensor | None = None
+    archive_means: tuple[torch.Tensor, ...] = ()
     keep_archive: torch.Tensor | None = None
 
     @property
@@ -153,6 +155,8 @@ def _validate_layer(where: str, plan: LayerPlan, n: int) -> None:
         _validate_prototype(where, prototype, n)
     if plan.archive is not None:
         _validate_flat_rows(f"{where}: archived rows", plan.archive, n)
+    for rows_N in plan.archive_means:
+        _validate_flat_rows(f"{where}: rows of an archived mean", rows_N, n)
     _validate_disjoint(where, plan)
 
 

@@ -12,13 +12,16 @@ from hermes_stream.policies.fresh import Fresh
 from hermes_stream.policies.hermes import Hermes
 from hermes_stream.policies.infinipot_v import InfiniPotV
 from hermes_stream.policies.keep_all import KeepAll
+from hermes_stream.policies.live_vlm import LiveVLM
 from hermes_stream.policies.random import Random
 from hermes_stream.policies.recent import Recent
 from hermes_stream.policies.recent_frames import RecentFrames
 from hermes_stream.policies.sliding_window import SlidingWindow
+from hermes_stream.policies.stream_kv import StreamKV
 from hermes_stream.policies.stream_mem import StreamMem
 from hermes_stream.policies.streaming_vlm import StreamingVLM
 from hermes_stream.policies.uniform import Uniform
+from hermes_stream.policies.v_rex import VRex
 from hermes_stream.policies.wrapper import Wrapper
 
 POLICIES: dict[str, type[Policy]] = {
@@ -32,12 +35,15 @@ POLICIES: dict[str, type[Policy]] = {
         Hermes,
         InfiniPotV,
         KeepAll,
+        LiveVLM,
         Random,
         RecentFrames,
         SlidingWindow,
         StreamingVLM,
+        StreamKV,
         StreamMem,
         Uniform,
+        VRex,
     )
 }
 

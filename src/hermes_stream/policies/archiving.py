@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from hermes_stream.errors import ConfigError
 from hermes_stream.memory.archive_store import ArchiveSettings
@@ -24,6 +24,11 @@ def _check_size(text: str) -> str:
     return text
 
 
+def _as_number(value: Any) -> Any:
+    """A choice of numbers takes no text by itself."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 Size = Annotated[str, AfterValidator(_check_size)]
 
 
@@ -38,7 +43,7 @@ class ArchivingPolicy(Policy):
     # Whether the rows of each frame have minima and scales of their own, or all that are archived together.
     scales_per_frame: ClassVar[bool] = False
 
-    bits: Bits = 16
+    bits: Annotated[Bits, BeforeValidator(_as_number)] = 16
     host: Size = "8GiB"
     disk: Path | None = None
     disk_limit: Size = Field(default="64GiB")
