@@ -78,6 +78,7 @@ def _joined(plan: LayerPlan, parting: Parting) -> LayerPlan:
         folds=tuple(_fold_of(fold, parting.older) for fold in plan.folds),
         prototypes=tuple(replace(made, rows_N=_rows_of(made.rows_N, parting.older)) for made in plan.prototypes),
         archive=None if plan.archive is None else _rows_of(plan.archive, parting.older),
+        archive_means=tuple(_rows_of(rows_N, parting.older) for rows_N in plan.archive_means),
     )
 
 

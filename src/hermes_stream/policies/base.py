@@ -186,6 +186,10 @@ class Policy(Part, ABC):
         """Rows that each layer may hold after a plan; the same for all unless a policy says otherwise."""
         return None if self.budget_tokens is None else (self.budget_tokens,) * n_layers
 
+    def seen_rows(self, stream: StreamFacts) -> int | None:  # noqa: ARG002
+        """Rows that a question sees at most, where that is not what a layer may hold."""
+        return None
+
     def held_back(self, stream: StreamFacts) -> int:  # noqa: ARG002
         """How many of the newest frames wait as features, until newer ones push them into the text model.
 

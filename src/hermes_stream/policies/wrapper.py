@@ -104,6 +104,9 @@ class Wrapper(Policy):
     def held_back(self, stream: StreamFacts) -> int:
         return self._inside().held_back(stream)
 
+    def seen_rows(self, stream: StreamFacts) -> int | None:
+        return self._inside().seen_rows(stream)
+
     def start(self, stream: StreamFacts) -> Any:
         return self._inside().start(stream)
 
