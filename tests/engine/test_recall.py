@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 import pytest
 import torch
 
-from hermes_stream.engine.batch import PackedBatch
 from hermes_stream.memory.plan import LayerPlan, Plan
 from hermes_stream.memory.recall import Placement, Recalled
 from hermes_stream.memory.view import MemoryView
@@ -20,7 +19,7 @@ from hermes_stream.policies.keep_all import KeepAll
 from hermes_stream.policies.recall import Asked
 from tests.tiny import make_frames, save_checkpoint
 
-from .direct import assert_same_bits, make_task, memory_bits, open_direct, watch_direct
+from .direct import assert_same_bits, memory_bits, open_direct, question_logits, watch_direct
 
 N_FRAMES = 16
 
@@ -73,21 +72,9 @@ def logits_of(adapter: Adapter, policy: Any, n_frames: int = N_FRAMES, piece_fra
     watch_direct(stream, make_frames(n_frames), piece_frames)
     stream.memory.check_invariants()
     before = memory_bits(stream)
-    logits_V = answer_logits(stream)
+    logits_V = question_logits(stream, "What is left?")
     assert_same_bits(before, memory_bits(stream))
     return logits_V
-
-
-@torch.inference_mode()
-def answer_logits(stream: Any) -> torch.Tensor:
-    """Of the first token, after the question's own pass where there is one."""
-    task, _ = make_task(stream, "What is left?")
-    while True:
-        batch = PackedBatch([task.segment()], stream.adapter.rope)
-        logits_V = stream.adapter.logits(stream.adapter.run(batch)[batch.last_rows])[0]
-        if not task.is_asking:
-            return logits_V
-        task.accept(logits_V)
 
 
 def rows_for(adapter: Adapter, n_frames: int) -> int:

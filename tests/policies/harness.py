@@ -258,8 +258,10 @@ class FakeStream:
         if self.policy.ingests == "tokens" and not n_held_back:
             self.memory.make_room(tokens)
             return self.memory.begin_vision(tokens, seconds)
-        embeddings_NE = torch.randn(tokens.embeddings_NE.shape, generator=self._generator)
-        tokens = replace(tokens, embeddings_NE=embeddings_NE)
+        # Frame by frame: many numbers at once are others than the same number of them a few at a time.
+        frames = tokens.embeddings_NE.split(self.tokens_per_frame)
+        embeddings = [torch.randn(frame_NE.shape, generator=self._generator) for frame_NE in frames]
+        tokens = replace(tokens, embeddings_NE=torch.cat(embeddings))
         if self.policy.ingests == "tokens" and (leaving := self.memory.begin_leaving(tokens, seconds, n_held_back, 0)):
             return leaving[1]
         self.memory.commit_features(tokens, seconds)

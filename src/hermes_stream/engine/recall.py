@@ -39,7 +39,7 @@ class Chooser:
         if layer_index not in self._seen:
             layer = self._version.layers[layer_index]
             held = LayerView.of(layer, self._version.n_prefix, self._rope, {})
-            asked = Asked(query_HTD, rotated_query_HTD, layer.archive, held)
+            asked = Asked(query_HTD, rotated_query_HTD, layer.archive, held, self._spec.sees_held)
             recalled = self._policy.recall(layer_index, asked, self._state)
             self.asked.append(asked)
             self.recalled.append(recalled)

@@ -93,7 +93,8 @@ class LayerView:
         if held is not None and held.rows is not None:
             raise PlanError("a view of some rows cannot be narrowed again")
         mass = {name: take_rows(mass_KN, rows) for name, mass_KN in self.mass.items()}
-        return LayerView(self.table.select(rows), mass, None if held is None else replace(held, rows=rows))
+        held = None if held is None else replace(held, rows=rows)
+        return replace(self, table=self.table.select(rows), mass=mass, held_tensors=held)
 
     @property
     def tensors(self) -> HeldTensors:

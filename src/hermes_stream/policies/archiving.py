@@ -30,6 +30,7 @@ def _as_number(value: Any) -> Any:
 
 
 Size = Annotated[str, AfterValidator(_check_size)]
+Precision = Annotated[Bits, BeforeValidator(_as_number)]
 
 
 class ArchivingPolicy(Policy):
@@ -43,7 +44,7 @@ class ArchivingPolicy(Policy):
     # Whether the rows of each frame have minima and scales of their own, or all that are archived together.
     scales_per_frame: ClassVar[bool] = False
 
-    bits: Annotated[Bits, BeforeValidator(_as_number)] = 16
+    bits: Precision = 16
     host: Size = "8GiB"
     disk: Path | None = None
     disk_limit: Size = Field(default="64GiB")
