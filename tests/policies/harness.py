@@ -215,8 +215,8 @@ class FakeStream:
         n_rows = self.memory.current.held_tokens
         view = self.view(self._masses(probes, n_rows), self._queries(probes), self._encoded(n_frames))
         plan, self.state = self.policy.after_chunk(view, self.state)
-        current = self.memory.current
-        plan.validate(n_rows, current.features.n_rows, current.archived_tokens)
+        version = self.memory.current
+        plan.validate(n_rows, version.features.n_rows, version.archived_tokens)
         self.memory.apply(plan)
         interval = Interval(n_rows, tuple(probe.name for probe in probes), plan, self.memory.current.held_tokens)
         self.intervals.append(interval)
