@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hermes_stream.policies.attention_sinks import AttentionSinks
     from hermes_stream.policies.base import Policy
     from hermes_stream.policies.dscache import DSCache
+    from hermes_stream.policies.fresh import Fresh
     from hermes_stream.policies.front_ends.change_gate import ChangeGate
     from hermes_stream.policies.front_ends.ctr import Ctr
     from hermes_stream.policies.front_ends.dtd import Dtd
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hermes_stream.policies.random import Random
     from hermes_stream.policies.recent import Recent
     from hermes_stream.policies.recent_frames import RecentFrames
+    from hermes_stream.policies.savemem import SAVEMem
     from hermes_stream.policies.sliding_window import SlidingWindow
     from hermes_stream.policies.stream_mem import StreamMem
     from hermes_stream.policies.streaming_vlm import StreamingVLM
@@ -37,12 +39,13 @@ _HOME = {
     "Answer": "types",
     "AnswerStream": "engine.answer",
     "AttentionSinks": "policies.attention_sinks",
-    "DSCache": "policies.dscache",
     "ChangeGate": "policies.front_ends.change_gate",
     "Ctr": "policies.front_ends.ctr",
     "Dtd": "policies.front_ends.dtd",
+    "DSCache": "policies.dscache",
     "Engine": "engine.engine",
     "Frame": "types",
+    "Fresh": "policies.fresh",
     "Hermes": "policies.hermes",
     "HermesError": "errors",
     "InfiniPotV": "policies.infinipot_v",
@@ -52,6 +55,7 @@ _HOME = {
     "Random": "policies.random",
     "Recent": "policies.recent",
     "RecentFrames": "policies.recent_frames",
+    "SAVEMem": "policies.savemem",
     "Session": "engine.session",
     "SessionStats": "engine.session",
     "SlidingWindow": "policies.sliding_window",
@@ -75,6 +79,7 @@ __all__ = [
     "Dtd",
     "Engine",
     "Frame",
+    "Fresh",
     "Hermes",
     "HermesError",
     "InfiniPotV",
@@ -84,6 +89,7 @@ __all__ = [
     "Random",
     "Recent",
     "RecentFrames",
+    "SAVEMem",
     "Session",
     "SessionStats",
     "SlidingWindow",

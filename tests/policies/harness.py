@@ -173,6 +173,8 @@ class FakeStream:
         self.memory = empty_memory(self.n_layers, budgets_L, max_positions=self.max_positions, archive=archive)
         append_prefix(self.memory, self.prefix_tokens)
         self._generator = torch.Generator().manual_seed(self.seed)
+        words = torch.Generator().manual_seed(1)
+        self.texts = tuple(torch.randn(2, 3, generator=words) for _ in self.policy.texts)
 
     @property
     def budget(self) -> int | None:
@@ -204,6 +206,7 @@ class FakeStream:
             tokens_per_frame=self.tokens_per_frame,
             features=FeatureView(version.features.embeddings_NE, version.features.table),
             encoded=encoded or FeatureView.none(),
+            texts=self.texts,
         )
 
     def advance(self, n_frames: int) -> Interval:
@@ -212,7 +215,8 @@ class FakeStream:
         n_rows = self.memory.current.held_tokens
         view = self.view(self._masses(probes, n_rows), self._queries(probes), self._encoded(n_frames))
         plan, self.state = self.policy.after_chunk(view, self.state)
-        plan.validate(n_rows, self.memory.current.features.n_rows)
+        version = self.memory.current
+        plan.validate(n_rows, version.features.n_rows, version.archived_tokens)
         self.memory.apply(plan)
         interval = Interval(n_rows, tuple(probe.name for probe in probes), plan, self.memory.current.held_tokens)
         self.intervals.append(interval)
@@ -257,8 +261,10 @@ class FakeStream:
         if self.policy.ingests == "tokens" and not n_held_back:
             self.memory.make_room(tokens)
             return self.memory.begin_vision(tokens, seconds)
-        embeddings_NE = torch.randn(tokens.embeddings_NE.shape, generator=self._generator)
-        tokens = replace(tokens, embeddings_NE=embeddings_NE)
+        # Frame by frame: many numbers at once are others than the same number of them a few at a time.
+        frames = tokens.embeddings_NE.split(self.tokens_per_frame)
+        embeddings = [torch.randn(frame_NE.shape, generator=self._generator) for frame_NE in frames]
+        tokens = replace(tokens, embeddings_NE=torch.cat(embeddings))
         if self.policy.ingests == "tokens" and (leaving := self.memory.begin_leaving(tokens, seconds, n_held_back, 0)):
             return leaving[1]
         self.memory.commit_features(tokens, seconds)

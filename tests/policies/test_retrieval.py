@@ -5,12 +5,15 @@ Shape letters: L layers, K key/value heads, H query heads, T tokens, N rows, G g
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes_stream.policies.retrieval import (
+    GroupIndex,
     Similarity,
     best_groups,
     consensus,
@@ -109,6 +112,19 @@ def test_agreement_is_the_oracles(first: list[int], last: list[int], cut: int, n
 def test_lists_as_long_as_the_choice_leave_the_last_layers(first: list[int], last: list[int], n_blocks: int) -> None:
     """Why the paper's rule is the last layer's choice: what both name is among the K that it names."""
     assert consensus(first[:n_blocks], last[:n_blocks], n_blocks) == sorted(last[:n_blocks])
+
+
+@given(entries=st.lists(st.integers(1, 5), max_size=40))
+def test_an_index_keeps_the_order_in_few_entries(entries: list[int]) -> None:
+    index, number = GroupIndex(), 0
+    for n_groups in entries:
+        size_G = torch.arange(number, number + n_groups)
+        index, number = index.extended(size_G, size_G.expand(2, -1)[..., None, None]), number + n_groups
+    groups = [size for size_G in index.sizes for size in size_G.tolist()]
+    assert groups == list(range(number))
+    assert [mean for mean_LGKD in index.of_layer(1).means for mean in mean_LGKD.flatten().tolist()] == groups
+    lengths = [size_G.numel() for size_G in index.sizes]
+    assert all(older > newer for older, newer in pairwise(lengths))
 
 
 @given(sizes=st.lists(st.integers(0, 3), max_size=6), data=st.data())

@@ -131,7 +131,7 @@ def test_every_registered_name_is_a_text(name: str) -> None:
         ("hermes + recent(budget=64)", "unknown option of recent 'budget'"),
         ("hermes(front_ends=dtd)", "unknown option of hermes 'front_ends'"),
         ("hermes + recent(inner=uniform)", "unknown option of recent 'inner'"),
-        ("recent-frames + recent", "recent: recent-frames holds no rows that could be protected; leave recent out"),
+        ("recent-frames + recent", "recent: recent-frames holds features, not rows; leave recent out"),
         ("ctr | infinipot-v", "infinipot-v: infinipot-v compares cells, which ctr merges"),
         ("ctr | infinipot-v + recent", "compares cells, which ctr merges; drop tokens with dtd instead"),
         ("hermes(budget=1MiB) + recent", "the budget 1MiB is in bytes, which means nothing without a model"),

@@ -21,6 +21,7 @@ from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.features import FeatureBank
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.shape import MemoryShape
+from hermes_stream.memory.sizes import tensor_bytes
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
 from hermes_stream.models.adapter import Adapter, ModelFacts
@@ -51,7 +52,7 @@ class Stream:
 
     interval_tokens: what the frames of the interval have brought so far. has_noted: whether was said that they are more
         than the budget.
-    encoded: the interval's frames as the text model got them, for policies that want them.
+    encoded: the interval's frames as the text model got them, for policies that want them. texts: see `MemoryView`.
     waiting: frames that have no partner yet, for families that make one grid of two. since_seconds: of the first frame.
     front_states: of the policy's front-ends, after the newest committed frame.
     """
@@ -72,11 +73,17 @@ class Stream:
     front_states: tuple[Any, ...] = ()
     last_compression_seconds: float | None = None
     encoded: FeatureBank | None = None
+    texts: tuple[torch.Tensor, ...] = ()
 
     def fork(self) -> Stream:
         twin = Stream(**self.__dict__)
         twin.memory = self.memory.fork()
         return twin
+
+    @property
+    def state_bytes(self) -> int:
+        """Of what the policy and its front-ends remember beside the memory."""
+        return tensor_bytes((self.state, self.front_states))
 
     def encode_waiting(self) -> VisualTokens | None:
         """The frames that wait for a partner, as a question sees them: the last one stands in for those to come."""
@@ -107,11 +114,12 @@ class Stream:
         self._note_large_interval()
         view = memory_view(self.memory.current, self, signals)
         plan, state = self.policy.after_chunk(view, self.state)
+        is_eviction = plan.evicts(self.memory.current.held_tokens)
         self.memory.apply(plan)
         self.state = state
         self.interval_frames = self.interval_tokens = 0
         self.encoded = None
-        if plan.layers is not None or plan.features is not None:
+        if is_eviction:
             self.n_compressions += 1
             self.last_compression_seconds = view.time_seconds
 
@@ -156,6 +164,7 @@ def memory_view(version: MemoryVersion, stream: Stream, signals: Signals | None 
         tokens_per_frame=stream.facts.tokens_per_frame,
         features=_feature_view(version.features),
         encoded=_feature_view(stream.encoded or FeatureBank.empty(version.shape)),
+        texts=stream.texts,
     )
 
 
@@ -168,20 +177,27 @@ def reserved_positions(max_positions: int) -> int:
     return min(_RESERVED_POSITIONS, max_positions // 8)
 
 
-def _check_positions(facts: ModelFacts, policy: Policy, chunk_frames: int) -> None:
+def _check_positions(facts: ModelFacts, policy: Policy, stream: StreamFacts, chunk_frames: int) -> None:
     """Refuse what could only fail mid-stream. Families that share positions among tokens are not judged here."""
     budgets_L = policy.layer_budgets(facts.n_layers)
     if budgets_L is None or facts.n_axes > 1:
         return
-    budget = max(budgets_L)
+    budget, seen = max(budgets_L), policy.seen_rows(stream) or 0
     interval = 0 if policy.ingests == "features" else chunk_frames * facts.tokens_per_frame
-    needed = facts.prefix_tokens + budget + interval + reserved_positions(facts.max_positions)
-    if needed > facts.max_positions:
-        most = budget - (needed - facts.max_positions)
+    needed = facts.prefix_tokens + max(budget, seen) + interval + reserved_positions(facts.max_positions)
+    if needed <= facts.max_positions:
+        return
+    most = max(max(budget, seen) - (needed - facts.max_positions), 0)
+    has = f"with intervals of {chunk_frames} frames needs {needed} positions, but {facts.name} has"
+    if seen > budget:
         raise ConfigError(
-            f"a budget of {budget} tokens with intervals of {chunk_frames} frames needs {needed} positions, but "
-            f"{facts.name} has {facts.max_positions}; give a budget of at most {max(most, 0)}, or shorter intervals"
+            f"a question that sees {seen} tokens {has} {facts.max_positions}; let it see at most {most}, by a smaller "
+            "budget or the policy's own option, or give shorter intervals"
         )
+    raise ConfigError(
+        f"a budget of {budget} tokens {has} {facts.max_positions}; give a budget of at most {most}, or shorter "
+        "intervals"
+    )
 
 
 def _check_signals(facts: ModelFacts, policy: Policy) -> None:
@@ -366,7 +382,7 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
     )
     _check_signals(adapter.facts, policy)
     state = policy.start(facts)
-    _check_positions(adapter.facts, policy, chunk_frames)
+    _check_positions(adapter.facts, policy, facts, chunk_frames)
     memory = KVMemory(
         memory_shape(adapter.facts),
         adapter.rope,
@@ -376,7 +392,8 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
         archive=policy.archive,
     )
     front_states = (None,) * len(policy.front_ends)
-    return Stream(adapter, memory, policy, facts, state, chunk_frames, front_states=front_states)
+    texts = tuple(adapter.guidance(text) for text in policy.texts)
+    return Stream(adapter, memory, policy, facts, state, chunk_frames, front_states=front_states, texts=texts)
 
 
 def commit_prefix(stream: Stream) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import torch
@@ -100,13 +100,15 @@ def _archives(
     if is_unchanged or store is None:
         return [layer.archive for layer in base.layers]
     select_table = _once_per_object(lambda table, p: _in_stream_time(table.select(p.archive + base.n_prefix), base))
-    kept, new = [], []
+    keep_table, join_tables = _once_per_object(TokenTable.select), _once_per_object(TokenTable.concat)
+    blocks = []
     for layer, p in zip(base.layers, layer_plans, strict=True):
-        kept.append(layer.archive if p.keep_archive is None else layer.archive.select(p.keep_archive))
-        rows = [] if p.archive is None else _blocks(layer, p.archive + base.n_prefix, select_table, p, rope, store)
-        new.append(rows + _mean_blocks(layer, p, base, rope, store))
-    blocks = store.place([[*archive.blocks, *added] for archive, added in zip(kept, new, strict=True)])
-    return [LayerArchive(of_layer) for of_layer in blocks]
+        kept = layer.archive if p.keep_archive is None else layer.archive.select(p.keep_archive, keep_table)
+        new = [] if p.archive is None else _blocks(layer, p.archive + base.n_prefix, select_table, p, rope, store)
+        blocks.append([*kept.blocks, *new, *_mean_blocks(layer, p, base, rope, store)])
+    if store.settings.ranges == "row":
+        blocks = [[reduce(lambda a, b: a.join(b, join_tables), of_layer)] if of_layer else [] for of_layer in blocks]
+    return [LayerArchive(of_layer) for of_layer in store.place(blocks)]
 
 
 def _blocks(
@@ -322,12 +324,13 @@ def _with_prefix(keep: torch.Tensor, n_prefix: int) -> torch.Tensor:
 
 def _once_per_object(function: Callable[[TokenTable, Any], TokenTable]) -> Callable[[TokenTable, Any], TokenTable]:
     """Layers that hold the same tokens share one table: compute it once, not once per layer."""
-    results: dict[tuple[int, int], TokenTable] = {}
+    # With what they were made of, so that no identity is given to another object meanwhile.
+    results: dict[tuple[int, int], tuple[TokenTable, TokenTable, Any]] = {}
 
     def once(table: TokenTable, argument: Any) -> TokenTable:
         key = id(table), id(argument)
         if key not in results:
-            results[key] = function(table, argument)
-        return results[key]
+            results[key] = function(table, argument), table, argument
+        return results[key][0]
 
     return once

@@ -113,6 +113,15 @@ class Plan:
     def is_identity(self) -> bool:
         return self.layers is None and self.features is None and self.positions is Positions.KEEP
 
+    def evicts(self, n_rows: Sequence[int]) -> bool:
+        """Whether it takes rows or features from the memory; to copy them into an archive takes nothing.
+
+        n_rows: rows held by each layer, prefix excluded.
+        """
+        if self.features is not None:
+            return True
+        return any(layer.keep.shape[-1] < n for layer, n in zip(self.layers or (), n_rows, strict=False))
+
     def validate(self, n_rows: Sequence[int], n_feature_rows: int = 0, n_archived: Sequence[int] | None = None) -> None:
         """Raise PlanError unless rows are sorted, unique and in range, and folds are apart from kept rows.
 

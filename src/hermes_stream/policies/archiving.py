@@ -24,12 +24,13 @@ def _check_size(text: str) -> str:
     return text
 
 
-def _as_number(value: Any) -> Any:
+def as_number(value: Any) -> Any:
     """A choice of numbers takes no text by itself."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 Size = Annotated[str, AfterValidator(_check_size)]
+Precision = Annotated[Bits, BeforeValidator(as_number)]
 
 
 class ArchivingPolicy(Policy):
@@ -43,7 +44,7 @@ class ArchivingPolicy(Policy):
     # Whether the rows of each frame have minima and scales of their own, or all that are archived together.
     scales_per_frame: ClassVar[bool] = False
 
-    bits: Annotated[Bits, BeforeValidator(_as_number)] = 16
+    bits: Precision = 16
     host: Size = "8GiB"
     disk: Path | None = None
     disk_limit: Size = Field(default="64GiB")

@@ -23,7 +23,7 @@ Similarity = Literal["cosine", "dot"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupIndex:
-    """The groups of an archive, in time order; the tuples have one entry for each interval that archived something.
+    """The groups of an archive, in time order, in a few tuple entries of falling length.
 
     sizes: rows of each group, int64 `[G]`, the same in all layers. means: un-rotated mean key of each group,
     `[L, G, K, D]`, as `mean_keys` makes them.
@@ -33,8 +33,16 @@ class GroupIndex:
     means: tuple[torch.Tensor, ...] = ()
 
     def extended(self, size_G: torch.Tensor, mean_LGKD: torch.Tensor) -> GroupIndex:
-        """The index with newer groups behind its own."""
-        return GroupIndex((*self.sizes, size_G), (*self.means, mean_LGKD))
+        """The index with newer groups behind its own.
+
+        Entries join whenever the newer one is as long as the older: n groups are copied log n times in all, and a
+        question finds log n entries.
+        """
+        sizes, means = self.sizes, self.means
+        while sizes and sizes[-1].numel() <= size_G.numel():
+            size_G, mean_LGKD = torch.cat((sizes[-1], size_G)), torch.cat((means[-1], mean_LGKD), dim=1)
+            sizes, means = sizes[:-1], means[:-1]
+        return GroupIndex((*sizes, size_G), (*means, mean_LGKD))
 
     def of_layer(self, layer: int) -> GroupIndex:
         """The index of one layer, as the only one."""

@@ -32,10 +32,14 @@ class Leaving:
 
     @staticmethod
     def of(layer: LayerView, starts: Sequence[int], budget: int) -> Leaving:
-        """As few segments as leave room. starts: the frames with which segments begin, from the oldest that is held."""
+        """As few segments as leave room. starts: the frames with which segments begin.
+
+        The first one begins with the oldest row, whatever frame that is of: a policy around this one may have let a
+        part of a segment leave, and keep the rest.
+        """
         frame_F, size_F = layer.frame_N.unique_consecutive(return_counts=True)
-        first_S = torch.searchsorted(frame_F, torch.tensor(starts, device=frame_F.device)).tolist()
-        segments = list(zip(first_S, [*first_S[1:], frame_F.numel()], strict=True))
+        later_S = torch.searchsorted(frame_F, torch.tensor(starts[1:], device=frame_F.device)).tolist()
+        segments = list(zip([0, *later_S], [*later_S, frame_F.numel()], strict=True))
         row_end_F = [0, *size_F.cumsum(0).tolist()]
         n = next(n for n, (_, end) in enumerate(segments, 1) if layer.n_rows - row_end_F[end] <= budget)
         segments = segments[:n]

@@ -8,6 +8,7 @@ Shape letters: L layers, H query heads, K key/value heads, T tokens of a questio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -77,6 +78,9 @@ class StreamKV(ArchivingPolicy):
     def start(self, stream: StreamFacts) -> StreamKVState:
         super().start(stream)
         return StreamKVState(stream)
+
+    def seen_rows(self, stream: StreamFacts) -> int:
+        return math.ceil(self._n_frames(stream) * (1 + self.spread)) * stream.tokens_per_frame
 
     def probes(self, n_rows: Sequence[int], history: Sequence[Turn], stream: StreamFacts) -> tuple[Probe, ...]:  # noqa: ARG002
         if max(n_rows) <= (self.budget_tokens or 0):
