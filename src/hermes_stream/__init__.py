@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hermes_stream.policies.attention_sinks import AttentionSinks
     from hermes_stream.policies.base import Policy
     from hermes_stream.policies.dscache import DSCache
+    from hermes_stream.policies.fresh import Fresh
     from hermes_stream.policies.front_ends.change_gate import ChangeGate
     from hermes_stream.policies.front_ends.ctr import Ctr
     from hermes_stream.policies.front_ends.dtd import Dtd
@@ -38,12 +39,13 @@ _HOME = {
     "Answer": "types",
     "AnswerStream": "engine.answer",
     "AttentionSinks": "policies.attention_sinks",
-    "DSCache": "policies.dscache",
     "ChangeGate": "policies.front_ends.change_gate",
     "Ctr": "policies.front_ends.ctr",
     "Dtd": "policies.front_ends.dtd",
+    "DSCache": "policies.dscache",
     "Engine": "engine.engine",
     "Frame": "types",
+    "Fresh": "policies.fresh",
     "Hermes": "policies.hermes",
     "HermesError": "errors",
     "InfiniPotV": "policies.infinipot_v",
@@ -77,6 +79,7 @@ __all__ = [
     "Dtd",
     "Engine",
     "Frame",
+    "Fresh",
     "Hermes",
     "HermesError",
     "InfiniPotV",

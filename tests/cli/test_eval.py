@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 import hermes_stream.evals.episodes
 import hermes_stream.models.load
+from hermes_stream.memory.plan import Plan
+from hermes_stream.memory.view import MemoryView
+from hermes_stream.policies import POLICIES
+from hermes_stream.policies.sliding_window import SlidingWindow
 from tests.cli.conftest import Done
 
 Command = Callable[..., Done]
@@ -22,7 +27,8 @@ SMALL = {
 }
 FIELDS = {
     "policy", "model", "budget", "budget_tokens", "accuracy", "low", "high", "n", "regime", "task", "recall_delay",
-    "difference", "bytes", "held_tokens", "held_tokens_max", "share_of_64_frames", "kept_by_age_tenths_newest_first",
+    "difference", "bytes", "archive_bytes", "held_tokens", "held_tokens_max", "share_of_64_frames",
+    "kept_by_age_tenths_newest_first",
     "ttft_ms", "ingest_ms_per_frame", "episodes", "first_seed", "seconds", "every_s",
 }  # fmt: skip
 
@@ -52,6 +58,76 @@ def test_one_row_for_each_policy_and_budget_and_figures_beside_them(command: Com
     assert [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()] == rows
     for name in ("budget", "forgetting", "bytes", "share"):
         assert (tmp_path / "out" / f"{name}.png").stat().st_size > 10_000
+
+
+def test_saved_answers_give_the_same_rows_and_runs_are_joined(command: Command, tmp_path: Path) -> None:
+    runs = [tmp_path / memory for memory in ("uniform", "sliding-window")]
+    together = SMALL | {"--memory": "uniform,sliding-window", "--budget": "16", "--episodes": "2", "--seconds": "8"}
+    for run in runs:
+        done = command("eval", "shapestream", *_flat(together | {"--memory": run.name}), "--json", "--out", run)
+        assert done.status == 0, done.err
+    joined = command("eval", "report", *runs, "--json", "--out", tmp_path / "joined")
+    whole = command("eval", "shapestream", *_flat(together), "--json")
+    assert [_timeless(row) for row in joined.rows] == [_timeless(row) for row in whole.rows]
+    assert joined.rows[1]["difference"]["to"] == {"policy": "uniform", "budget": 16}
+    assert (tmp_path / "joined" / "results.jsonl").exists()
+    assert "right, %" in command("eval", "report", *runs).out
+
+
+def _timeless(row: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in row.items() if name not in ("ttft_ms", "ingest_ms_per_frame")}
+
+
+class Failing(SlidingWindow):
+    """Gives up in the middle."""
+
+    name: ClassVar[str] = "failing"
+
+    def after_chunk(self, view: MemoryView, state: Any) -> tuple[Plan, Any]:
+        if view.time_seconds > 8:
+            raise ValueError("no more")
+        return super().after_chunk(view, state)
+
+
+def test_a_memory_that_fails_is_a_row_and_a_line_and_the_others_go_on(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(POLICIES, "failing", Failing)
+    given = SMALL | {"--memory": "failing,sliding-window,uniform", "--budget": "16", "--episodes": "2"}
+    done = command("eval", "shapestream", *_flat(given), "--json", "--out", tmp_path)
+    assert done.status == 0, done.err
+    bad, *good = done.rows
+    assert {"policy": "failing", "budget": 16, "error": "ValueError: no more"}.items() <= bad.items()
+    assert "accuracy" not in bad
+    assert [(row["policy"], row["episodes"], row["difference"]) for row in good] == [
+        ("sliding-window", 2, None), ("uniform", 2, None),
+    ]  # fmt: skip
+    (line,) = [line for line in done.err.splitlines() if "failing" in line]
+    assert line == "error: failing at 16 failed on tiny-llava-onevision, seed 900000, and is out: ValueError: no more"
+    assert command("eval", "report", tmp_path, "--json").rows == done.rows
+    assert "no more" in command("eval", "report", tmp_path).out
+
+
+def test_where_every_memory_fails_there_is_nothing_to_show(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(POLICIES, "failing", Failing)
+    done = command("eval", "shapestream", *_flat(SMALL | {"--memory": "failing", "--budget": "16"}), "--json")
+    assert done.status == 1
+    assert "no memory came to the end" in done.err
+    assert [row["error"] for row in done.rows] == ["ValueError: no more"]
+
+
+def test_no_run_to_report_is_refused(command: Command, tmp_path: Path) -> None:
+    for folders, message in (([], "no run was given"), ([tmp_path], "cannot read")):
+        _assert_one_line(command("eval", "report", *folders), message)
+
+
+def test_ten_minutes_with_questions_about_anything_since_the_start(command: Command) -> None:
+    given = {"--memory": "sliding-window", "--budget": "16", "--episodes": "1", "--seconds": "600", "--every": "20"}
+    done = command("eval", "shapestream", *_flat(SMALL | given), "--json")
+    assert done.status == 0, done.err
+    (row,) = done.rows
+    assert row["n"] >= 20
+    assert max(cell["to_s"] for cell in row["recall_delay"].values()) >= 256
 
 
 def test_tables_for_people_and_a_word_about_seeds_of_training(command: Command) -> None:

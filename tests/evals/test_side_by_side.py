@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from hermes_stream import Engine, Frame, Query
+from hermes_stream.engine.batch import PackedBatch
 from hermes_stream.engine.timeline import TimedQuestion, answer_in_time
 from hermes_stream.errors import LimitError
 from hermes_stream.evals.shared_encoding import SharedEncoding, share_encoding
-from hermes_stream.evals.side_by_side import answer_side_by_side
+from hermes_stream.evals.side_by_side import SideBySide, answer_side_by_side
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
-from hermes_stream.types import VisualTokens
+from hermes_stream.types import Answer, VisualTokens
 from tests.tiny import make_frames, save_checkpoint
 
 FAMILIES = ("llava_onevision", "qwen2_5_vl", "qwen3_vl")
@@ -59,8 +60,8 @@ Given = list[tuple[int, tuple[int, ...], tuple[int, ...]]]
 def together(adapter: Adapter, memories: Sequence[str]) -> dict[str, Given]:
     given: dict[str, Given] = {memory: [] for memory in memories}
     with Engine(adapter) as engine:
-        sessions = {memory: engine.open(memory, seed=3) for memory in memories}
-        for label, answers in answer_side_by_side(sessions, make_frames(N_FRAMES), questions(), batch_frames=4):
+        side = SideBySide({memory: engine.open(memory, seed=3) for memory in memories})
+        for label, answers in answer_side_by_side(side, make_frames(N_FRAMES), questions(), batch_frames=4):
             for memory, answer in answers.items():
                 given[memory].append((label, answer.token_ids, answer.held_tokens))
     return given
@@ -89,13 +90,62 @@ def test_all_sessions_together_encode_what_one_encodes(adapter: Adapter) -> None
     assert shared.encoded == one.encoded
 
 
-def test_an_error_says_whose_it_is(llava_folder: Path) -> None:
-    """keep-all has no room for 60 frames of 9 tokens; the other would go on."""
-    with Engine(load_adapter(str(llava_folder))) as engine:
-        sessions = {memory: engine.open(memory) for memory in ("sliding-window", "keep-all")}
-        asked = [TimedQuestion(100.0, Query("What?"), 0)]
-        with pytest.raises(LimitError, match=r"^keep-all: .* positions do not fit"):
-            list(answer_side_by_side(sessions, make_frames(60), asked, batch_frames=4))
+def test_who_fails_is_out_and_the_others_answer_as_before(llava_folder: Path) -> None:
+    """keep-all has no room for 60 frames of 9 tokens."""
+    asked = [TimedQuestion(at, Query("What?", max_new_tokens=1), at) for at in (20.0, 100.0)]
+    answers = {}
+    for memories in (["sliding-window"], ["sliding-window", "keep-all"]):
+        with Engine(load_adapter(str(llava_folder))) as engine:
+            side = SideBySide({memory: engine.open(memory) for memory in memories})
+            answers[len(memories)] = list(answer_side_by_side(side, make_frames(60), asked, batch_frames=4))
+    assert list(side.sessions) == ["sliding-window"]
+    assert isinstance(side.failed["keep-all"], LimitError)
+    assert [set(given) for _, given in answers[2]] == [{"sliding-window", "keep-all"}, {"sliding-window"}]
+    assert [_fixed(given) for _, given in answers[2]] == [_fixed(given) for _, given in answers[1]]
+
+
+def _fixed(given: dict[str, Answer]) -> tuple[object, ...]:
+    answer = given["sliding-window"]
+    return answer.token_ids, answer.held_tokens, answer.frames_seen, answer.time_seconds
+
+
+class Breaking:
+    """An adapter of which some forwards fail, whoever is in them."""
+
+    def __init__(self, adapter: Adapter, failing: Container[int]) -> None:
+        self._adapter = adapter
+        self._failing = failing
+        self.n_forwards = 0
+
+    def run(self, batch: PackedBatch) -> torch.Tensor:
+        self.n_forwards += 1
+        if self.n_forwards in self._failing:
+            raise RuntimeError("this forward fails")
+        return self._adapter.run(batch)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._adapter, name)
+
+
+@pytest.mark.parametrize("memory", ["sliding-window", "uniform"])
+def test_who_is_in_a_failed_forward_tries_again_alone(llava_folder: Path, memory: str) -> None:
+    """A forward fails now and then: no frame is lost or seen twice, and nobody leaves."""
+    asked = [TimedQuestion(at, Query("What?", max_new_tokens=1), at) for at in (6.5, 8.5, 99.0)]
+    breaking = Breaking(load_adapter(str(llava_folder)), range(5, 1000, 11))
+    with Engine(cast(Adapter, breaking)) as engine:
+        side = SideBySide({seed: engine.open(memory, seed=seed) for seed in (1, 2)})
+        answers = list(answer_side_by_side(side, make_frames(13), asked, batch_frames=4))
+    assert breaking.n_forwards > 5
+    assert not side.failed
+    assert [[answer.frames_seen for answer in given.values()] for _, given in answers] == [[7, 7], [9, 9], [13, 13]]
+
+
+def test_who_fails_alone_too_is_out(llava_folder: Path) -> None:
+    asked = [TimedQuestion(99.0, Query("What?"), 0)]
+    with Engine(cast(Adapter, Breaking(load_adapter(str(llava_folder)), range(6, 1000)))) as engine:
+        side = SideBySide({seed: engine.open("sliding-window", seed=seed) for seed in (1, 2)})
+        assert list(answer_side_by_side(side, make_frames(13), asked, batch_frames=4)) == []
+    assert [str(error) for error in side.failed.values()] == ["this forward fails"] * 2
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from hermes_stream.memory.plan import LayerPlan, Plan
+from hermes_stream.memory.plan import LayerPlan, Plan, Positions
 from hermes_stream.memory.rope import rotate
 from hermes_stream.policies.base import Policy, Turn
 
@@ -53,6 +53,18 @@ def is_same(ours: Any, theirs: Any) -> bool:
     if is_dataclass(ours):
         return all(is_same(getattr(ours, part.name), getattr(theirs, part.name)) for part in fields(ours))
     return bool(ours == theirs)
+
+
+def only_archives(interval: Interval) -> bool:
+    """Whether the plan drops nothing and moves nothing, but may copy rows into an archive."""
+    plan = interval.plan
+    if plan.layers is None or plan.is_identity:
+        return plan.is_identity
+    untouched = zip(plan.layers, interval.n_rows, strict=True)
+    return plan.positions is Positions.KEEP and all(
+        layer.archive is not None and layer.keep.shape == (n,) and not layer.folds and not layer.prototypes
+        for layer, n in untouched
+    )
 
 
 def assert_within_budget(stream: FakeStream) -> None:

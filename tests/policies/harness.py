@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from hermes_stream.memory.append import PendingAppend
+from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.rope import rotate
 from hermes_stream.memory.shape import MemoryShape
-from hermes_stream.memory.token_table import TokenTable
+from hermes_stream.memory.token_table import TokenKind, TokenTable
 from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
-from hermes_stream.policies.base import Policy, StreamFacts, Turn
+from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn
 from hermes_stream.types import VisualTokens
 
 HEADS, HEAD_DIM = 2, 2
@@ -35,7 +36,12 @@ class QuarterTurnRope:
 
 
 def empty_memory(
-    n_layers: int, budgets_L: Sequence[int] | None = None, *, n_heads: int = HEADS, max_positions: int = 2**31
+    n_layers: int,
+    budgets_L: Sequence[int] | None = None,
+    *,
+    n_heads: int = HEADS,
+    max_positions: int = 2**31,
+    archive: ArchiveSettings | None = None,
 ) -> KVMemory:
     shape = MemoryShape(
         n_layers=n_layers,
@@ -46,7 +52,7 @@ def empty_memory(
         dtype=torch.float32,
         device=torch.device("cpu"),
     )
-    return KVMemory(shape, QuarterTurnRope(), budgets_L=budgets_L)
+    return KVMemory(shape, QuarterTurnRope(), budgets_L=budgets_L, archive=archive)
 
 
 def append(memory: KVMemory, pending: PendingAppend, raw_KTD: torch.Tensor, value_KTD: torch.Tensor) -> None:
@@ -121,6 +127,18 @@ def hand_made_view(
     return MemoryView(tuple(layers), budget, frames_seen=seen, time_seconds=0.0, next_position=0, tokens_per_frame=1)
 
 
+def feature_view(features_FE: torch.Tensor, tokens_per_frame: int, first_frame: int = 0) -> FeatureView:
+    """Frames whose tokens all have their frame's feature."""
+    n_frames = features_FE.shape[0]
+    table = TokenTable.build(
+        kind=TokenKind.VISION,
+        identity_N=torch.arange(n_frames * tokens_per_frame),
+        position_RN=torch.arange(tokens_per_frame).repeat(n_frames)[None],
+        frame_N=first_frame + torch.arange(n_frames).repeat_interleave(tokens_per_frame),
+    )
+    return FeatureView(features_FE.repeat_interleave(tokens_per_frame, dim=0), table)
+
+
 @dataclass(frozen=True)
 class Interval:
     """What one compression interval looked like."""
@@ -150,8 +168,9 @@ class FakeStream:
     def __post_init__(self) -> None:
         self.facts = StreamFacts(self.n_layers, self.tokens_per_frame, "llava-onevision", self.seed, self.prefix_tokens)
         self.state = self.policy.start(self.facts)
+        archive = self.policy.archive
         budgets_L = self.policy.layer_budgets(self.n_layers)
-        self.memory = empty_memory(self.n_layers, budgets_L, max_positions=self.max_positions)
+        self.memory = empty_memory(self.n_layers, budgets_L, max_positions=self.max_positions, archive=archive)
         append_prefix(self.memory, self.prefix_tokens)
         self._generator = torch.Generator().manual_seed(self.seed)
         words = torch.Generator().manual_seed(1)
@@ -161,7 +180,12 @@ class FakeStream:
     def budget(self) -> int | None:
         return self.policy.budget_tokens
 
-    def view(self, masses: dict[str, dict[int, torch.Tensor]] | None = None) -> MemoryView:
+    def view(
+        self,
+        masses: dict[str, dict[int, torch.Tensor]] | None = None,
+        queries: dict[str, dict[int, torch.Tensor]] | None = None,
+        encoded: FeatureView | None = None,
+    ) -> MemoryView:
         version = self.memory.current
         layers = tuple(
             LayerView.of(
@@ -169,6 +193,7 @@ class FakeStream:
                 version.n_prefix,
                 self.memory.rope,
                 {name: mass[index] for name, mass in (masses or {}).items() if index in mass},
+                {name: query[index] for name, query in (queries or {}).items() if index in query},
             )
             for index, layer in enumerate(version.layers)
         )
@@ -180,30 +205,55 @@ class FakeStream:
             next_position=version.next_position,
             tokens_per_frame=self.tokens_per_frame,
             features=FeatureView(version.features.embeddings_NE, version.features.table),
+            encoded=encoded or FeatureView.none(),
             texts=self.texts,
         )
 
     def advance(self, n_frames: int) -> Interval:
         """Watch frames, run the probes that the policy wants, let it decide, execute its plan."""
-        masses = self._ingest(n_frames)
+        probes = self._ingest(n_frames)
         n_rows = self.memory.current.held_tokens
-        plan, self.state = self.policy.after_chunk(self.view(masses), self.state)
-        plan.validate(n_rows, self.memory.current.features.n_rows)
+        view = self.view(self._masses(probes, n_rows), self._queries(probes), self._encoded(n_frames))
+        plan, self.state = self.policy.after_chunk(view, self.state)
+        version = self.memory.current
+        plan.validate(n_rows, version.features.n_rows, version.archived_tokens)
         self.memory.apply(plan)
-        interval = Interval(n_rows, tuple(masses), plan, self.memory.current.held_tokens)
+        interval = Interval(n_rows, tuple(probe.name for probe in probes), plan, self.memory.current.held_tokens)
         self.intervals.append(interval)
         return interval
 
-    def _ingest(self, n_frames: int) -> dict[str, dict[int, torch.Tensor]]:
+    def _ingest(self, n_frames: int) -> tuple[Probe, ...]:
+        """Commit frames; returns what the policy wants to be run over them."""
         first, fps = self.memory.current.frames_seen, self.frames_per_second
         tokens = visual_tokens(n_frames, self.tokens_per_frame, first, frames_per_second=fps)
         pending = self._begin(tokens, tokens.times_seconds_N[-1].item())
         if pending is None:
-            return {}
+            return ()
         n_rows = tuple(n + pending.rows.table.n_tokens for n in self.memory.current.held_tokens)
         probes = self.policy.probes(n_rows, self.history, self.facts)
         append_random(self.memory, pending, self._generator)
-        return {probe.name: {layer: self._mass(n_rows[layer]) for layer in probe.layers} for probe in probes}
+        return probes
+
+    def _masses(self, probes: Sequence[Probe], n_rows: Sequence[int]) -> dict[str, dict[int, torch.Tensor]]:
+        wanted = {probe.name: probe.layers for probe in probes if probe.wants == "mass"}
+        if self.policy.reads_newest:
+            wanted["newest"] = range(self.n_layers)
+        return {name: {layer: self._mass(n_rows[layer]) for layer in layers} for name, layers in wanted.items()}
+
+    def _queries(self, probes: Sequence[Probe]) -> dict[str, dict[int, torch.Tensor]]:
+        return {
+            probe.name: {layer: torch.randn(2 * HEADS, HEAD_DIM, generator=self._generator) for layer in probe.layers}
+            for probe in probes
+            if probe.wants == "query"
+        }
+
+    def _encoded(self, n_frames: int) -> FeatureView:
+        """The interval's frames, with random features."""
+        if not self.policy.needs_features:
+            return FeatureView.none()
+        first = self.memory.current.frames_seen - n_frames
+        features_FE = torch.randn(n_frames, 3, generator=self._generator)
+        return feature_view(features_FE, self.tokens_per_frame, first)
 
     def _begin(self, tokens: VisualTokens, seconds: float) -> PendingAppend | None:
         """What enters the text model now; None if all frames wait as features, which then have random embeddings."""
@@ -211,8 +261,10 @@ class FakeStream:
         if self.policy.ingests == "tokens" and not n_held_back:
             self.memory.make_room(tokens)
             return self.memory.begin_vision(tokens, seconds)
-        embeddings_NE = torch.randn(tokens.embeddings_NE.shape, generator=self._generator)
-        tokens = replace(tokens, embeddings_NE=embeddings_NE)
+        # Frame by frame: many numbers at once are others than the same number of them a few at a time.
+        frames = tokens.embeddings_NE.split(self.tokens_per_frame)
+        embeddings = [torch.randn(frame_NE.shape, generator=self._generator) for frame_NE in frames]
+        tokens = replace(tokens, embeddings_NE=torch.cat(embeddings))
         if self.policy.ingests == "tokens" and (leaving := self.memory.begin_leaving(tokens, seconds, n_held_back, 0)):
             return leaving[1]
         self.memory.commit_features(tokens, seconds)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hermes_stream.memory.encoding import Reader, Writer
 from hermes_stream.memory.snapshot import Snapshot, pack_memory, unpack_memory
 
@@ -32,3 +34,13 @@ def held_identities(stream: FakeStream) -> list[Any]:
     """Which tokens each layer holds, and which frames wait as features."""
     rows = [layer.table.identity_HN.tolist() for layer in stream.memory.current.layers]
     return [*rows, stream.memory.current.features.table.identity_HN.tolist()]
+
+
+def held_places(stream: FakeStream) -> list[Any]:
+    """The same by frame, cell and count: a merged token's identity, and those of later tokens, follow the intervals."""
+    version = stream.memory.current
+    tables = [layer.table for layer in version.layers] + [version.features.table]
+    return [
+        torch.stack((table.kind_HN, table.frame_HN, table.row_HN, table.column_HN, table.count_HN)).tolist()
+        for table in tables
+    ]

@@ -13,9 +13,9 @@ from hermes_stream.errors import PolicyError
 from hermes_stream.policies import POLICIES
 from hermes_stream.policies.base import Policy, StreamFacts
 
-from .contract import assert_same_plans, chunk_sizes, run, run_from
+from .contract import assert_same_plans, chunk_sizes, only_archives, run, run_from
 from .harness import FakeStream
-from .restored import held_identities, through_a_file
+from .restored import held_identities, held_places, through_a_file
 
 BUDGET = 24
 
@@ -86,8 +86,8 @@ def test_a_restored_snapshot_goes_on_as_the_original_does(policy: Policy, tmp_pa
 def test_a_rule_by_frames_does_not_depend_on_intervals(policy: Policy) -> None:
     """Whatever the intervals: the same tokens once the same frames were seen."""
     streams = [run(policy.with_budget(BUDGET), sizes) for sizes in ([1] * 24, [4] * 6, [7, 1, 16], [24])]
-    expected = held_identities(streams[0])
-    assert all(held_identities(stream) == expected for stream in streams)
+    expected = held_places(streams[0])
+    assert all(held_places(stream) == expected for stream in streams)
 
 
 @pytest.mark.parametrize("policy", PLAIN + VARIANTS)
@@ -98,7 +98,7 @@ def test_a_budget_that_the_stream_never_fills_keeps_everything(policy: Policy, s
     n_tokens = 6 * size * stream.tokens_per_frame
     assert [held + version.features.n_rows for held in version.held_tokens] == [n_tokens] * stream.n_layers
     assert all(interval.probe_names == () for interval in stream.intervals)
-    assert all(interval.plan.is_identity for interval in stream.intervals)
+    assert all(only_archives(interval) for interval in stream.intervals)
 
 
 @pytest.mark.parametrize("policy", PLAIN + VARIANTS)

@@ -23,7 +23,7 @@ def test_the_specifications_example() -> None:
     assert penalty(0.2, 1, 1, relative_age=1.0) - second == pytest.approx(0.4 * 0.5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(s=st.floats(-1, 1), c=st.integers(0, 9), c_max=st.integers(0, 9), a=st.floats(0, 1))
 def test_the_penalty_is_the_oracles(s: float, c: int, c_max: int, a: float) -> None:
     assert penalty(s, c, c_max, a) == pytest.approx(oracle.penalty(s, c, c_max, a))
@@ -45,7 +45,7 @@ def test_the_pair_that_resembles_most_merges_first() -> None:
     assert merges == [(0, 3, 1), (4, 5, 0)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**20), n=st.integers(1, 17), m=st.integers(1, 8), k=st.integers(1, 12))
 def test_likeness_is_the_oracles(seed: int, n: int, m: int, k: int) -> None:
     stream = FeatureStream(EventForest(budget=1000))
@@ -56,7 +56,7 @@ def test_likeness_is_the_oracles(seed: int, n: int, m: int, k: int) -> None:
     assert ours == pytest.approx(oracle.likeness(tokens[:n], tokens[n : n + m], k), abs=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**20), n=st.integers(1, 30))
 def test_halving_is_the_oracles(seed: int, n: int) -> None:
     stream = FeatureStream(EventForest(budget=1000))
@@ -69,7 +69,7 @@ def test_halving_is_the_oracles(seed: int, n: int) -> None:
     torch.testing.assert_close(ours.embeddings_NE, torch.tensor([token.vector for token in theirs]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 2**20),
     budget=st.integers(8, 60),
@@ -82,7 +82,7 @@ def test_the_forest_holds_what_the_oracle_holds(
     seed: int, budget: int, n_words: int, recent: int, pairs: int, chunk: int
 ) -> None:
     stream = FeatureStream(EventForest(budget=budget, recent=recent, pairs=pairs), n_words)
-    intervals = watch_all(stream, moving_pictures(22, 8, torch.Generator().manual_seed(seed)), chunk)
+    intervals = watch_all(stream, moving_pictures(16, 8, torch.Generator().manual_seed(seed)), chunk)
     fits = min(recent, budget // (N_CELLS + n_words))
     assert_holds(stream, oracle.forest_after(intervals, budget=budget, n_words=n_words, recent=fits, k=pairs))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import typing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,7 +131,7 @@ def test_every_registered_name_is_a_text(name: str) -> None:
         ("hermes + recent(budget=64)", "unknown option of recent 'budget'"),
         ("hermes(front_ends=dtd)", "unknown option of hermes 'front_ends'"),
         ("hermes + recent(inner=uniform)", "unknown option of recent 'inner'"),
-        ("recent-frames + recent", "recent: recent-frames holds no rows that could be protected; leave recent out"),
+        ("recent-frames + recent", "recent: recent-frames holds features, not rows; leave recent out"),
         ("ctr | infinipot-v", "infinipot-v: infinipot-v compares cells, which ctr merges"),
         ("ctr | infinipot-v + recent", "compares cells, which ctr merges; drop tokens with dtd instead"),
         ("hermes(budget=1MiB) + recent", "the budget 1MiB is in bytes, which means nothing without a model"),
@@ -199,7 +200,8 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
         bool: st.booleans(),
         int: st.integers(1, 99),
         float: st.floats(0.01, 0.99),
-        str: st.text(max_size=12),
+        str: st.text(max_size=12) | st.just("64MiB"),
+        Path: st.sampled_from([Path("/spare"), Path("a folder, (with) more")]),
     }
     union = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
     return kinds[annotation] if annotation in kinds else _values(union[0])

@@ -158,6 +158,31 @@ def test_answers_equal_brute_force(seed: int, fps: float) -> None:
         assert brute_force_answer(question, past) == question.answer, question
 
 
+@given(st.integers(0, 10**6))
+@settings(max_examples=3, deadline=None)
+def test_answers_of_long_streams_equal_brute_force(seed: int) -> None:
+    """Landmarks, and questions that reach back to them."""
+    script = make_script(seed, 300.0, landmarks=10)
+    states = history(script, 299.9)
+    for question in make_questions(script, fps=1.0, every_seconds=5.0, reaches_back=True):
+        past = [*states[: int((question.time_s - 0.55) / GRID_SECONDS) + 1], *recent(script, question.time_s)]
+        assert brute_force_answer(question, past) == question.answer, question
+
+
+def test_questions_about_long_streams_reach_back_to_their_beginning() -> None:
+    """After half an hour kinds that come back were all shown minutes ago; landmarks were not."""
+    tasks = ["which_room", "ever"]
+
+    def share_older_than_a_quarter(landmarks: int, *, reaches_back: bool) -> float:
+        script = make_script(900_000, 3600.0, landmarks=landmarks)
+        asked = make_questions(script, fps=1.0, every_seconds=6.0, tasks=tasks, reaches_back=reaches_back)
+        delays = [q.recall_delay_s for q in asked if q.time_s > 1800 and q.answer not in (UNANSWERABLE, "no")]
+        return sum(delay > 900 for delay in delays) / len(delays)
+
+    assert share_older_than_a_quarter(0, reaches_back=False) < 0.03
+    assert 0.25 < share_older_than_a_quarter(10, reaches_back=True) < 0.6
+
+
 @given(st.integers(0, 10**6), st.sampled_from([0.5, 1.0, 2.0]))
 @settings(max_examples=8, deadline=None)
 def test_real_time_answers_hold_for_one_and_a_half_intervals(seed: int, fps: float) -> None:

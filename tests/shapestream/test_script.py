@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from hermes_stream.errors import ConfigError
 from hermes_stream.shapestream import EVALUATION_SEEDS, TRAINING_SEEDS, make_script
-from hermes_stream.shapestream.script import SHORTEST_PRESENCE_SECONDS
+from hermes_stream.shapestream.script import MOST_LANDMARKS, SHORTEST_PRESENCE_SECONDS
 
 seeds = st.integers(0, 10**7)
 
@@ -84,3 +85,29 @@ def test_times_outside_the_script_are_refused() -> None:
         script.scene_at(-0.1)
     with pytest.raises(ConfigError, match="outside"):
         script.scene_at(1e6)
+
+
+@given(st.integers(0, 10**6), st.integers(1, MOST_LANDMARKS))
+@settings(max_examples=15, deadline=None)
+def test_landmarks_are_shown_once_and_spread_over_the_episode(seed: int, n: int) -> None:
+    script = make_script(seed, 600.0, landmarks=n)
+    shown = Counter(presence.kind for presence in script.presences)
+    once = [presence for presence in script.presences if shown[presence.kind] == 1 and presence.start_seconds < 600]
+    # Everything else may also happen to come once, so at least.
+    assert len(once) >= n - 1
+    # A part without one: its landmark came late in the one before, or waited for its scene to end.
+    parts = {int(presence.start_seconds / 600 * n) for presence in once}
+    assert len(parts) >= n / 2
+
+
+def test_without_landmarks_kinds_come_back() -> None:
+    shown = Counter(presence.kind for presence in make_script(5, 600.0).presences)
+    assert sum(times == 1 for times in shown.values()) <= 3
+    marked = Counter(presence.kind for presence in make_script(5, 600.0, landmarks=10).presences)
+    assert sum(times == 1 for times in marked.values()) >= 9
+
+
+@pytest.mark.parametrize("landmarks", [-1, MOST_LANDMARKS + 1])
+def test_more_landmarks_than_kinds_to_spare_are_refused(landmarks: int) -> None:
+    with pytest.raises(ConfigError, match=f"landmarks is {landmarks}; expected 0 to {MOST_LANDMARKS}"):
+        make_script(5, 60.0, landmarks=landmarks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from hermes_stream.cli.model_options import ModelOptions
-from hermes_stream.cli.output import each_note_once, progress_bar, put_json, say
+from hermes_stream.cli.output import each_note_once, progress_bar, say
 from hermes_stream.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,6 +59,12 @@ class EvalOptions(ModelOptions):
         return split_list("--model", self.model)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What runs must share to be joined."""
+        regimes = split_list("--regimes", self.regimes)
+        return {"seconds": self.seconds, "every_s": self.every, "regimes": regimes}
+
+    @property
     def budgets(self) -> list[str | int] | None:
         if self.budget is None:
             return None
@@ -80,12 +85,13 @@ def shapestream(
     Parameters
     ----------
     out
-        A folder for results.jsonl and figures, as PNG.
+        A folder for results.jsonl, figures as PNG, and answers.jsonl: every answer, for `eval report`.
     json
         Print one JSON object per policy, budget and model.
     """
-    from hermes_stream.cli.eval_tables import print_tables
+    from hermes_stream.cli.eval_output import RunListener, put_rows
     from hermes_stream.cli.map_recorder import check_can_draw
+    from hermes_stream.evals.answer_log import AnswerLog
     from hermes_stream.evals.report import report
     from hermes_stream.evals.run import evaluate
 
@@ -99,21 +105,45 @@ def shapestream(
         episodes = _episodes(options, seeds, lineups)
         n_questions = sum(len(episode.questions) for episode in episodes)
         _say_settings(options, seeds, lineups, n_questions)
+        log = None if out is None else AnswerLog(out)
+        if log is not None:
+            for lineup in lineups:
+                log.begin(lineup, options.settings)
         with progress_bar() as progress:
-            n_all = n_questions * len(lineups)
-            task = progress.add_task("asking", total=n_all, note="")
-            records = evaluate(
-                lineups, episodes, progress=lambda n: progress.update(task, completed=n, note=f"{n}/{n_all}")
-            )
-        settings = {"first_seed": options.seed, "seconds": options.seconds, "every_s": options.every}
-        rows = [{**row, **settings} for row in report(lineups, records, len(episodes))]
-    if json:
-        for row in rows:
-            put_json(row)
-    else:
-        print_tables(rows)
+            records = evaluate(lineups, episodes, listener=RunListener(progress, n_questions * len(lineups), log))
+        rows = report(lineups, records, len(episodes))
+    put_rows(
+        [{**row, "first_seed": options.seed, **_row_settings(options.settings)} for row in rows], json=json, out=out
+    )
+
+
+@evaluation.command(name="report")
+def report_again(*runs: Path, out: Path | None = None, json: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Tables and figures of runs that `--out` saved, also of several together: more episodes, memories or models.
+
+    Parameters
+    ----------
+    runs
+        Folders that `eval shapestream --out` wrote, of runs with the same settings; they may still be running.
+    out
+        A folder for results.jsonl and figures, as PNG.
+    json
+        Print one JSON object per policy, budget and model.
+    """
+    from hermes_stream.cli.eval_output import put_rows
+    from hermes_stream.cli.map_recorder import check_can_draw
+    from hermes_stream.evals.answer_log import read_answers
+    from hermes_stream.evals.report import report
+
+    if not runs:
+        raise ConfigError("no run was given; name folders that `eval shapestream --out` wrote")
     if out is not None:
-        _write(rows, out)
+        check_can_draw(out)
+    rows = []
+    for model in read_answers(runs):
+        settings = {"first_seed": model.seeds[0], **_row_settings(model.settings)}
+        rows += [{**row, **settings} for row in report([model], [model.records()], len(model.seeds))]
+    put_rows(rows, json=json, out=out)
 
 
 def split_list(option: str, text: str) -> list[str]:
@@ -177,15 +207,5 @@ def _say_settings(options: EvalOptions, seeds: range, lineups: Sequence[Lineup],
     )
 
 
-def _write(rows: Sequence[dict[str, Any]], out: Path) -> None:
-    from hermes_stream.evals.report import HEADLINE_SHARE
-    from hermes_stream.viz.accuracy_figures import draw_by_budget, draw_by_bytes, draw_by_share, draw_forgetting
-
-    out.mkdir(parents=True, exist_ok=True)
-    lines = [json_module.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    (out / "results.jsonl").write_text("".join(lines), encoding="utf-8")
-    draw_by_budget(rows, out / "budget.png")
-    draw_forgetting(rows, out / "forgetting.png")
-    draw_by_bytes(rows, out / "bytes.png")
-    draw_by_share(rows, out / "share.png", HEADLINE_SHARE)
-    say(f"{out}: results.jsonl; budget.png, forgetting.png, bytes.png, share.png")
+def _row_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: settings[name] for name in ("seconds", "every_s")}

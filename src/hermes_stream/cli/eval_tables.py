@@ -24,8 +24,10 @@ def print_tables(rows: Sequence[Row]) -> None:
     if not console.is_terminal:
         console = Console(file=sys.stdout, width=_WIDTH)
     for model in dict.fromkeys(row["model"] for row in rows):
-        mine = [row for row in rows if row["model"] == model]
-        for title, table in (_accuracy(mine), _differences(mine), _forgetting(mine), _costs(mine)):
+        failed = [row for row in rows if row["model"] == model and "error" in row]
+        mine = [row for row in rows if row["model"] == model and "error" not in row]
+        tables = (_accuracy(mine), _differences(mine), _forgetting(mine), _costs(mine)) if mine else ()
+        for title, table in (*tables, _failures(failed)):
             if table.row_count:
                 # Not as the table's own title, which would be folded to its width.
                 console.print(escape(title), style="italic")
@@ -62,7 +64,15 @@ def _forgetting(rows: Sequence[Row]) -> tuple[str, Table]:
 
 
 def _costs(rows: Sequence[Row]) -> tuple[str, Table]:
-    columns = ["tokens held", "% of 64 frames", "memory", "newest tenth", "ms a frame, alone", "ms to 1st token, alone"]
+    columns = [
+        "tokens held",
+        "% of 64 frames",
+        "bytes",
+        "archive",
+        "newest tenth",
+        "ms a frame, alone",
+        "ms to 1st token, alone",
+    ]
     table = _table(columns)
     for row in rows:
         table.add_row(
@@ -70,11 +80,19 @@ def _costs(rows: Sequence[Row]) -> tuple[str, Table]:
             f"{row['held_tokens']:g}",
             f"{100 * row['share_of_64_frames']:.0f}",
             human_bytes(row["bytes"]),
+            human_bytes(row["archive_bytes"]),
             f"{100 * row['kept_by_age_tenths_newest_first'][0]:.0f} %",
             f"{row['ingest_ms_per_frame']:.1f}",
             f"{row['ttft_ms']:.1f}",
         )
     return "what it takes", table
+
+
+def _failures(rows: Sequence[Row]) -> tuple[str, Table]:
+    table = _table(["why"])
+    for row in rows:
+        table.add_row(*_name(row), escape(row["error"]))
+    return "fell out, and is in no table", table
 
 
 def _table(columns: Iterable[str]) -> Table:

@@ -19,7 +19,6 @@ from hermes_stream.engine.recall import Chooser, Settled, most_seen
 from hermes_stream.errors import LimitError, SessionClosed
 from hermes_stream.memory.features import place_fresh
 from hermes_stream.memory.recall import Recalled
-from hermes_stream.memory.sizes import tensor_bytes
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.memory.view import LayerView
 from hermes_stream.policies.base import ViewSpec
@@ -90,7 +89,7 @@ class AnswerTask:
         self.channel = channel
         self._adapter = adapter
         self._version = version
-        self._policy, self._state = stream.policy, stream.state
+        self._policy, self._state, self._state_bytes = stream.policy, stream.state, stream.state_bytes
         self._view, self._waiting = view, stream.encode_waiting()
         self._choice: Chooser | None = None
         self._settled: Settled | None = None
@@ -161,7 +160,7 @@ class AnswerTask:
             total_seconds=self.channel.seconds_since_ask(),
             frames_seen=self._frames_seen,
             held_tokens=tuple(n + self._n_fresh for n in held),
-            memory_bytes=version.n_bytes + tensor_bytes(self._state),
+            memory_bytes=version.n_bytes + self._state_bytes,
             archive_bytes=version.archive_bytes() + version.archive_bytes(disk=True),
         )
 
@@ -172,7 +171,8 @@ class AnswerTask:
         layer = self._version.layers[layer_index]
         nothing = torch.empty(self._adapter.facts.n_kv_heads, 0, self._adapter.facts.head_dim)
         held = LayerView.of(layer, self._version.n_prefix, self._adapter.rope, {})
-        return self._policy.recall(layer_index, Asked(nothing, nothing, layer.archive, held), self._state)
+        asked = Asked(nothing, nothing, layer.archive, held, self._view.sees_held)
+        return self._policy.recall(layer_index, asked, self._state)
 
     def _asking_segment(self) -> TailSegment:
         """The bare question on what it recalls, layer by layer: nothing remains of it but the choice."""

@@ -21,6 +21,7 @@ from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.features import FeatureBank
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.shape import MemoryShape
+from hermes_stream.memory.sizes import tensor_bytes
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
 from hermes_stream.models.adapter import Adapter, ModelFacts
@@ -79,6 +80,11 @@ class Stream:
         twin.memory = self.memory.fork()
         return twin
 
+    @property
+    def state_bytes(self) -> int:
+        """Of what the policy and its front-ends remember beside the memory."""
+        return tensor_bytes((self.state, self.front_states))
+
     def encode_waiting(self) -> VisualTokens | None:
         """The frames that wait for a partner, as a question sees them: the last one stands in for those to come."""
         if not self.waiting or self.since_seconds is None:
@@ -108,11 +114,12 @@ class Stream:
         self._note_large_interval()
         view = memory_view(self.memory.current, self, signals)
         plan, state = self.policy.after_chunk(view, self.state)
+        is_eviction = plan.evicts(self.memory.current.held_tokens)
         self.memory.apply(plan)
         self.state = state
         self.interval_frames = self.interval_tokens = 0
         self.encoded = None
-        if plan.layers is not None or plan.features is not None:
+        if is_eviction:
             self.n_compressions += 1
             self.last_compression_seconds = view.time_seconds
 
@@ -170,20 +177,27 @@ def reserved_positions(max_positions: int) -> int:
     return min(_RESERVED_POSITIONS, max_positions // 8)
 
 
-def _check_positions(facts: ModelFacts, policy: Policy, chunk_frames: int) -> None:
+def _check_positions(facts: ModelFacts, policy: Policy, stream: StreamFacts, chunk_frames: int) -> None:
     """Refuse what could only fail mid-stream. Families that share positions among tokens are not judged here."""
     budgets_L = policy.layer_budgets(facts.n_layers)
     if budgets_L is None or facts.n_axes > 1:
         return
-    budget = max(budgets_L)
+    budget, seen = max(budgets_L), policy.seen_rows(stream) or 0
     interval = 0 if policy.ingests == "features" else chunk_frames * facts.tokens_per_frame
-    needed = facts.prefix_tokens + budget + interval + reserved_positions(facts.max_positions)
-    if needed > facts.max_positions:
-        most = budget - (needed - facts.max_positions)
+    needed = facts.prefix_tokens + max(budget, seen) + interval + reserved_positions(facts.max_positions)
+    if needed <= facts.max_positions:
+        return
+    most = max(max(budget, seen) - (needed - facts.max_positions), 0)
+    has = f"with intervals of {chunk_frames} frames needs {needed} positions, but {facts.name} has"
+    if seen > budget:
         raise ConfigError(
-            f"a budget of {budget} tokens with intervals of {chunk_frames} frames needs {needed} positions, but "
-            f"{facts.name} has {facts.max_positions}; give a budget of at most {max(most, 0)}, or shorter intervals"
+            f"a question that sees {seen} tokens {has} {facts.max_positions}; let it see at most {most}, by a smaller "
+            "budget or the policy's own option, or give shorter intervals"
         )
+    raise ConfigError(
+        f"a budget of {budget} tokens {has} {facts.max_positions}; give a budget of at most {most}, or shorter "
+        "intervals"
+    )
 
 
 def _check_signals(facts: ModelFacts, policy: Policy) -> None:
@@ -305,6 +319,9 @@ class Piece:
         """Up to the interval's end, in whole grids; at least one grid where there is one."""
         per_grid = self.stream.adapter.facts.frames_per_grid
         n_left = self.stream.chunk_frames - self.stream.interval_frames
+        if self.stream.policy.recalls_at == "always" and self.stream.view_for(None).asks_first:
+            # What one frame recalls must not depend on those that happen to come with it.
+            n_left = per_grid
         n_wanted = min(n_candidates, max(n_left - n_left % per_grid, per_grid))
         return n_wanted - n_wanted % per_grid
 
@@ -365,7 +382,7 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
     )
     _check_signals(adapter.facts, policy)
     state = policy.start(facts)
-    _check_positions(adapter.facts, policy, chunk_frames)
+    _check_positions(adapter.facts, policy, facts, chunk_frames)
     memory = KVMemory(
         memory_shape(adapter.facts),
         adapter.rope,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from hermes_stream.engine.answer import AnswerStream
 from hermes_stream.engine.question_attention import QuestionAttention, question_attention
 from hermes_stream.engine.snapshot import take_snapshot
-from hermes_stream.memory.sizes import tensor_bytes
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.types import Frame, Query
 
@@ -113,7 +112,7 @@ class Session:
             tokens_seen=version.n_seen,
             time_seconds=self.stream.waiting[-1].pts_seconds if self.stream.waiting else version.time_seconds,
             held_tokens=version.held_tokens,
-            memory_bytes=version.n_bytes + tensor_bytes(self.stream.state),
+            memory_bytes=version.n_bytes + self.stream.state_bytes,
             archive_bytes=version.archive_bytes(),
             disk_bytes=version.archive_bytes(disk=True),
             peak_tokens=self.stream.memory.peak_tokens,

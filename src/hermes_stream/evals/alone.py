@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TypeVar
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hermes_stream.engine.session import Session
+from hermes_stream.evals.side_by_side import SideBySide
 from hermes_stream.types import Frame, Query
 
 _Key = TypeVar("_Key")
@@ -29,22 +30,22 @@ class TimesAlone:
 
 
 def measure_alone(
-    sessions: Mapping[_Key, Session], query: Query, pictures: Sequence[NDArray[np.uint8]], *, seconds_per_frame: float
+    side: SideBySide[_Key], query: Query, pictures: Sequence[NDArray[np.uint8]], *, seconds_per_frame: float
 ) -> dict[_Key, TimesAlone]:
     """Ask sessions that have watched their stream, then let them watch more intervals of these pictures.
 
     One session at a time, all in turn, so that what else the machine does is shared out. Frames come one whole interval
-    at a time. The sessions are of no use for answers afterwards.
+    at a time. The sessions are of no use for answers afterwards. Who fails has no times.
     """
     # The first round finds caches cold that have nothing to do with a memory.
-    asked = [{key: _ask(session, query) for key, session in sessions.items()} for _ in range(1 + _N_QUESTIONS)][1:]
+    asked = [side.try_each(lambda session: _ask(session, query)) for _ in range(1 + _N_QUESTIONS)][1:]
     watched = [
-        {key: _watch_interval(session, pictures, seconds_per_frame) for key, session in sessions.items()}
+        side.try_each(lambda session: _watch_interval(session, pictures, seconds_per_frame))
         for _ in range(_N_INTERVALS)
     ]
     return {
         key: TimesAlone(median(seconds[key] for seconds in asked), median(seconds[key] for seconds in watched))
-        for key in sessions
+        for key in side.sessions
     }
 
 

@@ -26,6 +26,10 @@ from hermes_stream.types import Query
 REGIMES = tuple(dict.fromkeys(TASKS.values()))
 FILE_FPS = 24
 FILE_SIZE = 640, 360
+# From this length on, episodes have landmarks and files fewer frames: see docs/evals.md.
+LONG_SECONDS = 240
+LONG_FILE_FPS = 4
+N_LANDMARKS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +45,11 @@ class Episode:
 
     @contextmanager
     def as_file(self) -> Iterator[Path]:
-        """An mp4 (24 fps, 640x360) that goes when the block ends."""
+        """An mp4 (24 fps, 640x360) that goes when the block ends. Long ones have 4 frames a second."""
+        fps = FILE_FPS if self.script.duration_seconds < LONG_SECONDS else LONG_FILE_FPS
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "episode.mp4"
-            write_episode(self.script, path, fps=FILE_FPS, width=FILE_SIZE[0], height=FILE_SIZE[1])
+            write_episode(self.script, path, fps=fps, width=FILE_SIZE[0], height=FILE_SIZE[1])
             yield path
 
 
@@ -82,13 +87,15 @@ def make_episodes(
     """Episodes of a length, and their questions of some regimes.
 
     fps: the lowest rate at which they will be sampled; questions ask nothing that a viewer at this rate could miss.
-    every_seconds: how often a question is tried. Raises ConfigError for values that cannot be, and if nothing is asked.
+    every_seconds: how often a question is tried. Long episodes have landmarks, and questions reach back to their
+    beginning. Raises ConfigError for values that cannot be, and if nothing is asked.
     """
     check_lengths(seconds, every_seconds, regimes)
+    is_long = seconds >= LONG_SECONDS
     episodes = []
     for seed in seeds:
-        script = make_script(seed, seconds)
-        asked = make_questions(script, fps=fps, every_seconds=every_seconds)
+        script = make_script(seed, seconds, landmarks=N_LANDMARKS if is_long else 0)
+        asked = make_questions(script, fps=fps, every_seconds=every_seconds, reaches_back=is_long)
         wanted = [question for question in asked if question.regime in regimes]
         timed = tuple(TimedQuestion(question.time_s, Query(question.question), question) for question in wanted)
         episodes.append(Episode(script, timed))

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from hermes_stream.evals.episodes import REGIMES
-from hermes_stream.evals.lineup import Lineup
 from hermes_stream.evals.resampling import Floats, Ints, Score, draw_episodes, score, scores_by
 from hermes_stream.evals.run import Record
 
@@ -24,8 +23,18 @@ Row = dict[str, Any]
 _Bin = tuple[float, float]
 
 
-def report(lineups: Sequence[Lineup], records: Sequence[Sequence[Record]], n_episodes: int) -> list[Row]:
-    """One row per entry and model.
+class Judged(Protocol):
+    """A model whose memories were judged: a line-up, or what a file says of one."""
+
+    @property
+    def model(self) -> str: ...
+
+    def tokens_of(self, n_frames: int) -> float:
+        """Tokens that this many sampled frames make."""
+
+
+def report(lineups: Sequence[Judged], records: Sequence[Sequence[Record]], n_episodes: int) -> list[Row]:
+    """One row per entry and model; of one that failed, its error.
 
     Differences are paired, question by question, with the first memory of the list at the same budget; intervals of
     all rows come from the same draws of episodes.
@@ -64,20 +73,20 @@ def held_tokens(record: Record) -> float:
     return max(float(np.mean(verdict.held_tokens)) for verdict in record.verdicts)
 
 
-def _row(lineup: Lineup, record: Record, reference: Record | None, times_drawn_BE: Ints) -> Row:
+def _row(lineup: Judged, record: Record, reference: Record | None, times_drawn_BE: Ints) -> Row:
+    if record.error is not None:
+        return {**_who(lineup, record), "error": record.error}
     right_N, episode_N = right_and_episode(record)
     held = held_tokens(record)
     return {
-        "policy": record.entry.memory,
-        "model": lineup.model,
-        "budget": record.entry.budget,
-        "budget_tokens": record.budget_tokens,
+        **_who(lineup, record),
         **score(right_N, episode_N, times_drawn_BE),
         "regime": by_regime(record, right_N, episode_N, times_drawn_BE),
         "task": scores_by([v.question.task for v in record.verdicts], right_N, episode_N, times_drawn_BE),
         "recall_delay": _by_delay(record, right_N, episode_N, times_drawn_BE),
         "difference": None if reference is None else _difference(record, reference, times_drawn_BE),
         "bytes": max(verdict.memory_bytes for verdict in record.verdicts),
+        "archive_bytes": max(verdict.archive_bytes for verdict in record.verdicts),
         "held_tokens": round(held, 1),
         "held_tokens_max": max(max(verdict.held_tokens) for verdict in record.verdicts),
         "share_of_64_frames": round(held / lineup.tokens_of(HEADLINE_FRAMES), 4),
@@ -85,6 +94,15 @@ def _row(lineup: Lineup, record: Record, reference: Record | None, times_drawn_B
         "ttft_ms": None if record.times is None else round(1000 * record.times.ttft_seconds, 2),
         "ingest_ms_per_frame": None if record.times is None else round(1000 * record.times.ingest_seconds_per_frame, 2),
         "episodes": times_drawn_BE.shape[1],
+    }
+
+
+def _who(lineup: Judged, record: Record) -> Row:
+    return {
+        "policy": record.entry.memory,
+        "model": lineup.model,
+        "budget": record.entry.budget,
+        "budget_tokens": record.budget_tokens,
     }
 
 
@@ -114,6 +132,6 @@ def _reference(record: Record, records: Sequence[Record]) -> Record | None:
     first = [other for other in records if other.entry.memory == records[0].entry.memory]
     if record in first:
         return None
-    if len(first) == 1:
-        return first[0]
-    return next((other for other in first if other.entry.budget == record.entry.budget), None)
+    if len(first) > 1:
+        first = [other for other in first if other.entry.budget == record.entry.budget]
+    return next((other for other in first if other.error is None), None)

@@ -5,11 +5,12 @@ Shape letters: A tenths of the stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from hermes_stream.engine.session import Session
 from hermes_stream.evals.alone import TimesAlone, measure_alone
 from hermes_stream.evals.episodes import Episode
 from hermes_stream.evals.lineup import Entry, Lineup
-from hermes_stream.evals.side_by_side import answer_side_by_side
+from hermes_stream.evals.side_by_side import SideBySide, answer_side_by_side
 from hermes_stream.shapestream import Question, is_right
 from hermes_stream.types import Answer, Query
 from hermes_stream.video import open_video
@@ -30,21 +31,27 @@ _QUERY = Query("What came before the current object?")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One question to one entry. episode: its index in the run. held_tokens: per layer, when it was asked."""
+    """One question to one entry, and its answer.
+
+    episode: its index in the run. held_tokens: per layer, when it was asked. memory_bytes: held then where the model
+    runs, with the policy's own state; archive_bytes: elsewhere.
+    """
 
     episode: int
     question: Question
     is_right: bool
     held_tokens: tuple[int, ...]
     memory_bytes: int
+    archive_bytes: int = 0
+    text: str = ""
 
 
 @dataclass(eq=False)
 class Record:
-    """What one entry did, in the order of the questions: the same for all entries of a run.
+    """What one entry did, in the order of the questions: the same for all entries of a run that did not fail.
 
     budget_tokens: per layer; None without bounds. ages: at each episode's end, `[A]`, newest tenth first, mean of the
-    layers. times: at the first episode's end.
+    layers. times: at the first episode's end. error: why there is no more.
     """
 
     entry: Entry
@@ -52,56 +59,84 @@ class Record:
     verdicts: list[Verdict] = field(default_factory=list)
     ages: list[NDArray[np.float64]] = field(default_factory=list)
     times: TimesAlone | None = None
+    error: str | None = None
+
+
+class Listener(Protocol):
+    """Who wants to know how a run goes on. Each method is called as soon as there is something to say."""
+
+    def answered(self) -> None:
+        """All entries of a model have answered one more question."""
+
+    def failed(self, lineup: Lineup, record: Record, episode: Episode) -> None:
+        """An entry fell out."""
+
+    def watched(self, lineup: Lineup, records: Sequence[Record], episode: Episode, index: int) -> None:
+        """A model's entries are done with an episode, the run's `index`-th."""
 
 
 def evaluate(
-    lineups: Sequence[Lineup], episodes: Sequence[Episode], *, progress: Callable[[int], None] | None = None
+    lineups: Sequence[Lineup], episodes: Sequence[Episode], *, listener: Listener | None = None
 ) -> list[list[Record]]:
-    """One record per entry, for each line-up. progress: called with the number of questions answered by all entries.
+    """One record per entry, for each line-up.
 
-    Each episode is written once, and the models watch it in turn; the entries of one model watch it side by side.
+    Each episode is written once, and the models watch it in turn; the entries of one model watch it side by side. An
+    entry that fails has an `error` and watches no further; the others go on.
     """
     records = [[Record(entry) for entry in lineup.entries] for lineup in lineups]
-    n_answered = 0
     for index, episode in enumerate(episodes):
         with episode.as_file() as path:
             for lineup, of_lineup in zip(lineups, records, strict=True):
-                for _ in _watch(lineup, of_lineup, episode, index, path):
-                    n_answered += 1
-                    if progress is not None:
-                        progress(n_answered)
+                if not (able := [record for record in of_lineup if record.error is None]):
+                    continue
+                for event in _watch(lineup, able, episode, index, path):
+                    if listener is not None:
+                        listener.failed(lineup, event, episode) if event else listener.answered()
+                if listener is not None:
+                    listener.watched(lineup, able, episode, index)
     return records
 
 
-def _watch(lineup: Lineup, records: Sequence[Record], episode: Episode, index: int, path: Path) -> Iterator[None]:
-    """One episode on one model; yields after each question."""
+def _watch(
+    lineup: Lineup, records: Sequence[Record], episode: Episode, index: int, path: Path
+) -> Iterator[Record | None]:
+    """One episode on one model; yields None after each question, and each record that failed."""
+    by_entry = {record.entry: record for record in records}
     with ExitStack() as stack:
-        sessions = {
-            record.entry: stack.enter_context(record.entry.open(lineup.engine, seed=episode.seed)) for record in records
-        }
+        side = SideBySide({entry: stack.enter_context(_open(lineup, entry, episode)) for entry in by_entry})
+        for entry, session in side.sessions.items():
+            by_entry[entry].budget_tokens = session.policy.budget_tokens
         video = stack.enter_context(open_video(path, fps=lineup.fps))
-        chunk_frames = sessions[records[0].entry].chunk_frames
-        for question, answers in answer_side_by_side(sessions, video, episode.questions, batch_frames=chunk_frames):
-            for record in records:
-                record.verdicts.append(_verdict(index, question, answers[record.entry]))
-            yield
-        for record in records:
-            _look_back(record, sessions[record.entry])
+        chunk_frames = lineup.engine.defaults.chunk_frames
+        for question, answers in answer_side_by_side(side, video, episode.questions, batch_frames=chunk_frames):
+            for entry, answer in answers.items():
+                by_entry[entry].verdicts.append(_verdict(index, question, answer))
+            yield None
+            yield from _new_failures(side, by_entry)
+        for entry, ages_A in side.try_each(lambda session: kept_ages(session.memory).mean(axis=0)).items():
+            by_entry[entry].ages.append(ages_A)
         if index == 0:
             pictures = _first_pictures(path, lineup.fps, chunk_frames)
-            times = measure_alone(sessions, _QUERY, pictures, seconds_per_frame=1 / lineup.fps)
-            for record in records:
-                record.times = times[record.entry]
+            for entry, times in measure_alone(side, _QUERY, pictures, seconds_per_frame=1 / lineup.fps).items():
+                by_entry[entry].times = times
+        yield from _new_failures(side, by_entry)
+
+
+def _open(lineup: Lineup, entry: Entry, episode: Episode) -> Session:
+    return entry.open(lineup.engine, seed=episode.seed)
+
+
+def _new_failures(side: SideBySide[Entry], by_entry: Mapping[Entry, Record]) -> Iterator[Record]:
+    for entry, error in side.failed.items():
+        if by_entry[entry].error is None:
+            by_entry[entry].error = f"{type(error).__name__}: {error}"
+            yield by_entry[entry]
 
 
 def _verdict(index: int, question: Question, answer: Answer) -> Verdict:
     right = is_right(answer.text, question.answer)
-    return Verdict(index, question, right, answer.held_tokens, answer.memory_bytes)
-
-
-def _look_back(record: Record, session: Session) -> None:
-    record.budget_tokens = session.policy.budget_tokens
-    record.ages.append(kept_ages(session.memory).mean(axis=0))
+    held = answer.held_tokens, answer.memory_bytes, answer.archive_bytes
+    return Verdict(index, question, right, *held, text=answer.text)
 
 
 def _first_pictures(path: Path, fps: float, n: int) -> list[NDArray[np.uint8]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ import torch
 from hermes_stream.memory.apply_features import apply_features
 from hermes_stream.memory.archive import ArchiveBlock, LayerArchive
 from hermes_stream.memory.archive_store import ArchiveStore
+from hermes_stream.memory.mean_frame import mean_frame
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions, Prototype, shares
 from hermes_stream.memory.positions import TimeMap, close_gaps, compact_rows, end_of, rank_rows
 from hermes_stream.memory.rope import Rope, rotate
@@ -61,7 +62,7 @@ def apply_plan(
         base,
         layers=layers,
         next_position=base.next_position + n_ends,
-        next_identity=base.next_identity + max(len(p.folds) + len(p.prototypes) for p in layer_plans),
+        next_identity=base.next_identity + max(_n_made(p) for p in layer_plans),
         number=base.number + 1,
     )
     if plan.positions is Positions.KEEP and after.next_position <= shape.max_positions:
@@ -95,16 +96,19 @@ def _archives(
     base: MemoryVersion, layer_plans: Sequence[LayerPlan], rope: Rope, store: ArchiveStore | None
 ) -> list[LayerArchive]:
     """The archive of each layer after the plan."""
-    is_unchanged = all(p.archive is None and p.keep_archive is None for p in layer_plans)
+    is_unchanged = all(p.archive is None and not p.archive_means and p.keep_archive is None for p in layer_plans)
     if is_unchanged or store is None:
         return [layer.archive for layer in base.layers]
     select_table = _once_per_object(lambda table, p: _in_stream_time(table.select(p.archive + base.n_prefix), base))
-    kept, new = [], []
+    keep_table, join_tables = _once_per_object(TokenTable.select), _once_per_object(TokenTable.concat)
+    blocks = []
     for layer, p in zip(base.layers, layer_plans, strict=True):
-        kept.append(layer.archive if p.keep_archive is None else layer.archive.select(p.keep_archive))
-        new.append([] if p.archive is None else _blocks(layer, p.archive + base.n_prefix, select_table, p, rope, store))
-    blocks = store.place([[*archive.blocks, *added] for archive, added in zip(kept, new, strict=True)])
-    return [LayerArchive(of_layer) for of_layer in blocks]
+        kept = layer.archive if p.keep_archive is None else layer.archive.select(p.keep_archive, keep_table)
+        new = [] if p.archive is None else _blocks(layer, p.archive + base.n_prefix, select_table, p, rope, store)
+        blocks.append([*kept.blocks, *new, *_mean_blocks(layer, p, base, rope, store)])
+    if store.settings.ranges == "row":
+        blocks = [[reduce(lambda a, b: a.join(b, join_tables), of_layer)] if of_layer else [] for of_layer in blocks]
+    return [LayerArchive(of_layer) for of_layer in store.place(blocks)]
 
 
 def _blocks(
@@ -117,6 +121,26 @@ def _blocks(
 ) -> list[ArchiveBlock]:
     rows_N = rows_N.to(layer.values.device)
     return store.blocks(select_table(layer.table, plan), layer.raw_keys(rope)[:, rows_N], layer.values[:, rows_N])
+
+
+def _mean_blocks(
+    layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, rope: Rope, store: ArchiveStore
+) -> list[ArchiveBlock]:
+    blocks: list[ArchiveBlock] = []
+    identity = base.next_identity + len(plan.folds) + len(plan.prototypes)
+    for rows_N in plan.archive_means:
+        chosen_N = rows_N + base.n_prefix
+        on_layer_N = chosen_N.to(layer.values.device)
+        raw_key_KND, value_KND = layer.raw_keys(rope)[:, on_layer_N], layer.values[:, on_layer_N]
+        table, *made = mean_frame(layer.table.select(chosen_N), raw_key_KND, value_KND, identity)
+        blocks += store.blocks(_in_stream_time(table, base), *made)
+        identity += rows_N.numel()
+    return blocks
+
+
+def _n_made(plan: LayerPlan) -> int:
+    """Identities that a plan takes for rows of its own: a mean frame has as many as rows at most."""
+    return len(plan.folds) + len(plan.prototypes) + sum(rows_N.numel() for rows_N in plan.archive_means)
 
 
 def _in_stream_time(table: TokenTable, base: MemoryVersion) -> TokenTable:
@@ -300,12 +324,13 @@ def _with_prefix(keep: torch.Tensor, n_prefix: int) -> torch.Tensor:
 
 def _once_per_object(function: Callable[[TokenTable, Any], TokenTable]) -> Callable[[TokenTable, Any], TokenTable]:
     """Layers that hold the same tokens share one table: compute it once, not once per layer."""
-    results: dict[tuple[int, int], TokenTable] = {}
+    # With what they were made of, so that no identity is given to another object meanwhile.
+    results: dict[tuple[int, int], tuple[TokenTable, TokenTable, Any]] = {}
 
     def once(table: TokenTable, argument: Any) -> TokenTable:
         key = id(table), id(argument)
         if key not in results:
-            results[key] = function(table, argument)
-        return results[key]
+            results[key] = function(table, argument), table, argument
+        return results[key][0]
 
     return once

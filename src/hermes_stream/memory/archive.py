@@ -8,7 +8,7 @@ Shape letters: K key/value heads, N rows, D head dimension.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +16,10 @@ import torch
 
 from hermes_stream.memory.packed_rows import PackedRows
 from hermes_stream.memory.token_table import TokenTable
+
+# Layers that archive the same rows may share one table: who executes a plan brings functions that remember.
+SelectTable = Callable[[TokenTable, torch.Tensor], TokenTable]
+ConcatTables = Callable[[TokenTable, TokenTable], TokenTable]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,11 +39,14 @@ class ArchiveBlock:
         parts = (*self.raw_keys.parts, *self.values.parts)
         return sum(part.n_bytes for part in parts if part.is_on_disk == disk)
 
-    def select(self, rows_N: torch.Tensor) -> ArchiveBlock:
-        """Some of the rows, in host memory."""
-        host_rows_N = rows_N.cpu()
+    def select(self, rows_N: torch.Tensor, select_table: SelectTable = TokenTable.select) -> ArchiveBlock:
+        """Some of the rows."""
+        return ArchiveBlock(select_table(self.table, rows_N), self.raw_keys.select(rows_N), self.values.select(rows_N))
+
+    def join(self, newer: ArchiveBlock, concat_tables: ConcatTables = TokenTable.concat) -> ArchiveBlock:
+        """One block of both; for rows that have ranges of their own."""
         return ArchiveBlock(
-            self.table.select(rows_N), self.raw_keys.select(host_rows_N), self.values.select(host_rows_N)
+            concat_tables(self.table, newer.table), self.raw_keys.join(newer.raw_keys), self.values.join(newer.values)
         )
 
 
@@ -56,6 +63,8 @@ class LayerArchive:
     @cached_property
     def table(self) -> TokenTable:
         """What each row is. Not for an empty archive."""
+        if len(self.blocks) == 1:
+            return self.blocks[0].table
         data = torch.cat([block.table.data_CHN for block in self.blocks], dim=-1)
         return TokenTable(data, torch.cat([block.table.seconds_HN for block in self.blocks], dim=-1))
 
@@ -65,14 +74,14 @@ class LayerArchive:
     def append(self, blocks: Sequence[ArchiveBlock]) -> LayerArchive:
         return LayerArchive((*self.blocks, *blocks)) if blocks else self
 
-    def select(self, rows_N: torch.Tensor) -> LayerArchive:
+    def select(self, rows_N: torch.Tensor, select_table: SelectTable = TokenTable.select) -> LayerArchive:
         """The archive with these rows (sorted) only; blocks that keep all theirs are shared."""
         kept = []
         for block, inside_N in self._by_block(rows_N):
             if inside_N.numel() == block.n_rows:
                 kept.append(block)
             elif inside_N.numel():
-                kept.append(block.select(inside_N))
+                kept.append(block.select(inside_N, select_table))
         return LayerArchive(kept)
 
     def read(self, rows_N: torch.Tensor | None, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,12 +94,14 @@ class LayerArchive:
                 continue
             is_whole = inside_N is None or inside_N.numel() == block.n_rows
             for packed, out in ((block.raw_keys, keys), (block.values, values)):
-                rows = packed if is_whole or inside_N is None else packed.select(inside_N.cpu())
+                rows = packed if is_whole or inside_N is None else packed.select(inside_N)
                 out.append(rows.unpack(device))
         return torch.cat(keys, dim=1), torch.cat(values, dim=1)
 
     def _by_block(self, rows_N: torch.Tensor) -> list[tuple[ArchiveBlock, torch.Tensor]]:
         """Each block, and which of its own rows are among the given ones."""
+        if len(self.blocks) == 1:
+            return [(self.blocks[0], rows_N)]
         starts, end = [], 0
         for block in self.blocks:
             starts.append(end)

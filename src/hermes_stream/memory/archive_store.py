@@ -17,7 +17,7 @@ import torch
 
 from hermes_stream.errors import ConfigError, LimitError
 from hermes_stream.memory.archive import ArchiveBlock
-from hermes_stream.memory.packed_rows import Bits, HostTensor, PackedRows, pack
+from hermes_stream.memory.packed_rows import Bits, HostTensor, PackedRows, Ranges, pack
 from hermes_stream.memory.token_table import TokenTable
 
 
@@ -26,12 +26,16 @@ class ArchiveSettings:
     """Precision and limits of an archive.
 
     bits: of an archived number; 16 is the model's own precision. per_frame: rows of each frame have minima and scales
-    of their own; otherwise all rows that are archived together share them.
+    of their own; otherwise all rows that are archived together share them. ranges: "row" gives each row its own, so
+    that an archive that forgets rows one by one takes as many bytes as it has rows, in a single block.
+    resident: rows stay on the device of their layer, where questions and frames need them at once.
     host_bytes: most in host memory. disk: a folder for what is beyond, up to disk_bytes; None fails instead.
     """
 
     bits: Bits = 16
     per_frame: bool = False
+    ranges: Ranges = "channel"
+    resident: bool = False
     host_bytes: int = 2**33
     disk: Path | None = None
     disk_bytes: int = 2**36
@@ -104,14 +108,20 @@ class ArchiveStore:
         blocks, start = [], 0
         for length in lengths:
             rows = slice(start, start + length)
-            keys, values = (pack(x[:, rows], self.settings.bits, pin=self._pin) for x in (raw_key_KND, value_KND))
-            blocks.append(ArchiveBlock(table.slice(start, start + length), keys, values))
+            of_rows = table if length == table.n_tokens else table.slice(start, start + length)
+            blocks.append(ArchiveBlock(of_rows, self._pack(raw_key_KND[:, rows]), self._pack(value_KND[:, rows])))
             start += length
         return blocks
 
-    def hold(self, tensor: torch.Tensor) -> HostTensor:
-        """A tensor of host memory as the store keeps them."""
+    def hold(self, tensor: torch.Tensor, device: torch.device) -> HostTensor:
+        """A tensor of host memory as the store keeps them. device: of the layer."""
+        if self.settings.resident:
+            return HostTensor(tensor.to(device))
         return HostTensor(tensor.pin_memory() if self._pin else tensor)
+
+    def _pack(self, x_KND: torch.Tensor) -> PackedRows:
+        settings = self.settings
+        return pack(x_KND, settings.bits, ranges=settings.ranges, pin=self._pin, resident=settings.resident)
 
     def place(self, layers: Sequence[Sequence[ArchiveBlock]]) -> list[list[ArchiveBlock]]:
         """The blocks of all layers; where they pass the limit of host memory, the newest of each layer in the file.

@@ -6,6 +6,8 @@ tokens, M tail tokens, D head dimension.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch.nn import functional
 
@@ -160,6 +162,11 @@ def _weights(
     if visible_KN is not None:
         score[..., :n_held].masked_fill_(~visible_KN[:, None], float("-inf"))
     if n_queries > 1:
-        hidden_TM = ~lower_right_mask(n_queries, n_tail, device)
-        score[..., n_held:].masked_fill_(hidden_TM.repeat(group, 1), float("-inf"))
+        score[..., n_held:].masked_fill_(_hidden_rows(group, n_queries, n_tail, device), float("-inf"))
     return torch.softmax(score.mul_(scaling), dim=-1)
+
+
+@lru_cache(maxsize=64)
+def _hidden_rows(group: int, n_queries: int, n_tail: int, device: torch.device) -> torch.Tensor:
+    """Bool `[G * T, M]`: what each of a tail's last queries must not see; the same in all layers and sessions."""
+    return (~lower_right_mask(n_queries, n_tail, device)).repeat(group, 1)

@@ -8,17 +8,20 @@ from __future__ import annotations
 import torch
 
 from hermes_stream.memory.shape import MemoryShape
-from hermes_stream.memory.token_table import TokenTable
+from hermes_stream.memory.token_table import TokenKind, TokenTable
 
 
 def lay_out(table: TokenTable, start: int, shape: MemoryShape) -> torch.Tensor:
     """Positions `[R, N]` of rows (one table head) in time order from `start` on, without gaps.
+
+    What is shown at one time stands in the order in which it was made: a mean frame behind the frame whose time it has.
 
     In one dimension one row follows the other. With three axes one frame follows the other: a frame keeps its grid, the
     next one begins behind its largest position on any axis.
     """
     identity_N = table.identity_HN[0]
     order_N = identity_N.argsort()
+    order_N = order_N[table.seconds_HN[0, order_N].argsort(stable=True)]
     if shape.n_axes == 1:
         position_N = torch.empty_like(identity_N)
         position_N[order_N] = torch.arange(start, start + table.n_tokens, device=identity_N.device)
@@ -31,9 +34,10 @@ def lay_out(table: TokenTable, start: int, shape: MemoryShape) -> torch.Tensor:
 def _frame_after_frame(table: TokenTable, shape: MemoryShape) -> torch.Tensor:
     """For rows in time order: `[R, N]`, from 0 on."""
     frame_N = table.frame_HN[0]
+    is_summary_N = table.kind_HN[0] == TokenKind.SUMMARY
     is_start_N = torch.ones_like(frame_N)
     # A summary belongs to no frame and stands alone.
-    is_start_N[1:] = (frame_N[1:] != frame_N[:-1]) | (frame_N[1:] < 0)
+    is_start_N[1:] = (frame_N[1:] != frame_N[:-1]) | (frame_N[1:] < 0) | (is_summary_N[1:] != is_summary_N[:-1])
     block_N = is_start_N.cumsum(0) - 1
     inside_RN = _inside_frame(table, block_N, shape)
     end_B = torch.zeros_like(block_N).scatter_reduce_(0, block_N, inside_RN.amax(dim=0) + 1, "amax", include_self=False)

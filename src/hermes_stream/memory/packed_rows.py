@@ -1,7 +1,8 @@
-"""Keys or values of archived rows, exact or in 8 or 4 bits, in host memory or in a file.
+"""Keys or values of archived rows, exact or in 8 or 4 bits, in memory or in a file.
 
-Quantisation is asymmetric and per channel, as in StreamingTOM's store: scale = (max - min) / (2^bits - 1) over the rows
-that are packed together, minimum and scale in float16. Rows are quantised once, when they are archived.
+Quantisation is asymmetric: scale = (max - min) / (2^bits - 1), minimum and scale in float16. Ranges are those of a
+channel over the rows that are packed together, as in StreamingTOM's store, or those of a row in each head: then a row
+takes the same bytes whatever becomes of its neighbours. Rows are quantised once, when they are archived.
 
 Shape letters: K key/value heads, N rows, D head dimension.
 """
@@ -14,6 +15,7 @@ from typing import Literal, Protocol
 import torch
 
 Bits = Literal[16, 8, 4]
+Ranges = Literal["channel", "row"]
 _FLOAT16_MOST = torch.finfo(torch.float16).max
 
 
@@ -31,7 +33,7 @@ class StoredTensor(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HostTensor:
-    """A tensor in host memory."""
+    """A tensor in memory: of the host, or of the device where rows stay resident."""
 
     tensor: torch.Tensor
 
@@ -54,6 +56,7 @@ class PackedRows:
     bits: Bits
     dtype: torch.dtype
     parts: tuple[StoredTensor, ...]
+    ranges: Ranges = "channel"
 
     @property
     def n_bytes(self) -> int:
@@ -66,43 +69,65 @@ class PackedRows:
 
     def select(self, rows_N: torch.Tensor) -> PackedRows:
         """Some of the rows, with the codes that they have."""
-        code, *range_ = self.parts
-        return PackedRows(self.bits, self.dtype, (HostTensor(code.load()[:, rows_N]), *range_))
+        n_by_row = len(self.parts) if self.ranges == "row" else 1
+        loaded = [part.load() for part in self.parts[:n_by_row]]
+        chosen = [HostTensor(tensor[:, rows_N.to(tensor.device)]) for tensor in loaded]
+        return PackedRows(self.bits, self.dtype, (*chosen, *self.parts[n_by_row:]), self.ranges)
+
+    def join(self, newer: PackedRows) -> PackedRows:
+        """These rows, then the newer ones, with the codes that they have; for ranges of rows."""
+        both = zip(self.parts, newer.parts, strict=True)
+        parts = tuple(HostTensor(torch.cat((old.load(), new.load()), dim=1)) for old, new in both)
+        return PackedRows(self.bits, self.dtype, parts, self.ranges)
 
 
-def pack(x_KND: torch.Tensor, bits: Bits, *, pin: bool = False) -> PackedRows:
-    """Rows on their way to host memory; the codes are made where the rows are. pin: page-locked, for fast reading."""
-    tensors = (x_KND.contiguous(),) if bits == 16 else _encode(x_KND, bits)
-    host = [tensor.to("cpu", copy=True) if bits == 16 else tensor.to("cpu") for tensor in tensors]
-    return PackedRows(bits, x_KND.dtype, tuple(HostTensor(t.pin_memory() if pin else t) for t in host))
+def pack(
+    x_KND: torch.Tensor, bits: Bits, *, ranges: Ranges = "channel", pin: bool = False, resident: bool = False
+) -> PackedRows:
+    """Rows on their way to host memory; the codes are made where the rows are. pin: page-locked, for fast reading.
+
+    resident: they stay where they are.
+    """
+    tensors = (x_KND.contiguous(),) if bits == 16 else _encode(x_KND, bits, _reduced_axis(ranges))
+    home = x_KND.device if resident else torch.device("cpu")
+    stored = [tensor.to(home, copy=True) if bits == 16 else tensor.to(home) for tensor in tensors]
+    parts = tuple(HostTensor(t.pin_memory() if pin and not resident else t) for t in stored)
+    return PackedRows(bits, x_KND.dtype, parts, ranges)
 
 
-def packed_bytes(n_heads: int, n_rows: int, head_dim: int, bits: Bits, dtype: torch.dtype) -> int:
+def packed_bytes(
+    n_heads: int, n_rows: int, head_dim: int, bits: Bits, dtype: torch.dtype, ranges: Ranges = "channel"
+) -> int:
     """Bytes of packed rows, minima and scales included."""
     if bits == 16:
         return n_heads * n_rows * head_dim * torch.empty(0, dtype=dtype).element_size()
-    return n_heads * n_rows * head_dim * bits // 8 + 2 * 2 * n_heads * head_dim
+    n_ranges = n_heads * (head_dim if ranges == "channel" else n_rows)
+    return n_heads * n_rows * head_dim * bits // 8 + 2 * 2 * n_ranges
 
 
-def _encode(x_KND: torch.Tensor, bits: Bits) -> tuple[torch.Tensor, ...]:
+def _reduced_axis(ranges: Ranges) -> int:
+    return 1 if ranges == "channel" else 2
+
+
+def _encode(x_KND: torch.Tensor, bits: Bits, axis: int) -> tuple[torch.Tensor, ...]:
     """Codes uint8 `[K, N, D]` (4 bits: `[K, N, D / 2]`, the second half of the channels in the high bits), minimum
-    and scale float16 `[K, 1, D]`.
+    and scale float16, `[K, 1, D]` over the rows (axis 1) or `[K, N, 1]` over the channels (axis 2).
     """
     exact_KND = x_KND.float()
-    low_K1D = exact_KND.amin(dim=1, keepdim=True).clamp(-_FLOAT16_MOST, _FLOAT16_MOST).half()
-    step_K1D = (exact_KND.amax(dim=1, keepdim=True) - low_K1D.float()) / (2**bits - 1)
-    # A scale that float16 rounds to 0 is that of a channel whose rows are equal: any positive one will do.
+    low = exact_KND.amin(dim=axis, keepdim=True).clamp(-_FLOAT16_MOST, _FLOAT16_MOST).half()
+    step = (exact_KND.amax(dim=axis, keepdim=True) - low.float()) / (2**bits - 1)
+    # A scale that float16 rounds to 0 is that of equal numbers: any positive one will do.
     tiny = torch.finfo(torch.float16).smallest_normal
-    scale_K1D = step_K1D.clamp(tiny, _FLOAT16_MOST).half()
-    code_KND = ((exact_KND - low_K1D.float()) / scale_K1D.float()).round().clamp(0, 2**bits - 1).to(torch.uint8)
+    scale = step.clamp(tiny, _FLOAT16_MOST).half()
+    code_KND = ((exact_KND - low.float()) / scale.float()).round().clamp(0, 2**bits - 1).to(torch.uint8)
     if bits == 4:
         first, second = code_KND.chunk(2, dim=-1)
         code_KND = first | (second << 4)
-    return code_KND.contiguous(), low_K1D, scale_K1D
+    return code_KND.contiguous(), low, scale
 
 
 def _decode(parts: list[torch.Tensor], bits: Bits) -> torch.Tensor:
-    code_KND, low_K1D, scale_K1D = parts
+    code_KND, low, scale = parts
     if bits == 4:
         code_KND = torch.cat((code_KND & 15, code_KND >> 4), dim=-1)
-    return code_KND.float() * scale_K1D.float() + low_K1D.float()
+    return code_KND.float() * scale.float() + low.float()

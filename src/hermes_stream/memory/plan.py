@@ -69,6 +69,7 @@ class LayerPlan:
     """keep: int64, sorted, unique; `[n]`, or `[K, n]` when heads keep different tokens. Folds share no row with it.
 
     archive: rows `[n]` that are copied into the layer's archive, whether they are kept or not; sorted, unique.
+    archive_means: rows `[n]` each, sorted, whose mean frame (`memory/mean_frame.py`) is archived behind these.
     keep_archive: rows of the archive, as it was before, that stay in it, likewise; None is all.
     """
 
@@ -76,6 +77,7 @@ class LayerPlan:
     folds: tuple[Fold, ...] = ()
     prototypes: tuple[Prototype, ...] = ()
     archive: torch.Tensor | None = None
+    archive_means: tuple[torch.Tensor, ...] = ()
     keep_archive: torch.Tensor | None = None
 
     @property
@@ -110,6 +112,15 @@ class Plan:
     @property
     def is_identity(self) -> bool:
         return self.layers is None and self.features is None and self.positions is Positions.KEEP
+
+    def evicts(self, n_rows: Sequence[int]) -> bool:
+        """Whether it takes rows or features from the memory; to copy them into an archive takes nothing.
+
+        n_rows: rows held by each layer, prefix excluded.
+        """
+        if self.features is not None:
+            return True
+        return any(layer.keep.shape[-1] < n for layer, n in zip(self.layers or (), n_rows, strict=False))
 
     def validate(self, n_rows: Sequence[int], n_feature_rows: int = 0, n_archived: Sequence[int] | None = None) -> None:
         """Raise PlanError unless rows are sorted, unique and in range, and folds are apart from kept rows.
@@ -153,6 +164,8 @@ def _validate_layer(where: str, plan: LayerPlan, n: int) -> None:
         _validate_prototype(where, prototype, n)
     if plan.archive is not None:
         _validate_flat_rows(f"{where}: archived rows", plan.archive, n)
+    for rows_N in plan.archive_means:
+        _validate_flat_rows(f"{where}: rows of an archived mean", rows_N, n)
     _validate_disjoint(where, plan)
 
 

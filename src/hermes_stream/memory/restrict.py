@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from hermes_stream.errors import PlanError
-from hermes_stream.memory.plan import LayerPlan, Plan, Positions
+from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
 from hermes_stream.memory.view import LayerView, MemoryView
 
 
@@ -34,12 +34,13 @@ def part_layers(view: MemoryView, first_frame: int) -> tuple[Parting, ...]:
     for layer in view.layers:
         key = layer.table.data_CHN.data_ptr(), layer.n_rows
         if key not in known:
-            known[key] = _part(layer, first_frame)
+            known[key] = part_layer(layer, first_frame)
         partings.append(known[key])
     return tuple(partings)
 
 
-def _part(layer: LayerView, first_frame: int) -> Parting:
+def part_layer(layer: LayerView, first_frame: int) -> Parting:
+    """One layer's share of `part_layers`."""
     is_newest_HN = layer.table.frame_HN >= first_frame
     n_heads = is_newest_HN.shape[0]
     older, newest = (mask_HN.nonzero()[:, 1].view(n_heads, -1) for mask_HN in (~is_newest_HN, is_newest_HN))
@@ -74,9 +75,16 @@ def _joined(plan: LayerPlan, parting: Parting) -> LayerPlan:
     return replace(
         plan,
         keep=torch.cat((kept, newest), dim=-1).sort(dim=-1).values,
-        folds=tuple(replace(fold, rows_N=_rows_of(fold.rows_N, parting.older)) for fold in plan.folds),
+        folds=tuple(_fold_of(fold, parting.older) for fold in plan.folds),
         prototypes=tuple(replace(made, rows_N=_rows_of(made.rows_N, parting.older)) for made in plan.prototypes),
+        archive=None if plan.archive is None else _rows_of(plan.archive, parting.older),
+        archive_means=tuple(_rows_of(rows_N, parting.older) for rows_N in plan.archive_means),
     )
+
+
+def _fold_of(fold: Fold, rows_N: torch.Tensor) -> Fold:
+    anchor = None if fold.anchor is None else int(rows_N[fold.anchor])
+    return replace(fold, rows_N=_rows_of(fold.rows_N, rows_N), anchor=anchor)
 
 
 def _rows_of(chosen: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

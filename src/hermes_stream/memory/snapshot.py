@@ -123,7 +123,9 @@ def pack_memory(memory: KVMemory, writer: Writer) -> dict[str, Any]:
 def unpack_memory(packed: Mapping[str, Any], reader: Reader, memory: KVMemory) -> None:
     """Make a memory what `pack_memory` saw; shape, rope, budgets and the archive's limits stay its own."""
     tables = [reader.value(table) for table in packed["tables"]]
-    archives = unpack_archives([layer["archive"] for layer in packed["layers"]], reader, memory.store)
+    packed_archives = [layer["archive"] for layer in packed["layers"]]
+    devices = [memory.shape.device_of(index) for index in range(len(packed_archives))]
+    archives = unpack_archives(packed_archives, reader, memory.store, devices)
     layers = []
     for index, (layer, archive) in enumerate(zip(packed["layers"], archives, strict=True)):
         rows_SKND = reader.tensor(layer["rows"], memory.shape.device_of(index))

@@ -42,6 +42,11 @@ class HeldTensors:
     def values_KND(self) -> torch.Tensor:
         return self._rows(self.layer.values)
 
+    @property
+    def bytes_per_row(self) -> int:
+        """Bytes of one row: rotated key, value, and un-rotated key where it is kept."""
+        return self.layer.slab.bytes_per_row
+
     def _rows(self, x_KND: torch.Tensor) -> torch.Tensor:
         x_KND = x_KND[:, self.n_prefix :].to(self.layer.table.data_CHN.device)
         return x_KND if self.rows is None else take_rows(x_KND, self.rows)
@@ -88,7 +93,8 @@ class LayerView:
         if held is not None and held.rows is not None:
             raise PlanError("a view of some rows cannot be narrowed again")
         mass = {name: take_rows(mass_KN, rows) for name, mass_KN in self.mass.items()}
-        return LayerView(self.table.select(rows), mass, None if held is None else replace(held, rows=rows))
+        held = None if held is None else replace(held, rows=rows)
+        return replace(self, table=self.table.select(rows), mass=mass, held_tensors=held)
 
     @property
     def tensors(self) -> HeldTensors:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from hermes_stream.errors import ConfigError
 from hermes_stream.memory.archive_store import ArchiveSettings
@@ -24,7 +24,13 @@ def _check_size(text: str) -> str:
     return text
 
 
+def as_number(value: Any) -> Any:
+    """A choice of numbers takes no text by itself."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 Size = Annotated[str, AfterValidator(_check_size)]
+Precision = Annotated[Bits, BeforeValidator(as_number)]
 
 
 class ArchivingPolicy(Policy):
@@ -38,7 +44,7 @@ class ArchivingPolicy(Policy):
     # Whether the rows of each frame have minima and scales of their own, or all that are archived together.
     scales_per_frame: ClassVar[bool] = False
 
-    bits: Bits = 16
+    bits: Precision = 16
     host: Size = "8GiB"
     disk: Path | None = None
     disk_limit: Size = Field(default="64GiB")

@@ -102,6 +102,8 @@ class Policy(Part, ABC):
     # memory, and questions run those through it that `view_for` names.
     ingests: ClassVar[Literal["tokens", "features"]] = "tokens"
     is_bounded: ClassVar[bool] = True
+    # Whether it compares cells, so that no row may stand for several.
+    needs_cells: ClassVar[bool] = False
     # With default options, which rows are held depends on the frames seen alone, not on where intervals ended.
     is_per_frame: ClassVar[bool] = False
     # `LayerView.mass["newest"]`: the attention that the interval's last frame pays to each row.
@@ -112,8 +114,6 @@ class Policy(Part, ABC):
     texts: ClassVar[tuple[str, ...]] = ()
     # Whether new frames, too, see what `recall` says, or the memory alone.
     recalls_at: ClassVar[Literal["questions", "always"]] = "questions"
-    # Whether it compares cells, so that no row may stand for several.
-    needs_cells: ClassVar[bool] = False
 
     budget: int | None = Field(default=None, ge=1)
     front_ends: tuple[FrontEnd, ...] = ()
@@ -187,6 +187,10 @@ class Policy(Part, ABC):
     def layer_budgets(self, n_layers: int) -> tuple[int, ...] | None:
         """Rows that each layer may hold after a plan; the same for all unless a policy says otherwise."""
         return None if self.budget_tokens is None else (self.budget_tokens,) * n_layers
+
+    def seen_rows(self, stream: StreamFacts) -> int | None:  # noqa: ARG002
+        """Rows that a question sees at most, where that is not what a layer may hold."""
+        return None
 
     def held_back(self, stream: StreamFacts) -> int:  # noqa: ARG002
         """How many of the newest frames wait as features, until newer ones push them into the text model.

@@ -62,6 +62,7 @@ class CausalMem(FeaturePolicy):
     """
 
     name: ClassVar[str] = "causalmem"
+    is_per_frame: ClassVar[bool] = True
 
     columns: int | None = Field(default=None, ge=1)
     order: Literal["score-first", "released"] = "score-first"

@@ -63,7 +63,7 @@ class ForestState:
         if self.mean_E is not None:
             similarities = (*similarities[-2:], float(cosines(mean_E[None], self.mean_E[None])))
             if len(similarities) == 3 and similarities[0] > similarities[1] < similarities[2]:
-                starts = (*starts, frame - 1)
+                starts = (*starts, self.n_frames - 1)
         return replace(self, starts=starts, mean_E=mean_E, similarities=similarities, n_frames=frame + 1)
 
     def let_go(self, frame: int, seconds: float) -> ForestState:
@@ -116,10 +116,11 @@ class EventForest(FeaturePolicy):
 
     def _look(self, view: MemoryView, state: ForestState) -> ForestState:
         """Take in new frames, and let those go that leave the window."""
-        bank, n_left = view.features, max(state.n_frames - self._window(view), 0)
+        bank = view.features
+        first_in_window = state.events[-1].last_frame + 1 if state.events else 0
         for rows_N in rows_by_frame(bank, state.n_frames):
             state = state.see(int(bank.frame_N[rows_N[0]]), bank.embeddings_NE[rows_N].float().mean(dim=0))
-        for rows_N in rows_by_frame(bank, n_left)[: -self._window(view)]:
+        for rows_N in rows_by_frame(bank, first_in_window)[: -self._window(view)]:
             state = state.let_go(int(bank.frame_N[rows_N[0]]), float(bank.seconds_N[rows_N[0]]))
         return state
 

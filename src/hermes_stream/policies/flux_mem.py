@@ -68,6 +68,7 @@ class FluxMem(FeaturePolicy):
     """
 
     name: ClassVar[str] = "fluxmem"
+    needs_cells: ClassVar[bool] = True
 
     short: int | None = Field(default=None, ge=1)
     middle: int | None = Field(default=None, ge=0)
@@ -111,4 +112,5 @@ class FluxMem(FeaturePolicy):
             to_next_N = frame_distance(bank, rows_N, next_N)
             stays_N[rows_N] = is_changed(to_next_N, distance_N, at=self.otsu)
             distance_N = frame_distance(bank, next_N, rows_N)
-        return state.first_short + n_leaving, distance_N
+        first_short = int(bank.frame_N[frames[n_leaving][0]]) if frames else state.first_short
+        return first_short, distance_N

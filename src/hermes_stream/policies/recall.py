@@ -19,10 +19,12 @@ class Asked:
 
     query_HTD: un-rotated queries of the question's text, without its template; of new frames, where these recall.
     rotated_query_HTD: the same at the positions at which they ask.
-    archive: rows that were copied out, with their table. held: rows of the memory.
+    archive: rows that were copied out, with their table. held: rows of the memory. sees_held: whether these are seen if
+    the choice does not say, as in `ViewSpec`.
     """
 
     query_HTD: torch.Tensor
     rotated_query_HTD: torch.Tensor
     archive: LayerArchive
     held: LayerView
+    sees_held: bool = True

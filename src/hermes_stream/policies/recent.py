@@ -6,57 +6,31 @@ Shape letters: N rows of one layer after its prefix.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from dataclasses import replace
+from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+import torch
 
-from hermes_stream.errors import PolicyError
 from hermes_stream.memory.plan import Plan
-from hermes_stream.memory.restrict import older_view, part_layers, with_newest
+from hermes_stream.memory.recall import Recalled
+from hermes_stream.memory.restrict import Parting, older_view, part_layer, part_layers, with_newest
 from hermes_stream.memory.view import MemoryView
-from hermes_stream.policies.base import Probe, StreamFacts, Turn
-from hermes_stream.policies.wrapper import Wrapper
+from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
+from hermes_stream.policies.newest import NewestApart
+from hermes_stream.policies.recall import Asked
 
 
-class Recent(Wrapper):
+class Recent(NewestApart):
     """Keep the newest frames whole, whatever the store would do; it sees and budgets what is older.
 
     Needs: a store of rows. Budget: rows of each layer, those of the newest frames included.
     frames: how many, as the memory numbers them: Qwen makes one of two.
 
     To the store a frame arrives when it leaves the newest ones. Its prompts are run over the whole memory, and it sees
-    their attention to older rows.
+    their attention to older rows. What it recalls for a question is seen beside the newest frames.
     """
 
     name: ClassVar[str] = "recent"
-
-    frames: int = Field(default=4, ge=1)
-
-    @model_validator(mode="after")
-    def _check_rows(self) -> Self:
-        if self.ingests != "tokens":
-            raise ValueError(f"{self.inner.title} holds no rows that could be protected; leave recent out")
-        return self
-
-    def start(self, stream: StreamFacts) -> Any:
-        reserved, budget = self._reserved(stream.tokens_per_frame), self.budget_tokens
-        needed = reserved + stream.tokens_per_frame
-        if budget is not None and budget < needed:
-            raise PolicyError(
-                f"recent: a budget of {budget} tokens cannot hold {self.frames} protected frames of "
-                f"{stream.tokens_per_frame} and one more; give at least {needed}, or protect fewer"
-            )
-        inside = self._inside(reserved)
-        budgets_L = inside.layer_budgets(stream.n_layers)
-        if budgets_L is not None and len(set(budgets_L)) > 1:
-            raise PolicyError(
-                f"recent: {self.inner.name} divides the budget among the layers, but each holds the same newest "
-                "frames; leave shares or recent out"
-            )
-        return inside.start(stream)
-
-    def layer_budgets(self, n_layers: int) -> tuple[int, ...] | None:
-        return None if self.budget_tokens is None else (self.budget_tokens,) * n_layers
 
     def probes(self, n_rows: Sequence[int], history: Sequence[Turn], stream: StreamFacts) -> tuple[Probe, ...]:
         # How many of the rows are new is not known here, but a store's trigger compares rows with the budget, and both
@@ -64,12 +38,61 @@ class Recent(Wrapper):
         reserved = self._reserved(stream.tokens_per_frame)
         return self._inside(reserved).probes([max(n - reserved, 0) for n in n_rows], history, stream)
 
+    def seen_rows(self, stream: StreamFacts) -> int | None:
+        reserved = self._reserved(stream.tokens_per_frame)
+        seen = self._inside(reserved).seen_rows(stream)
+        return None if seen is None else seen + reserved
+
     def after_chunk(self, view: MemoryView, state: Any) -> tuple[Plan, Any]:
-        first_frame = max(view.frames_seen - self.frames, 0)
-        partings = part_layers(view, first_frame)
-        inside = self._inside(partings[0].newest.shape[-1])
-        plan, state = inside.after_chunk(older_view(view, partings, first_frame), state)
+        inside, older, partings = self._divide(view)
+        plan, state = inside.after_chunk(older, state)
         return with_newest(plan, partings), state
 
-    def _reserved(self, tokens_per_frame: int) -> int:
-        return self.frames * tokens_per_frame
+    def view_for(self, view: MemoryView, state: Any, asked: torch.Tensor | None) -> ViewSpec:
+        inside, older, _ = self._divide(view)
+        return inside.view_for(older, state, asked)
+
+    def recall(self, layer: int, asked: Asked, state: Any) -> Recalled:
+        parting = self._parting(asked)
+        recalled = self._beside(parting).recall(layer, _older_asked(asked, parting), state)
+        return _with_newest(recalled, asked, parting)
+
+    def settle(self, asked: Sequence[Asked], recalled: Sequence[Recalled], state: Any) -> Sequence[Recalled]:
+        partings = [self._parting(one) for one in asked]
+        older = [_older_asked(one, parting) for one, parting in zip(asked, partings, strict=True)]
+        inside = [_without_newest(one, parting) for one, parting in zip(recalled, partings, strict=True)]
+        settled = self._beside(partings[0]).settle(older, inside, state)
+        return [_with_newest(*three) for three in zip(settled, asked, partings, strict=True)]
+
+    def _divide(self, view: MemoryView) -> tuple[Policy, MemoryView, tuple[Parting, ...]]:
+        """The store with its part of the budget, what it sees, and how the rows were parted."""
+        first_frame = max(view.frames_seen - self.frames, 0)
+        partings = part_layers(view, first_frame)
+        return self._beside(partings[0]), older_view(view, partings, first_frame), partings
+
+    def _beside(self, parting: Parting) -> Policy:
+        return self._inside(parting.newest.shape[-1])
+
+    def _parting(self, asked: Asked) -> Parting:
+        frame_HN = asked.held.table.frame_HN
+        newest = int(frame_HN.max()) if frame_HN.numel() else 0  # is held, as it is protected
+        return part_layer(asked.held, newest + 1 - self.frames)
+
+
+def _older_asked(asked: Asked, parting: Parting) -> Asked:
+    return replace(asked, held=asked.held.select(parting.older))
+
+
+def _with_newest(recalled: Recalled, asked: Asked, parting: Parting) -> Recalled:
+    """The newest frames are seen besides what the store recalls."""
+    if recalled.held_rows is None and asked.sees_held:
+        return recalled
+    chosen = parting.older[:0] if recalled.held_rows is None else parting.older[recalled.held_rows]
+    return replace(recalled, held_rows=torch.cat((chosen, parting.newest)).sort().values)
+
+
+def _without_newest(recalled: Recalled, parting: Parting) -> Recalled:
+    """What the store said: its rows, in its numbers."""
+    if recalled.held_rows is None:
+        return recalled
+    return replace(recalled, held_rows=torch.isin(parting.older, recalled.held_rows).nonzero()[:, 0])

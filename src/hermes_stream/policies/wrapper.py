@@ -65,6 +65,10 @@ class Wrapper(Policy):
         return self.inner.needs_cells
 
     @property
+    def is_per_frame(self) -> bool:  # type: ignore[override]
+        return self.inner.is_per_frame
+
+    @property
     def reads_newest(self) -> bool:  # type: ignore[override]
         return self.inner.reads_newest
 
@@ -101,6 +105,12 @@ class Wrapper(Policy):
     def layer_budgets(self, n_layers: int) -> tuple[int, ...] | None:
         return self._inside().layer_budgets(n_layers)
 
+    def held_back(self, stream: StreamFacts) -> int:
+        return self._inside().held_back(stream)
+
+    def seen_rows(self, stream: StreamFacts) -> int | None:
+        return self._inside().seen_rows(stream)
+
     def start(self, stream: StreamFacts) -> Any:
         return self._inside().start(stream)
 
@@ -109,9 +119,6 @@ class Wrapper(Policy):
 
     def after_chunk(self, view: MemoryView, state: Any) -> tuple[Plan, Any]:
         return self._inside().after_chunk(view, state)
-
-    def held_back(self, stream: StreamFacts) -> int:
-        return self._inside().held_back(stream)
 
     def view_for(self, view: MemoryView, state: Any, asked: torch.Tensor | None) -> ViewSpec:
         return self._inside().view_for(view, state, asked)

@@ -61,6 +61,7 @@ def make_questions(
     every_seconds: float = 2.0,
     tasks: Sequence[str] | None = None,
     seed: int = 0,
+    reaches_back: bool = False,
 ) -> list[Question]:
     """Questions spread over a script in time order, tasks and regimes in turn.
 
@@ -68,6 +69,7 @@ def make_questions(
     every_seconds: a moment is tried this often; moments at which the wanted task has no certain answer try the others.
     tasks: names out of `TASKS`, by default all of them.
     seed: chooses among the possible questions; the same seed gives the same list.
+    reaches_back: ask about any time since the beginning: see `Viewpoint`.
     """
     if not every_seconds > 0:
         raise ConfigError(f"every_seconds must be above 0, got {every_seconds}")
@@ -77,7 +79,7 @@ def make_questions(
     questions = []
     for index in range(1, int(script.duration_seconds / every_seconds) + 1):
         time_seconds = round((index - dice.uniform(0.0, 0.5)) * every_seconds, 2)
-        view = Viewpoint(script, time_seconds, fps)
+        view = Viewpoint(script, time_seconds, fps, reaches_back=reaches_back)
         for name in sorted(names, key=lambda name: (asked[name], dice.uniform(0, 1))):
             question = question_at(view, name, dice)
             if question is not None:

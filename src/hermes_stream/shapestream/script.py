@@ -31,6 +31,9 @@ EVALUATION_SEEDS = range(900_000, 1_000_000)
 ENTER_SECONDS = 0.5
 SHORTEST_PRESENCE_SECONDS = 3.0
 
+# Two colours of each shape of an episode are left, so that objects can still change theirs.
+MOST_LANDMARKS = (len(SHAPES) - 1) * (len(COLORS) - 3)
+
 _RECENT_ROOMS = 5
 _RECENT_KINDS = 3
 _T = TypeVar("_T")
@@ -163,16 +166,22 @@ class Dice:
         return options[int(self._random.random() * len(options))]
 
 
-def make_script(seed: int, duration_seconds: float, *, pace: float = 1.0) -> Script:
-    """The episode of a seed, as long as wanted; a longer one begins with the scenes of a shorter one.
+def make_script(seed: int, duration_seconds: float, *, pace: float = 1.0, landmarks: int = 0) -> Script:
+    """The episode of a seed, as long as wanted; without landmarks a longer one begins with the scenes of a shorter one.
 
     seed: training uses `TRAINING_SEEDS`, evaluation `EVALUATION_SEEDS`; any integer works.
     pace: factor on all durations; 1 gives scenes of about 5 to 16 seconds.
-    Raises ConfigError for a duration or pace that is not positive.
+    landmarks: kinds that are shown once in the whole episode, one in each of as many equal parts of it. All others come
+        back every few minutes, so that without landmarks hardly a question is about anything older.
+    Raises ConfigError for a duration or pace that is not positive, and for more landmarks than kinds to spare.
     """
     if not duration_seconds > 0 or not pace > 0:
         raise ConfigError(f"duration and pace must be above 0, got {duration_seconds} and {pace}")
+    if not 0 <= landmarks <= MOST_LANDMARKS:
+        raise ConfigError(f"landmarks is {landmarks}; expected 0 to {MOST_LANDMARKS}")
     writer = _Writer(Dice(seed), pace)
+    if landmarks:
+        writer.set_landmarks(landmarks, duration_seconds)
     scenes: list[Scene] = []
     while not scenes or scenes[-1].end_seconds < duration_seconds:
         scenes.append(writer.next_scene())
@@ -191,6 +200,17 @@ class _Writer:
         self._rooms = self._all_but_one(ROOMS)
         self._recent_rooms: list[str] = []
         self._recent_kinds: list[Kind] = []
+        self._landmarks: frozenset[Kind] = frozenset()
+        self._coming: list[tuple[float, Kind]] = []
+
+    def set_landmarks(self, n: int, duration_seconds: float) -> None:
+        """Choose kinds that come once, shapes in turn, and when: at a random moment of one of n equal parts each."""
+        for index in range(n):
+            shape = self._shapes[index % len(self._shapes)]
+            kinds = [Kind(color, shape) for color in self._colors]
+            kind = self._dice.choice([kind for kind in kinds if kind not in self._landmarks])
+            self._landmarks |= {kind}
+            self._coming.append((self._dice.uniform(index, index + 1) / n * duration_seconds, kind))
 
     def next_scene(self) -> Scene:
         dice = self._dice
@@ -207,6 +227,8 @@ class _Writer:
         return Scene(start, self._clock, room, texture, shade, phase, digit, tuple(presences))
 
     def _main_presences(self, room: str) -> list[Presence]:
+        if self._coming and self._coming[0][0] <= self._clock:
+            return [self._presence(self._coming.pop(0)[1], room, slides_in=True, slides_out=True, like=None)]
         kind = self._next_kind(self._shapes)
         changes_color = self._dice.chance(0.25)
         first = self._presence(kind, room, slides_in=True, slides_out=not changes_color, like=None)
@@ -243,7 +265,10 @@ class _Writer:
 
     def _next_kind(self, shapes: Sequence[str]) -> Kind:
         kinds = [Kind(color, shape) for color in self._colors for shape in shapes]
-        kind = self._dice.choice([kind for kind in kinds if kind not in self._recent_kinds])
+        common = [kind for kind in kinds if kind not in self._landmarks]
+        # Landmarks may leave a shape no colour but recent ones.
+        new = [kind for kind in common if kind not in self._recent_kinds]
+        kind = self._dice.choice(new or [kind for kind in common if kind != self._recent_kinds[-1]])
         self._recent_kinds = [*self._recent_kinds, kind][-_RECENT_KINDS:]
         return kind
 

@@ -142,7 +142,7 @@ def _which_room(view: Viewpoint, dice: Dice) -> Draft | None:
     if not view.is_settled or not view.past:
         return None
     if dice.chance(_ANSWERABLE_SHARE):
-        seen = dice.choice(view.past)
+        seen = view.pick(view.past, dice)
         last = [p for p in view.begun if p.kind == seen.kind][-1]
         return Draft(f"In which room was the {last.kind} last?", last.room, view.age_seconds(last))
     kind = _unseen_kind(view, dice)
@@ -153,7 +153,7 @@ def _color_of(view: Viewpoint, dice: Dice) -> Draft | None:
     if not view.is_settled or not view.begun:
         return None
     if dice.chance(_ANSWERABLE_SHARE):
-        shape = dice.choice(view.begun).kind.shape
+        shape = view.pick(view.begun, dice).kind.shape
         last = [p for p in view.begun if p.kind.shape == shape][-1]
         return Draft(f"What color was the last {shape}?", last.kind.color, view.age_seconds(last))
     shown = {kind.shape for kind in view.kinds_seen}
@@ -220,7 +220,7 @@ def _seen_or_not(view: Viewpoint, dice: Dice) -> tuple[Kind, Presence | None] | 
     if not view.is_settled or not view.begun:
         return None
     if dice.chance(0.5):
-        seen = dice.choice(view.begun)
+        seen = view.pick(view.begun, dice)
         return seen.kind, [p for p in view.begun if p.kind == seen.kind][-1]
     kind = _unseen_kind(view, dice)
     return None if kind is None else (kind, None)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from hermes_stream.errors import ConfigError
-from hermes_stream.shapestream.script import ENTER_SECONDS, Kind, Presence, Scene, Script
+from hermes_stream.shapestream.script import ENTER_SECONDS, Dice, Kind, Presence, Scene, Script
 
 SETTLED_INTERVALS = 1.5
 WINDOW_SECONDS = 60.0
@@ -21,12 +22,15 @@ class Viewpoint:
 
     A fact counts as shown when it was on screen for `margin_seconds`, 1.5 sampling intervals; `is_settled` says that no
     presence of the past or present is in doubt.
+    reaches_back: questions about something shown are about any time since the beginning; otherwise about any presence,
+        of which each kind's last is seldom long ago.
     """
 
     script: Script
     time_seconds: float
     fps: float
     since_seconds: float = 0.0
+    reaches_back: bool = False
 
     def __post_init__(self) -> None:
         if not self.fps > 0:
@@ -57,6 +61,15 @@ class Viewpoint:
     def past(self) -> tuple[Presence, ...]:
         """Presences that have ended."""
         return tuple(p for p in self.begun if p.end_seconds <= self.time_seconds)
+
+    def pick(self, presences: Sequence[Presence], dice: Dice) -> Presence:
+        """What a question is about, out of these (at least one)."""
+        if not self.reaches_back:
+            return dice.choice(presences)
+        # Squared, so that each octave of ages gets some: a quarter of the draws is below a sixteenth of the stream.
+        age_seconds = (self.time_seconds - self.since_seconds) * dice.uniform(0, 1) ** 2
+        lasts = {presence.kind: presence for presence in presences}.values()
+        return min(lasts, key=lambda last: abs(self.age_seconds(last) - age_seconds))
 
     @property
     def room_is_settled(self) -> bool:

@@ -31,8 +31,9 @@ def draw_by_budget(rows: Sequence[Row], path: Path) -> None:
 
 
 def draw_by_bytes(rows: Sequence[Row], path: Path) -> None:
-    """Accuracy against the most bytes that any question found."""
-    figure, axes = _by_regime(rows, lambda row: row["bytes"] / 1024, "memory, KiB over all layers")
+    """Accuracy against the most bytes that any question found, archives included."""
+    label = "memory and archive, KiB over all layers"
+    figure, axes = _by_regime(rows, lambda row: (row["bytes"] + row["archive_bytes"]) / 1024, label)
     for place in axes.flat:
         _set_octaves(place)
     _save(figure, axes, path)
