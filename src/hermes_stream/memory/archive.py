@@ -41,9 +41,7 @@ class ArchiveBlock:
 
     def select(self, rows_N: torch.Tensor, select_table: SelectTable = TokenTable.select) -> ArchiveBlock:
         """Some of the rows."""
-        return ArchiveBlock(
-            select_table(self.table, rows_N), self.raw_keys.select(rows_N), self.values.select(rows_N)
-        )
+        return ArchiveBlock(select_table(self.table, rows_N), self.raw_keys.select(rows_N), self.values.select(rows_N))
 
     def join(self, newer: ArchiveBlock, concat_tables: ConcatTables = TokenTable.concat) -> ArchiveBlock:
         """One block of both; for rows that have ranges of their own."""

@@ -44,9 +44,7 @@ def unpack_archives(
     return [LayerArchive(blocks) for blocks in store.place(layers)]
 
 
-def _unpack_block(
-    packed: Mapping[str, Any], reader: Reader, store: ArchiveStore, device: torch.device
-) -> ArchiveBlock:
+def _unpack_block(packed: Mapping[str, Any], reader: Reader, store: ArchiveStore, device: torch.device) -> ArchiveBlock:
     keys, values = (_unpack_rows(packed[name], reader, store, device) for name in ("raw_keys", "values"))
     return ArchiveBlock(reader.value(packed["table"]), keys, values)
 
@@ -61,8 +59,6 @@ def _pack_rows(rows: PackedRows, writer: Writer, name: str) -> dict[str, Any]:
     }
 
 
-def _unpack_rows(
-    packed: Mapping[str, Any], reader: Reader, store: ArchiveStore, device: torch.device
-) -> PackedRows:
+def _unpack_rows(packed: Mapping[str, Any], reader: Reader, store: ArchiveStore, device: torch.device) -> PackedRows:
     parts = tuple(store.hold(reader.host_tensor(name), device) for name in packed["parts"])
     return PackedRows(packed["bits"], getattr(torch, packed["dtype"]), parts, packed["ranges"])

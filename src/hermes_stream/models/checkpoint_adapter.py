@@ -109,6 +109,7 @@ class CheckpointAdapter:
             dtype=weight.dtype,
             device=weight.device,
             has_saliency=has_saliency,
+            n_taps=len(getattr(model.config.vision_config, "deepstack_visual_indexes", ())),
         )
 
     def prefix(self) -> torch.Tensor:
