@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from hermes_stream import DSCache, Policy, RecentFrames, SAVEMem, SlidingWindow
+from hermes_stream import DSCache, Engine, Policy, RecentFrames, SAVEMem, SlidingWindow
 from hermes_stream.models.load import load_adapter
 from hermes_stream.types import Frame
 from tests.engine.direct import assert_same_bits, memory_bits, open_direct, question_logits, watch_direct
@@ -149,6 +149,13 @@ def test_standing_texts_are_embedded_as_raw_text(adapter: Any) -> None:
     expected = [adapter.guidance(text) for text in SAVEMem.texts]
     assert len(stream.texts) == 5
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(stream.texts, expected, strict=True))
+
+
+def test_features_stay_within_a_budget_of_bytes(folder: Path) -> None:
+    """Those of DeepStack's taps included, which are two thirds of Qwen3-VL's."""
+    with Engine(load_adapter(str(folder))) as engine, engine.open("recent-frames", budget="64KiB") as session:
+        session.watch(make_frames(40))
+        assert 32 * 1024 < session.memory.features.n_bytes <= 64 * 1024
 
 
 def test_a_stream_with_instant_frames_never_runs_out_of_positions(adapter: Any) -> None:

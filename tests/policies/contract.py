@@ -40,6 +40,8 @@ def assert_same_plans(ours: Plan, theirs: Plan) -> None:
         for prototype, twin in zip(a.prototypes, b.prototypes, strict=True):
             assert torch.equal(prototype.rows_N, twin.rows_N)
             assert torch.equal(prototype.weight_N, twin.weight_N)
+        archived = [(plan.archive, plan.keep_archive, plan.archive_means) for plan in (a, b)]
+        assert is_same(*archived)
 
 
 def is_same(ours: Any, theirs: Any) -> bool:
