@@ -9,6 +9,8 @@ from hermes_stream import KeepAll, RecentFrames, SlidingWindow
 from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.policies.base import Policy
 from hermes_stream.policies.hermes import Hermes
+from hermes_stream.policies.rekv import ReKV
+from hermes_stream.policies.tiered import Tiered
 from hermes_stream.viz.memory_map import kept_ages
 from tests.policies.harness import FakeStream
 
@@ -44,3 +46,13 @@ def test_frames_that_wait_beside_the_memory_count() -> None:
     assert version.features.table.frame_HN.unique().tolist() == [36, 37, 38, 39]
     np.testing.assert_allclose(kept_ages(version), np.eye(10)[[0] * 10])
     np.testing.assert_allclose(kept_ages(version, 20), np.full((10, 20), [0.5, 0.5, *[0.0] * 18]))
+
+
+def test_archived_tokens_count_once() -> None:
+    """Forty frames, all of them within the two tiers: an even spread; those that are still held count there."""
+    version = watched(Tiered(budget=100, near=0)).memory.current
+    assert version.archived_tokens[0] > 100
+    np.testing.assert_allclose(kept_ages(version), np.full((10, 10), 0.1))
+    everything = watched(ReKV(budget=24)).memory.current
+    assert everything.held_tokens[0] + everything.archived_tokens[0] > 120
+    np.testing.assert_allclose(kept_ages(everything), np.full((10, 10), 0.1))

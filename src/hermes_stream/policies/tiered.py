@@ -32,12 +32,14 @@ class Tiered(Policy):
     Needs: nothing. Budget: the bytes of that many exact rows of each layer, both tiers together; the same rows in all
     layers. Until it is full everything is exact.
 
-    bits: of a compressed number; keys are compressed before their rotation, row by row, each with a minimum and a scale
-    of its own, once. recent: frames that stay exact; at most half of the budget.
+    bits: of a compressed number; un-rotated keys and values are compressed once, row by row, each row of a head with a
+    minimum and a scale of its own. recent: frames that stay exact; at most half of the budget. near: the share of the
+    compressed rows that are simply the newest; the others are spread evenly over all that is older.
 
-    Questions and new frames see both tiers whole, compressed rows unpacked for them: nothing is chosen, and no pass
-    comes before the answer's. Where rows must go, every token has a number for life, between 0 and 1 and spread evenly
-    over frames and cells, and the lowest stay: an even thinning of the whole past that does not depend on when rows went.
+    Spread: every token has a number for life, between 0 and 1, and these lie evenly over frames and cells; the lowest
+    stay. So the past is thinned as evenly after an hour as after a minute, whenever rows went. Questions and new frames
+    see both tiers whole, compressed rows unpacked for them: nothing is chosen, and no pass comes before the answer's.
+    Compressed rows stand where they stood, as far back as they are.
     """
 
     name: ClassVar[str] = "tiered"
@@ -46,14 +48,14 @@ class Tiered(Policy):
 
     bits: Annotated[Bits, BeforeValidator(as_number)] = 4
     recent: int = Field(default=1, ge=0)
-    places: Literal["stored", "view"] = "stored"
+    near: float = Field(default=0.25, ge=0, le=1)
 
     @property
     def archive(self) -> ArchiveSettings:
         return ArchiveSettings(bits=self.bits, ranges="row", resident=True, host_bytes=2**62)
 
     def view_for(self, view: MemoryView, state: Any, asked: torch.Tensor | None) -> ViewSpec:  # noqa: ARG002
-        return ViewSpec(recalls=True, asks_first=False, positions=self.places)
+        return ViewSpec(recalls=True, asks_first=False)
 
     def after_chunk(self, view: MemoryView, state: Any) -> tuple[Plan, Any]:
         layer, budget = view.layers[0], self.budget_tokens or 0  # the same rows in every layer
@@ -63,15 +65,23 @@ class Tiered(Policy):
         n_exact = min(self.recent * view.tokens_per_frame, budget // 2)
         n_leaving = max(layer.n_rows - n_exact, 0)
         past = layer.table.slice(0, n_leaving)
-        place_N = place_in_order(layer.archive.table.concat(past) if n_archived else past)
-        n_compressed = (budget - n_exact) * layer.tensors.bytes_per_row // self._bytes_of_compressed_row(layer)
-        chosen_C = place_N.argsort(stable=True)[:n_compressed].sort().values
+        chosen_C = self._choose(
+            layer.archive.table.concat(past) if n_archived else past,
+            (budget - n_exact) * layer.tensors.bytes_per_row // self._bytes_of_compressed_row(layer),
+        )
         plan = LayerPlan(
-            torch.arange(n_leaving, layer.n_rows, device=place_N.device),
+            torch.arange(n_leaving, layer.n_rows, device=chosen_C.device),
             archive=chosen_C[chosen_C >= n_archived] - n_archived,
             keep_archive=chosen_C[chosen_C < n_archived],
         )
         return Plan((plan,) * view.n_layers), state
+
+    def _choose(self, table: TokenTable, n_compressed: int) -> torch.Tensor:
+        """The rows that are compressed, of all that are not exact."""
+        n_near = min(int(self.near * n_compressed), table.n_tokens)
+        place_N = place_in_order(table)
+        place_N[table.n_tokens - n_near :] = -1
+        return place_N.argsort(stable=True)[:n_compressed].sort().values
 
     def _bytes_of_compressed_row(self, layer: LayerView) -> int:
         values_KND = layer.tensors.values_KND

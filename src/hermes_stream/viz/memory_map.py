@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from hermes_stream.memory.token_table import TokenKind
-from hermes_stream.memory.version import MemoryVersion
+from hermes_stream.memory.version import LayerMemory, MemoryVersion
 from hermes_stream.types import Frame
 from hermes_stream.viz.figure import new_figure
 
@@ -49,7 +50,7 @@ def held_share(version: MemoryVersion) -> NDArray[np.float64]:
 def kept_ages(version: MemoryVersion, n_bins: int = 10) -> NDArray[np.float64]:
     """`[L, n_bins]`: the share of each layer's held vision tokens in each tenth of the stream, newest first.
 
-    Features that wait beside the memory count in every layer. A window puts all of its weight into the first bins, an
+    Features that wait beside the memory count in every layer, archived tokens as held ones. A window puts all of its weight into the first bins, an
     even sample the same into each.
     """
     share_LA = np.zeros((len(version.layers), n_bins))
@@ -57,10 +58,19 @@ def kept_ages(version: MemoryVersion, n_bins: int = 10) -> NDArray[np.float64]:
     waiting_N = waiting.frame_HN[waiting.kind_HN != TokenKind.TEXT].cpu().numpy()
     for index, layer in enumerate(version.layers):
         held_N = layer.table.frame_HN[layer.table.kind_HN == TokenKind.VISION].cpu().numpy()
-        frame_N = np.concatenate((held_N, waiting_N))
+        frame_N = np.concatenate((held_N, _archived_frames(layer), waiting_N))
         age_N = (version.grids_seen - 1 - frame_N) * n_bins // max(version.grids_seen, 1)
         share_LA[index] = np.bincount(age_N, minlength=n_bins) / max(len(frame_N), 1)
     return share_LA
+
+
+def _archived_frames(layer: LayerMemory) -> NDArray[np.int64]:
+    """Of vision tokens that are archived and not held."""
+    if not layer.archive.n_rows:
+        return np.empty(0, dtype=np.int64)
+    table = layer.archive.table
+    is_new_N = (table.kind_HN[0] == TokenKind.VISION) & ~torch.isin(table.identity_HN[0], layer.table.identity_HN[0])
+    return table.frame_HN[0, is_new_N].cpu().numpy()
 
 
 def summarised_tokens(version: MemoryVersion) -> list[int]:
