@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hermes_stream.policies.random import Random
     from hermes_stream.policies.recent import Recent
     from hermes_stream.policies.recent_frames import RecentFrames
+    from hermes_stream.policies.savemem import SAVEMem
     from hermes_stream.policies.sliding_window import SlidingWindow
     from hermes_stream.policies.stream_mem import StreamMem
     from hermes_stream.policies.streaming_vlm import StreamingVLM
@@ -54,6 +55,7 @@ _HOME = {
     "Random": "policies.random",
     "Recent": "policies.recent",
     "RecentFrames": "policies.recent_frames",
+    "SAVEMem": "policies.savemem",
     "Session": "engine.session",
     "SessionStats": "engine.session",
     "SlidingWindow": "policies.sliding_window",
@@ -87,6 +89,7 @@ __all__ = [
     "Random",
     "Recent",
     "RecentFrames",
+    "SAVEMem",
     "Session",
     "SessionStats",
     "SlidingWindow",

@@ -13,7 +13,9 @@ from hermes_stream.errors import PolicyError
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
+from hermes_stream.policies import POLICIES
 from hermes_stream.policies.spec import parse_memory
+from tests.policies.test_recent import holds_rows
 from tests.tiny import make_frames, save_checkpoint
 
 from .direct import assert_same_bits, memory_bits, open_direct, question_logits, watch_direct
@@ -57,6 +59,21 @@ def test_a_composition_watches_and_answers(text: str, adapter: Adapter) -> None:
     assert bool(torch.isfinite(question_logits(stream, "What is left?")).all())
     assert_same_bits(before, memory_bits(stream))
     assert stream.n_compressions > 0 or not policy.is_bounded
+
+
+@pytest.mark.parametrize("wrapper", ["recent(frames=1)", "fresh(frames=1)"])
+@pytest.mark.parametrize("name", [name for name, cls in POLICIES.items() if holds_rows(cls())])
+def test_newest_frames_beside_every_store_of_rows(name: str, wrapper: str, llava_folder: Path) -> None:
+    """Questions are answered whatever the store recalls for them, and change nothing."""
+    adapter = load_adapter(str(llava_folder))
+    policy = parse_memory(f"{name} + {wrapper}").with_budget(3 * adapter.facts.tokens_per_frame)
+    stream = open_direct(adapter, policy, chunk_frames=4)
+    for start in range(0, 16, 4):
+        watch_direct(stream, make_frames(4, start=start), 3)
+        stream.memory.check_invariants()
+    before = memory_bits(stream)
+    assert bool(torch.isfinite(question_logits(stream, "What is left?")).all())
+    assert_same_bits(before, memory_bits(stream))
 
 
 def test_fresh_frames_around_a_window_are_dscache_to_the_last_bit(adapter: Adapter) -> None:

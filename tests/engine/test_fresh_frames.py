@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from hermes_stream import DSCache, Policy, RecentFrames, SlidingWindow
+from hermes_stream import DSCache, Engine, Policy, RecentFrames, SAVEMem, SlidingWindow
 from hermes_stream.models.load import load_adapter
 from hermes_stream.types import Frame
 from tests.engine.direct import assert_same_bits, memory_bits, open_direct, question_logits, watch_direct
@@ -126,6 +127,35 @@ def test_no_instant_frames_are_a_sliding_window(adapter: Any, positions: str) ->
     theirs = watched(adapter, SlidingWindow(budget=budget, positions=positions), 18)
     assert_same_bits(memory_bits(ours), memory_bits(theirs))
     assert torch.equal(question_logits(ours, QUESTION), question_logits(theirs, QUESTION))
+
+
+def test_savemem_with_room_for_the_stream_is_recent_frames_that_hold_it(adapter: Any) -> None:
+    """To the last bit; and if the gate says that the newest frames are enough, it is recent-frames with so many."""
+    budget = 12 * adapter.facts.tokens_per_frame
+    whole = watched(adapter, SAVEMem(budget=budget), 10)
+    assert torch.equal(question_logits(whole, QUESTION), question_logits(watched_all(adapter, budget), QUESTION))
+    gated = watched(adapter, SAVEMem(budget=budget, short=2, gate=0.001), 10)
+    gated.state = replace(gated.state, usual=-1000.0)
+    newest = watched(adapter, RecentFrames(frames=2, budget=budget), 10)
+    assert torch.equal(question_logits(gated, QUESTION), question_logits(newest, QUESTION))
+
+
+def watched_all(adapter: Any, budget: int) -> Any:
+    return watched(adapter, RecentFrames(budget=budget), 10)
+
+
+def test_standing_texts_are_embedded_as_raw_text(adapter: Any) -> None:
+    stream = open_direct(adapter, SAVEMem(budget=3 * adapter.facts.tokens_per_frame))
+    expected = [adapter.guidance(text) for text in SAVEMem.texts]
+    assert len(stream.texts) == 5
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(stream.texts, expected, strict=True))
+
+
+def test_features_stay_within_a_budget_of_bytes(folder: Path) -> None:
+    """Those of DeepStack's taps included, which are two thirds of Qwen3-VL's."""
+    with Engine(load_adapter(str(folder))) as engine, engine.open("recent-frames", budget="64KiB") as session:
+        session.watch(make_frames(40))
+        assert 32 * 1024 < session.memory.features.n_bytes <= 64 * 1024
 
 
 def test_a_stream_with_instant_frames_never_runs_out_of_positions(adapter: Any) -> None:

@@ -80,17 +80,13 @@ def test_frames_that_wait_and_are_all_recalled_are_the_whole_memory(adapter: Ada
     assert_close(logits_of(adapter, policy), logits_of(adapter, KeepAll()))
 
 
-def test_segments_that_leave_whole_are_recalled_whole(adapter: Adapter) -> None:
-    """Every frame comes back, in every layer; with fewer the answer is another."""
-    budget = 4 * adapter.facts.tokens_per_frame
-    for text in (
-        "streamkv(keep=1, frames=100, summary=false)",
-        "streamkv(keep=1, frames=100, summary=false) + recent(frames=1)",
-    ):
-        stream = open_direct(adapter, parse_memory(text, budget), chunk_frames=4)
-        watch_direct(stream, make_frames(N_FRAMES), 2)
-        version = stream.memory.current
-        for layer in version.layers:
-            archived_N, held_N = layer.archive.table.frame_HN[0], layer.table.frame_HN[0, version.n_prefix :]
-            assert torch.cat((archived_N, held_N)).unique().tolist() == list(range(version.grids_seen))
-            assert layer.archive.n_rows + held_N.numel() == version.n_seen
+def test_segments_that_leave_whole_stay_whole_in_the_archive(adapter: Adapter) -> None:
+    policy = StreamKV(budget=4 * adapter.facts.tokens_per_frame, keep=1.0, frames=N_FRAMES, summary=False)
+    stream = open_direct(adapter, policy, chunk_frames=4)
+    watch_direct(stream, make_frames(N_FRAMES), 2)
+    version = stream.memory.current
+    for layer in version.layers:
+        archived_N, held_N = layer.archive.table.identity_HN[0], layer.table.identity_HN[0, version.n_prefix :]
+        expected_N = torch.arange(version.n_prefix, version.next_identity)
+        assert torch.equal(torch.cat((archived_N, held_N)), expected_N)
+    assert bool(torch.isfinite(question_logits(stream, "What is left?")).all())

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 import torch
 
+from hermes_stream.engine.question_attention import question_attention
 from hermes_stream.memory.plan import LayerPlan, Plan
 from hermes_stream.memory.recall import Placement, Recalled
 from hermes_stream.memory.view import MemoryView
@@ -17,6 +18,7 @@ from hermes_stream.policies.archiving import ArchivingPolicy
 from hermes_stream.policies.base import StreamFacts, ViewSpec
 from hermes_stream.policies.keep_all import KeepAll
 from hermes_stream.policies.recall import Asked
+from hermes_stream.types import Query
 from tests.tiny import make_frames, save_checkpoint
 
 from .direct import assert_same_bits, memory_bits, open_direct, question_logits, watch_direct
@@ -121,3 +123,18 @@ def test_a_disk_gives_back_the_same_bits(adapter: Adapter, tmp_path: Path) -> No
     disk = logits_of(adapter, Window(**options, host="1B", disk=tmp_path))
     assert torch.equal(host, disk)
     assert list(tmp_path.iterdir()) == []
+
+
+@torch.inference_mode()
+def test_attention_names_the_rows_that_were_recalled(adapter: Adapter) -> None:
+    """By identity, the same attention as to a memory that holds everything."""
+    found = {}
+    for policy in (KeepAll(), WindowThatFramesSeeBeyond(budget=adapter.facts.tokens_per_frame)):
+        stream = open_direct(adapter, policy, chunk_frames=4)
+        watch_direct(stream, make_frames(N_FRAMES), 2)
+        found[policy.name] = question_attention(stream, Query("What is left?"))
+    whole, recalled = found["keep-all"], found["test-window"]
+    for layer, weight_HN in enumerate(whole.by_layer):
+        order_N = recalled.tables[layer].identity_HN[0].argsort()
+        assert torch.equal(recalled.tables[layer].identity_HN[0, order_N], whole.tables[layer].identity_HN[0])
+        torch.testing.assert_close(recalled.by_layer[layer][:, order_N], weight_HN, atol=1e-5, rtol=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -53,12 +54,27 @@ def test_rows_come_back_as_the_definition_of_quantisation_says(n: int, seed: int
         assert (np.abs(ours - exact) <= 0.51 * step + 2**-10 * np.abs(exact).max()).all()
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 9), st.integers(0, 2**31), st.sampled_from([8, 4]), st.sampled_from([0.0, 1e-3, 1.0, 300.0]))
+def test_a_row_may_have_a_range_of_its_own_in_each_head(n: int, seed: int, bits: Bits, spread: float) -> None:
+    """The same definition with rows and channels exchanged; no row depends on another."""
+    x_KND = 5 + spread * torch.randn(2, n, 4, generator=torch.Generator().manual_seed(seed))
+    packed = pack(x_KND, bits, ranges="row")
+    for head in range(2):
+        expected, exact = quantised(x_KND[head].T.numpy(), bits).T, x_KND[head].numpy()
+        step = np.ptp(exact, axis=1, keepdims=True) / (2**bits - 1)
+        assert (np.abs(packed.unpack(CPU)[head].numpy() - expected) <= 1.01 * step + 1e-4).all()
+    rows_N = torch.arange(0, n, 2)
+    assert torch.equal(packed.select(rows_N).unpack(CPU), packed.unpack(CPU)[:, rows_N])
+    assert torch.equal(pack(x_KND[:, rows_N], bits, ranges="row").unpack(CPU), packed.unpack(CPU)[:, rows_N])
+
+
 def test_sixteen_bits_are_exact_and_bytes_are_those_of_the_tensors() -> None:
     x_KND = torch.randn(2, 5, 4)
     assert torch.equal(pack(x_KND, 16).unpack(CPU), x_KND)
-    for bits in (16, 8, 4):
-        packed = pack(x_KND, bits)
-        assert packed.n_bytes == packed_bytes(2, 5, 4, bits, torch.float32)
+    for bits, ranges in itertools.product((16, 8, 4), ("channel", "row")):
+        packed = pack(x_KND, bits, ranges=ranges)
+        assert packed.n_bytes == packed_bytes(2, 5, 4, bits, torch.float32, ranges)
         assert packed.n_bytes == sum(part.load().numel() * part.load().element_size() for part in packed.parts)
 
 
@@ -97,6 +113,26 @@ def test_an_archive_forgets_rows_and_shares_the_blocks_that_stay() -> None:
     assert after.table.identity_HN[0].tolist() == [3, 5, 6, 7, 8]
     assert after.blocks[1] is before.blocks[1]
     assert torch.equal(after.read(torch.tensor([0]), CPU)[0], before.read(torch.tensor([1]), CPU)[0])
+
+
+@pytest.mark.parametrize("bits", [16, 8, 4])
+def test_rows_with_ranges_of_their_own_are_one_block_that_takes_what_its_rows_take(bits: Bits) -> None:
+    memory = memory_of(6, ArchiveSettings(bits=bits, ranges="row", resident=True))
+    memory.apply(plan_of(memory, [0, 1, 2]))
+    memory.apply(plan_of(memory, [3, 4, 5]))
+    before = memory.current.layers[0].archive
+    memory.apply(plan_of(memory, [6], keep_archive=[1, 3, 4]))
+    memory.apply(plan_of(memory, [7], keep_archive=[0, 2, 3]))
+    archives = [layer.archive for layer in memory.current.layers]
+    assert [len(archive.blocks) for archive in archives] == [1, 1]
+    assert archives[0].table.identity_HN[0].tolist() == [3, 6, 8, 9]
+    assert archives[0].table is archives[1].table
+    assert memory.current.archive_bytes() == 2 * 2 * packed_bytes(HEADS, 4, HEAD_DIM, bits, torch.float32, "row")
+    for now, then in zip(archives[0].read(None, CPU), before.read(torch.tensor([1, 4]), CPU), strict=True):
+        assert torch.equal(now[:, :2], then)
+    memory.apply(plan_of(memory, [], keep_archive=[]))
+    assert memory.current.archived_tokens == (0, 0)
+    memory.check_invariants()
 
 
 def test_rows_of_a_frame_have_ranges_of_their_own_if_wanted() -> None:

@@ -173,6 +173,8 @@ class FakeStream:
         self.memory = empty_memory(self.n_layers, budgets_L, max_positions=self.max_positions, archive=archive)
         append_prefix(self.memory, self.prefix_tokens)
         self._generator = torch.Generator().manual_seed(self.seed)
+        words = torch.Generator().manual_seed(1)
+        self.texts = tuple(torch.randn(2, 3, generator=words) for _ in self.policy.texts)
 
     @property
     def budget(self) -> int | None:
@@ -204,6 +206,7 @@ class FakeStream:
             tokens_per_frame=self.tokens_per_frame,
             features=FeatureView(version.features.embeddings_NE, version.features.table),
             encoded=encoded or FeatureView.none(),
+            texts=self.texts,
         )
 
     def advance(self, n_frames: int) -> Interval:
@@ -212,7 +215,8 @@ class FakeStream:
         n_rows = self.memory.current.held_tokens
         view = self.view(self._masses(probes, n_rows), self._queries(probes), self._encoded(n_frames))
         plan, self.state = self.policy.after_chunk(view, self.state)
-        plan.validate(n_rows, self.memory.current.features.n_rows)
+        version = self.memory.current
+        plan.validate(n_rows, version.features.n_rows, version.archived_tokens)
         self.memory.apply(plan)
         interval = Interval(n_rows, tuple(probe.name for probe in probes), plan, self.memory.current.held_tokens)
         self.intervals.append(interval)

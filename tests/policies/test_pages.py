@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hermes_stream.policies import POLICIES
+from hermes_stream.policies import POLICIES, WRAPPERS
+from hermes_stream.policies.front_ends import FRONT_ENDS
+from hermes_stream.policies.part import Part
 
 DOCS = Path(__file__).parents[2] / "docs"
 INDEX = (DOCS / "policies.md").read_text(encoding="utf-8")
@@ -45,7 +47,22 @@ def test_a_page_has_all_its_parts(name: str) -> None:
     assert ("| Intervals | do not matter" in page) == POLICIES[name].is_per_frame
 
 
-@pytest.mark.parametrize("path", [DOCS / "policies.md", *(DOCS / "policies").glob("*.md")], ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", [*FRONT_ENDS, *WRAPPERS])
+def test_every_part_of_a_composition_is_described_with_its_options(name: str) -> None:
+    page = (DOCS / "composition.md").read_text(encoding="utf-8")
+    about = page.partition(f"\n### {name}\n")[2].partition("\n### ")[0].partition("\n## ")[0]
+    part: type[Part] = {**FRONT_ENDS, **WRAPPERS}[name]
+    assert f"\n| `{name}` |" in page
+    assert about
+    for option in part.options():
+        assert re.search(rf"`{option}[`=]|{option}=", about), option
+
+
+@pytest.mark.parametrize(
+    "path",
+    [DOCS / "policies.md", DOCS / "composition.md", *(DOCS / "policies").glob("*.md")],
+    ids=lambda path: path.stem,
+)
 def test_linked_files_exist(path: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
     assert not [target for target in targets if not target.startswith("http") and not (path.parent / target).exists()]

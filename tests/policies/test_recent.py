@@ -16,6 +16,7 @@ from hermes_stream.policies import POLICIES, WRAPPERS
 from hermes_stream.policies.attention_sinks import AttentionSinks
 from hermes_stream.policies.base import Policy, StreamFacts
 from hermes_stream.policies.dscache import DSCache
+from hermes_stream.policies.fresh import Fresh
 from hermes_stream.policies.hermes import Hermes
 from hermes_stream.policies.infinipot_v import InfiniPotV
 from hermes_stream.policies.recall import Asked
@@ -118,8 +119,8 @@ def test_the_store_sees_older_rows_only_and_all_of_them() -> None:
     stream = FakeStream(Recent(inner=Spy(), frames=FRAMES, budget=BUDGET))
     Spy.views.clear()
     for n_frames in (3, 4, 5):
-        masses = stream._ingest(n_frames)
-        whole = stream.view(masses)
+        probes = stream._ingest(n_frames)
+        whole = stream.view(stream._masses(probes, stream.memory.current.held_tokens))
         stream.policy.after_chunk(whole, stream.state)
         shown = Spy.views[-1]
         assert (shown.frames_seen, shown.budget_tokens) == (whole.frames_seen - FRAMES, BUDGET - FRAMES * 3)
@@ -242,3 +243,14 @@ def test_a_wrapper_answers_for_everything_that_a_policy_is_asked(wrapper: type[W
     }
     asked = {name for name in vars(Policy) if not name.startswith(("_", "model_"))} - whole
     assert asked <= {name for cls in wrapper.__mro__ if issubclass(cls, Wrapper) for name in vars(cls)}
+
+
+def test_a_question_sees_the_newest_frames_beside_what_the_store_recalls() -> None:
+    """No more than before in all: the store counts by its own part of the budget."""
+    for name, policy_class in POLICIES.items():
+        store = policy_class()
+        if name in STORES and store.with_budget(BUDGET).seen_rows(FACTS) is not None:
+            inside = store.with_budget(BUDGET - FRAMES * 3).seen_rows(FACTS) or 0
+            for wrapper in (Recent, Fresh):
+                whole = wrapper(inner=store, frames=FRAMES, budget=BUDGET)
+                assert whole.seen_rows(FACTS) == inside + FRAMES * 3

@@ -52,7 +52,7 @@ class Stream:
 
     interval_tokens: what the frames of the interval have brought so far. has_noted: whether was said that they are more
         than the budget.
-    encoded: the interval's frames as the text model got them, for policies that want them.
+    encoded: the interval's frames as the text model got them, for policies that want them. texts: see `MemoryView`.
     waiting: frames that have no partner yet, for families that make one grid of two. since_seconds: of the first frame.
     front_states: of the policy's front-ends, after the newest committed frame.
     """
@@ -73,6 +73,7 @@ class Stream:
     front_states: tuple[Any, ...] = ()
     last_compression_seconds: float | None = None
     encoded: FeatureBank | None = None
+    texts: tuple[torch.Tensor, ...] = ()
 
     def fork(self) -> Stream:
         twin = Stream(**self.__dict__)
@@ -163,6 +164,7 @@ def memory_view(version: MemoryVersion, stream: Stream, signals: Signals | None 
         tokens_per_frame=stream.facts.tokens_per_frame,
         features=_feature_view(version.features),
         encoded=_feature_view(stream.encoded or FeatureBank.empty(version.shape)),
+        texts=stream.texts,
     )
 
 
@@ -390,7 +392,8 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
         archive=policy.archive,
     )
     front_states = (None,) * len(policy.front_ends)
-    return Stream(adapter, memory, policy, facts, state, chunk_frames, front_states=front_states)
+    texts = tuple(adapter.guidance(text) for text in policy.texts)
+    return Stream(adapter, memory, policy, facts, state, chunk_frames, front_states=front_states, texts=texts)
 
 
 def commit_prefix(stream: Stream) -> None:

@@ -12,6 +12,8 @@ import torch
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
 from hermes_stream.engine.batch import PackedBatch
 from hermes_stream.engine.ingest import Stream
+from hermes_stream.engine.recall import Settled
+from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.types import Query
 
@@ -20,23 +22,30 @@ from hermes_stream.types import Query
 class QuestionAttention:
     """The attention that a question pays to a version of a memory.
 
-    by_layer: for each layer `[H, N]`, float32 at least, rows as in `version.layers[layer].table`: the softmax weights
-    of the question's tokens (its template included), mean over the tokens. What is missing to 1 went to the question
-    itself, and to frames that only its own tail holds.
+    tables: for each layer, what the rows are that the question sees: prefix, what it recalls, what is held.
+    by_layer: for each layer `[H, N]`, float32 at least, rows as in its table: the softmax weights of the question's
+    tokens (its template included), mean over the tokens. What is missing to 1 went to the question itself, and to
+    frames that only its own tail holds.
     """
 
     version: MemoryVersion
+    tables: tuple[TokenTable, ...]
     by_layer: tuple[torch.Tensor, ...]
 
 
 def question_attention(stream: Stream, query: Query) -> QuestionAttention:
     """Run a question's first forward and throw its rows away; on the engine's thread, between two forwards.
 
-    Raises LimitError if the question does not fit the positions left.
+    What it recalls is chosen in a forward before. Raises LimitError if the question does not fit the positions left.
     """
     task = AnswerTask(stream, query, AnswerChannel(AnswerStream(query)))
+    if task.is_asking:
+        hidden_TE = stream.adapter.run(PackedBatch([task.segment()], stream.adapter.rope))
+        task.accept(stream.adapter.logits(hidden_TE[-1:])[0])
     segment = task.segment()
     segment.n_read = task.n_question_tokens
     stream.adapter.run(PackedBatch([segment], stream.adapter.rope))
-    version = segment.tail.base
-    return QuestionAttention(version, tuple(segment.attention[layer] for layer in range(len(version.layers))))
+    version, sees = segment.tail.base, segment.tail.sees
+    layers = range(len(version.layers))
+    tables = tuple(sees.table(i) if isinstance(sees, Settled) else version.layers[i].table for i in layers)
+    return QuestionAttention(version, tables, tuple(segment.attention[i] for i in layers))

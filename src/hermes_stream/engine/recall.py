@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from hermes_stream.memory.recall import Placement, Recalled, SeenRows, extent, see
+from hermes_stream.memory.recall import Placement, Recalled, SeenRows, extent, see, seen_table
 from hermes_stream.memory.rope import Rope
+from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.memory.view import LayerView
 from hermes_stream.policies.base import Policy, ViewSpec
@@ -67,6 +68,11 @@ class Settled:
             recalled = self._recalled[layer_index]
             self._seen[layer_index] = _see(self._version, layer_index, recalled, self._rope, self._spec, self.end)
         return self._seen[layer_index]
+
+    def table(self, layer_index: int) -> TokenTable:
+        """What the rows are that a layer sees, prefix first."""
+        layer, recalled = self._version.layers[layer_index], self._recalled[layer_index]
+        return seen_table(self._version, layer, recalled, sees_held=self._spec.sees_held)
 
     @property
     def n_rows(self) -> tuple[int, ...]:

@@ -37,8 +37,7 @@ SHARES = ("prefix", "frames", "separators", "question")
 
 def window_of(attention: QuestionAttention) -> Window:
     """For a memory that holds the same newest frames in every layer. Raises ConfigError if they are too few."""
-    version = attention.version
-    table = version.layers[0].table
+    table = attention.tables[0]
     row_FP, grid = whole_grids(table)
     if len(row_FP) < LEAST_FRAMES:
         raise ConfigError(

@@ -98,6 +98,16 @@ def see(
     return SeenRows(keys_KND, values_KND, visible_KN)
 
 
+def seen_table(version: MemoryVersion, layer: LayerMemory, recalled: Recalled, *, sees_held: bool) -> TokenTable:
+    """What the rows of `see` are, with the positions that they were stored with."""
+    choice = _choice(version, layer, recalled, sees_held=sees_held)
+    prefix = layer.table.slice(0, version.n_prefix)
+    held = layer.table.slice(version.n_prefix) if choice.held_rows is None else layer.table.select(choice.held_rows)
+    if not choice.archive_rows.numel():
+        return prefix.concat(held)
+    return prefix.concat(layer.archive.table.select(choice.archive_rows)).concat(held)
+
+
 def _choice(version: MemoryVersion, layer: LayerMemory, recalled: Recalled, *, sees_held: bool) -> _Choice:
     device = layer.table.data_CHN.device
     none = torch.empty(0, dtype=torch.int64, device=device)

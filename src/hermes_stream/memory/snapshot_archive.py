@@ -11,6 +11,7 @@ from hermes_stream.memory.archive import EMPTY_ARCHIVE, ArchiveBlock, LayerArchi
 from hermes_stream.memory.archive_store import ArchiveStore
 from hermes_stream.memory.encoding import Reader, Writer
 from hermes_stream.memory.packed_rows import HostTensor, PackedRows
+from hermes_stream.memory.token_table import TokenTable
 
 
 def pack_archive(archive: LayerArchive, writer: Writer, name: str) -> list[dict[str, Any]]:
@@ -37,16 +38,22 @@ def unpack_archives(
     """
     if store is None:
         return [EMPTY_ARCHIVE] * len(packed)
-    layers = [
-        [_unpack_block(block, reader, store, device) for block in blocks]
-        for blocks, device in zip(packed, devices, strict=True)
-    ]
+    # By the names of their tensors: layers that shared a table share it again.
+    tables: dict[str, TokenTable] = {}
+    layers = []
+    for blocks, device in zip(packed, devices, strict=True):
+        made = [_unpack_rows_of(block, reader, store, device) for block in blocks]
+        named = [tables.setdefault(str(block["table"]), reader.value(block["table"])) for block in blocks]
+        layers.append([ArchiveBlock(table, *rows) for table, rows in zip(named, made, strict=True)])
     return [LayerArchive(blocks) for blocks in store.place(layers)]
 
 
-def _unpack_block(packed: Mapping[str, Any], reader: Reader, store: ArchiveStore, device: torch.device) -> ArchiveBlock:
+def _unpack_rows_of(
+    packed: Mapping[str, Any], reader: Reader, store: ArchiveStore, device: torch.device
+) -> tuple[PackedRows, PackedRows]:
+    """Keys and values of a block."""
     keys, values = (_unpack_rows(packed[name], reader, store, device) for name in ("raw_keys", "values"))
-    return ArchiveBlock(reader.value(packed["table"]), keys, values)
+    return keys, values
 
 
 def _pack_rows(rows: PackedRows, writer: Writer, name: str) -> dict[str, Any]:

@@ -172,6 +172,7 @@ class MemoryView:
     budget_tokens: rows that each layer may hold after the plan; None is unlimited.
     frames_seen: frames as the token table numbers them; a family that pairs frames counts pairs.
     tokens_per_frame: what the model makes of a frame.
+    texts: embeddings `[T, E]` of each of the policy's own `texts`.
     features: tokens that have not gone through the text model (policies that hold features).
     encoded: the interval's frames as the text model got them (policies with `needs_features`).
     """
@@ -184,6 +185,7 @@ class MemoryView:
     tokens_per_frame: int
     features: FeatureView = field(default_factory=FeatureView.none)
     encoded: FeatureView = field(default_factory=FeatureView.none)
+    texts: tuple[torch.Tensor, ...] = ()
 
     @property
     def n_layers(self) -> int:

@@ -18,6 +18,7 @@ from hermes_stream.policies.random import Random
 from hermes_stream.policies.recent import Recent
 from hermes_stream.policies.recent_frames import RecentFrames
 from hermes_stream.policies.rekv import ReKV
+from hermes_stream.policies.savemem import SAVEMem
 from hermes_stream.policies.sliding_window import SlidingWindow
 from hermes_stream.policies.stream_kv import StreamKV
 from hermes_stream.policies.stream_mem import StreamMem
@@ -44,6 +45,7 @@ POLICIES: dict[str, type[Policy]] = {
         Random,
         RecentFrames,
         ReKV,
+        SAVEMem,
         SlidingWindow,
         StreamingVLM,
         StreamingTOM,

@@ -24,13 +24,13 @@ def _check_size(text: str) -> str:
     return text
 
 
-def _as_number(value: Any) -> Any:
+def as_number(value: Any) -> Any:
     """A choice of numbers takes no text by itself."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 Size = Annotated[str, AfterValidator(_check_size)]
-Precision = Annotated[Bits, BeforeValidator(_as_number)]
+Precision = Annotated[Bits, BeforeValidator(as_number)]
 
 
 class ArchivingPolicy(Policy):

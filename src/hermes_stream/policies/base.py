@@ -110,6 +110,8 @@ class Policy(Part, ABC):
     reads_newest: ClassVar[bool] = False
     # `MemoryView.encoded`: what the text model got of the interval's frames.
     needs_features: ClassVar[bool] = False
+    # `MemoryView.texts`: standing texts of the policy's own, as the text model reads them.
+    texts: ClassVar[tuple[str, ...]] = ()
     # Whether new frames, too, see what `recall` says, or the memory alone.
     recalls_at: ClassVar[Literal["questions", "always"]] = "questions"
 

@@ -30,6 +30,7 @@ class DSCache(Policy):
     """
 
     name: ClassVar[str] = "dscache"
+    is_per_frame: ClassVar[bool] = True
 
     instant: int | None = Field(default=None, ge=0)
     positions: Positions = Positions.COMPACT

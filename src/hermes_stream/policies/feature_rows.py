@@ -1,6 +1,6 @@
 """What policies that hold features have in common: every question sees all of them; words stay as long as their frame.
 
-Shape letters: N rows of the bank (or some of them), T rows of text.
+Shape letters: N rows of the bank (or some of them), M of another frame, T rows of text, E model width.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from hermes_stream.memory.plan import Fold, LayerPlan, Plan
 from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.memory.view import FeatureView, MemoryView
 from hermes_stream.policies.base import Policy, ViewSpec
+from hermes_stream.policies.similarity import window_distance
 
 
 class FeaturePolicy(Policy, ABC):
@@ -44,6 +45,26 @@ def split_by_frame(bank: FeatureView, rows_N: torch.Tensor) -> list[torch.Tensor
     """Sorted rows, one part for each of their frames."""
     _, n_rows_F = bank.frame_N[rows_N].unique_consecutive(return_counts=True)
     return list(rows_N.split(n_rows_F.tolist()))
+
+
+def frames_between(bank: FeatureView, stays_N: torch.Tensor, first: int, end: int) -> list[torch.Tensor]:
+    """Of each frame in `[first, end)` the rows that stay; stays_N: bool, of each row of the bank."""
+    frame_N = bank.frame_N
+    return split_by_frame(bank, (stays_N & (frame_N >= first) & (frame_N < end)).nonzero()[:, 0])
+
+
+def first_within(bank: FeatureView, stays_N: torch.Tensor, frames: range, room: int) -> int:
+    """The first of these frames from which on all rows that stay, with their words, fit into the room."""
+    frame_N = bank.frame_N
+    newest_N = (stays_N & (frame_N >= frames.start) & (frame_N < frames.stop)).nonzero()[:, 0].flip(0)
+    n_fit = n_that_fit(frame_N[newest_N], count_words(bank)[newest_N], room)
+    return frames.start if n_fit == newest_N.numel() else int(frame_N[newest_N[n_fit]]) + 1
+
+
+def frame_distance(bank: FeatureView, rows_N: torch.Tensor, other_N: torch.Tensor) -> torch.Tensor:
+    """How far each row of one frame is from another frame: `similarity.window_distance`."""
+    token_NE, other_ME = bank.embeddings_NE[rows_N], bank.embeddings_NE[other_N]
+    return window_distance(token_NE, cells(bank, rows_N), other_ME, cells(bank, other_N))
 
 
 def cells(bank: FeatureView, rows_N: torch.Tensor) -> torch.Tensor:
@@ -101,6 +122,36 @@ def newest_that_fit(bank: FeatureView, keep_N: torch.Tensor, folds: Sequence[Fol
     n_fit = n_that_fit(bank.frame_N[newest_N], count_words(bank)[newest_N], budget)
     first = int(newest_N[n_fit - 1]) if n_fit else bank.n_rows
     return features_plan(bank, keep_N[keep_N >= first], [fold for fold in folds if _anchor(fold) >= first])
+
+
+def best_and_newest(
+    bank: FeatureView,
+    keep_N: torch.Tensor,
+    folds: Sequence[Fold],
+    score_N: torch.Tensor,
+    first_newest: int,
+    budget: int,
+) -> Plan:
+    """Keep vision rows and folds; where they and their words are too many, the lowest scores of older frames go.
+
+    Frames from first_newest on lose nothing, or, if they alone are too many, their oldest tokens and all that is older.
+    score_N: of each row of the bank; a fold has the mean of its rows'.
+    """
+    frame_N, words_N = bank.frame_N, count_words(bank)
+    newest_N = keep_N[frame_N[keep_N] >= first_newest]
+    room = budget - total_rows(frame_N[newest_N], words_N[newest_N])
+    if room <= 0:
+        return newest_that_fit(bank, newest_N, (), budget)
+    older_N = keep_N[frame_N[keep_N] < first_newest]
+    rows_N = torch.cat((older_N, keep_N.new_tensor([_anchor(fold) for fold in folds])))
+    fold_scores = [score_N[fold.rows_N].mean()[None] for fold in folds]
+    best_N = torch.cat((score_N[older_N], *fold_scores)).argsort(descending=True, stable=True)
+    best_N = best_N[: n_that_fit(frame_N[rows_N[best_N]], words_N[rows_N[best_N]], room, frame_N[newest_N])]
+    kept_N = older_N[best_N[best_N < older_N.numel()]]
+    chosen = {index - older_N.numel() for index in best_N.tolist()}
+    return features_plan(
+        bank, torch.cat((kept_N, newest_N)), [fold for index, fold in enumerate(folds) if index in chosen]
+    )
 
 
 def _anchor(fold: Fold) -> int:

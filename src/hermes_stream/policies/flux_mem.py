@@ -14,22 +14,21 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from hermes_stream.memory.plan import Fold, Plan
+from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.memory.view import FeatureView, MemoryView
 from hermes_stream.policies.base import StreamFacts
-from hermes_stream.policies.change import connected_patches, is_changed
+from hermes_stream.policies.change import is_changed, patch_folds
 from hermes_stream.policies.feature_rows import (
     FeaturePolicy,
     cells,
-    count_words,
-    n_that_fit,
+    first_within,
+    frame_distance,
+    frames_between,
     newest_that_fit,
     rows_by_frame,
-    split_by_frame,
 )
 from hermes_stream.policies.otsu import Edge
-from hermes_stream.policies.similarity import window_distance
 
 _FRAMES_PER_SHORT, _MIDDLE_PER_SHORT = 4, 8  # the source's 8 and 64 frames where the budget holds 32
 _MIDDLE_SHARE = 2  # the middle takes one row in two at most
@@ -87,11 +86,10 @@ class FluxMem(FeaturePolicy):
         stays_N = bank.kind_N != TokenKind.TEXT
         first_short, distance_N = self._thin(bank, stays_N, state, n_short)
         first_middle = max(state.first_middle, first_short - n_middle)
-        first_middle = _first_within(bank, stays_N, range(first_middle, first_short), budget // _MIDDLE_SHARE)
+        first_middle = first_within(bank, stays_N, range(first_middle, first_short), budget // _MIDDLE_SHARE)
         folds = []
-        for rows_N in _frames_between(bank, stays_N, state.first_middle, first_middle):
-            patches = connected_patches(bank.embeddings_NE[rows_N], cells(bank, rows_N), at=self.otsu)
-            merged = [_fold(bank.embeddings_NE, rows_N[patch_N]) for patch_N in patches if patch_N.numel() > 1]
+        for rows_N in frames_between(bank, stays_N, state.first_middle, first_middle):
+            merged = patch_folds(bank.embeddings_NE, rows_N, cells(bank, rows_N), at=self.otsu)
             for fold in merged:
                 stays_N[fold.rows_N] = False
             folds += merged
@@ -111,37 +109,8 @@ class FluxMem(FeaturePolicy):
         frames, distance_N = rows_by_frame(bank, state.first_short), state.distance_N
         n_leaving = max(len(frames) - n_short, 0)
         for rows_N, next_N in pairwise(frames[: n_leaving + 1]):
-            to_next_N = _distance(bank, rows_N, next_N)
+            to_next_N = frame_distance(bank, rows_N, next_N)
             stays_N[rows_N] = is_changed(to_next_N, distance_N, at=self.otsu)
-            distance_N = _distance(bank, next_N, rows_N)
+            distance_N = frame_distance(bank, next_N, rows_N)
         first_short = int(bank.frame_N[frames[n_leaving][0]]) if frames else state.first_short
         return first_short, distance_N
-
-
-def _fold(embeddings_NE: torch.Tensor, rows_N: torch.Tensor) -> Fold:
-    """A patch as its mean, at the member nearest to it; of two as near the first."""
-    token_NE = embeddings_NE[rows_N].double()
-    distance_N = (token_NE - token_NE.mean(dim=0)).norm(dim=1)
-    # Two are always as near as each other; rounding shall not choose between them.
-    is_nearest_N = distance_N <= distance_N.amin() * (1 + 1e-6)
-    return Fold(rows_N, anchor=int(rows_N[is_nearest_N][0]))
-
-
-def _distance(bank: FeatureView, rows_N: torch.Tensor, other_N: torch.Tensor) -> torch.Tensor:
-    return window_distance(
-        bank.embeddings_NE[rows_N], cells(bank, rows_N), bank.embeddings_NE[other_N], cells(bank, other_N)
-    )
-
-
-def _frames_between(bank: FeatureView, stays_N: torch.Tensor, first: int, end: int) -> list[torch.Tensor]:
-    """The rows that stay of each frame in `[first, end)`."""
-    frame_N = bank.frame_N
-    return split_by_frame(bank, (stays_N & (frame_N >= first) & (frame_N < end)).nonzero()[:, 0])
-
-
-def _first_within(bank: FeatureView, stays_N: torch.Tensor, frames: range, room: int) -> int:
-    """The first of these frames from which on all rows that stay, with their words, fit into the room."""
-    frame_N = bank.frame_N
-    newest_N = (stays_N & (frame_N >= frames.start) & (frame_N < frames.stop)).nonzero()[:, 0].flip(0)
-    n_fit = n_that_fit(frame_N[newest_N], count_words(bank)[newest_N], room)
-    return frames.start if n_fit == newest_N.numel() else int(frame_N[newest_N[n_fit]]) + 1

@@ -15,7 +15,7 @@ from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.restrict import Parting, older_view, part_layer, part_layers, with_newest
 from hermes_stream.memory.view import MemoryView
-from hermes_stream.policies.base import Probe, StreamFacts, Turn
+from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
 from hermes_stream.policies.newest import NewestApart
 from hermes_stream.policies.recall import Asked
 
@@ -38,24 +38,40 @@ class Recent(NewestApart):
         reserved = self._reserved(stream.tokens_per_frame)
         return self._inside(reserved).probes([max(n - reserved, 0) for n in n_rows], history, stream)
 
+    def seen_rows(self, stream: StreamFacts) -> int | None:
+        reserved = self._reserved(stream.tokens_per_frame)
+        seen = self._inside(reserved).seen_rows(stream)
+        return None if seen is None else seen + reserved
+
     def after_chunk(self, view: MemoryView, state: Any) -> tuple[Plan, Any]:
-        first_frame = max(view.frames_seen - self.frames, 0)
-        partings = part_layers(view, first_frame)
-        inside = self._inside(partings[0].newest.shape[-1])
-        plan, state = inside.after_chunk(older_view(view, partings, first_frame), state)
+        inside, older, partings = self._divide(view)
+        plan, state = inside.after_chunk(older, state)
         return with_newest(plan, partings), state
+
+    def view_for(self, view: MemoryView, state: Any, asked: torch.Tensor | None) -> ViewSpec:
+        inside, older, _ = self._divide(view)
+        return inside.view_for(older, state, asked)
 
     def recall(self, layer: int, asked: Asked, state: Any) -> Recalled:
         parting = self._parting(asked)
-        recalled = super().recall(layer, _older_asked(asked, parting), state)
+        recalled = self._beside(parting).recall(layer, _older_asked(asked, parting), state)
         return _with_newest(recalled, asked, parting)
 
     def settle(self, asked: Sequence[Asked], recalled: Sequence[Recalled], state: Any) -> Sequence[Recalled]:
         partings = [self._parting(one) for one in asked]
         older = [_older_asked(one, parting) for one, parting in zip(asked, partings, strict=True)]
         inside = [_without_newest(one, parting) for one, parting in zip(recalled, partings, strict=True)]
-        settled = super().settle(older, inside, state)
+        settled = self._beside(partings[0]).settle(older, inside, state)
         return [_with_newest(*three) for three in zip(settled, asked, partings, strict=True)]
+
+    def _divide(self, view: MemoryView) -> tuple[Policy, MemoryView, tuple[Parting, ...]]:
+        """The store with its part of the budget, what it sees, and how the rows were parted."""
+        first_frame = max(view.frames_seen - self.frames, 0)
+        partings = part_layers(view, first_frame)
+        return self._beside(partings[0]), older_view(view, partings, first_frame), partings
+
+    def _beside(self, parting: Parting) -> Policy:
+        return self._inside(parting.newest.shape[-1])
 
     def _parting(self, asked: Asked) -> Parting:
         frame_HN = asked.held.table.frame_HN

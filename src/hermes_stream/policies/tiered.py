@@ -1,34 +1,51 @@
-"""Tiered: the newest frames exact, everything before them in few bits and spread over time.
+"""Tiered: the newest frames exact, the past before them in few bits and spread over time.
 
 How it was found: docs/house-policy.md.
 
-Shape letters: N rows of the two tiers of one layer, C rows of the compressed tier.
+Shape letters: N rows that may be compressed, C rows that are.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.packed_rows import Bits, packed_bytes
 from hermes_stream.memory.plan import LayerPlan, Plan
+from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.view import LayerView, MemoryView
+from hermes_stream.policies.archiving import as_number
 from hermes_stream.policies.base import Policy, ViewSpec
 
-# Multiples of it, without their whole parts, lie as evenly as multiples of a number can, however many there are.
-_GOLDEN_RATIO = (5**0.5 - 1) / 2
+# Multiples of the golden ratio, without their whole parts, lie evenly however many they are. The two others do the same
+# for cells in two dimensions: powers of the inverse of the plastic number, x^3 = x + 1.
+_BY_FRAME = 0.6180339887498949
+_BY_ROW, _BY_COLUMN = 0.7548776662466927, 0.5698402909980532
 
 
 class Tiered(Policy):
+    """The newest frames exact, the past in few bits: as many rows of it, spread over time, as the bytes hold.
+
+    Needs: nothing. Budget: the bytes of that many exact rows of each layer, both tiers together; the same rows in all
+    layers. Until it is full everything is exact.
+
+    bits: of a compressed number; keys are compressed before their rotation, row by row, each with a minimum and a scale
+    of its own, once. recent: frames that stay exact; at most half of the budget.
+
+    Questions and new frames see both tiers whole, compressed rows unpacked for them: nothing is chosen, and no pass
+    comes before the answer's. Where rows must go, every token has a number for life, between 0 and 1 and spread evenly
+    over frames and cells, and the lowest stay: an even thinning of the whole past that does not depend on when rows went.
+    """
+
     name: ClassVar[str] = "tiered"
+    is_per_frame: ClassVar[bool] = True
     recalls_at: ClassVar[Literal["questions", "always"]] = "always"
 
-    bits: Bits = 4
+    bits: Annotated[Bits, BeforeValidator(as_number)] = 4
     recent: int = Field(default=1, ge=0)
-    power: float = 0.0
     places: Literal["stored", "view"] = "stored"
 
     @property
@@ -39,36 +56,33 @@ class Tiered(Policy):
         return ViewSpec(recalls=True, asks_first=False, positions=self.places)
 
     def after_chunk(self, view: MemoryView, state: Any) -> tuple[Plan, Any]:
-        layer, budget = view.layers[0], self.budget_tokens or 0
+        layer, budget = view.layers[0], self.budget_tokens or 0  # the same rows in every layer
         n_archived = layer.archive.n_rows
         if not n_archived and layer.n_rows <= budget:
             return Plan.keep_all(), state
         n_exact = min(self.recent * view.tokens_per_frame, budget // 2)
         n_leaving = max(layer.n_rows - n_exact, 0)
-        frame_N, seat_N = self._rows(layer, n_leaving)
-        share_N = (frame_N.double() * _GOLDEN_RATIO + seat_N / view.tokens_per_frame) % 1
-        share_N *= (view.frames_seen - frame_N).double() ** self.power
-        chosen_N = share_N.argsort(stable=True)[: self._n_compressed(layer, budget - n_exact)].sort().values
-        rows_N = torch.arange(layer.n_rows, device=frame_N.device)
+        past = layer.table.slice(0, n_leaving)
+        place_N = place_in_order(layer.archive.table.concat(past) if n_archived else past)
+        n_compressed = (budget - n_exact) * layer.tensors.bytes_per_row // self._bytes_of_compressed_row(layer)
+        chosen_C = place_N.argsort(stable=True)[:n_compressed].sort().values
         plan = LayerPlan(
-            rows_N[n_leaving:],
-            archive=chosen_N[chosen_N >= n_archived] - n_archived,
-            keep_archive=chosen_N[chosen_N < n_archived],
+            torch.arange(n_leaving, layer.n_rows, device=place_N.device),
+            archive=chosen_C[chosen_C >= n_archived] - n_archived,
+            keep_archive=chosen_C[chosen_C < n_archived],
         )
         return Plan((plan,) * view.n_layers), state
 
-    def _rows(self, layer: LayerView, n_leaving: int):
-        tables = [layer.table.slice(0, n_leaving)]
-        if layer.archive.n_rows:
-            tables.insert(0, layer.archive.table)
-        frame_N = torch.cat([t.frame_HN[0] for t in tables])
-        row_N = torch.cat([t.row_HN[0] for t in tables])
-        column_N = torch.cat([t.column_HN[0] for t in tables])
-        n_columns = int(column_N.max()) + 1 if column_N.numel() else 1
-        return frame_N, (row_N * n_columns + column_N).double()
-
-    def _n_compressed(self, layer: LayerView, n_exact_rows: int) -> int:
-        """Rows of the compressed tier that take the bytes of so many exact ones."""
+    def _bytes_of_compressed_row(self, layer: LayerView) -> int:
         values_KND = layer.tensors.values_KND
-        row = 2 * packed_bytes(values_KND.shape[0], 1, values_KND.shape[2], self.bits, values_KND.dtype, "row")
-        return n_exact_rows * layer.tensors.bytes_per_row // row
+        n_heads, _, head_dim = values_KND.shape
+        return 2 * packed_bytes(n_heads, 1, head_dim, self.bits, values_KND.dtype, "row")
+
+
+def place_in_order(table: TokenTable) -> torch.Tensor:
+    """A number in [0, 1) for each row of one table head, float64 `[N]`: those below any limit lie evenly.
+
+    Rows without a cell (text between frames) have that of their frame.
+    """
+    frame_N, row_N, column_N = table.frame_HN[0].double(), table.row_HN[0].double(), table.column_HN[0].double()
+    return (frame_N * _BY_FRAME + row_N * _BY_ROW + column_N * _BY_COLUMN) % 1

@@ -77,6 +77,10 @@ class Wrapper(Policy):
         return self.inner.needs_features
 
     @property
+    def texts(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.inner.texts
+
+    @property
     def recalls_at(self) -> Literal["questions", "always"]:  # type: ignore[override]
         return self.inner.recalls_at
 
