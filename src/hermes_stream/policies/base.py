@@ -76,6 +76,7 @@ class ViewSpec:
     fresh_rows: rows of the feature bank, int64, sorted, that are run through the text model for this question, behind
         what it sees; None is none of them.
     fresh_sees_held: whether these read the rows of the memory too; otherwise only its prefix and one another.
+    first_frame: of the memory, whatever else is said, the rows of this frame and of newer ones are seen and no others.
     """
 
     sees_held: bool = True
@@ -84,6 +85,12 @@ class ViewSpec:
     positions: Placement = "stored"
     fresh_rows: torch.Tensor | None = None
     fresh_sees_held: bool = True
+    first_frame: int | None = None
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether a question sees some of the rows, not simply all or none."""
+        return self.recalls or self.first_frame is not None
 
 
 class Policy(Part, ABC):
