@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from hermes_stream.policies.front_ends.change_gate import ChangeGate
     from hermes_stream.policies.front_ends.ctr import Ctr
     from hermes_stream.policies.front_ends.dtd import Dtd
+    from hermes_stream.policies.gate import Gate
     from hermes_stream.policies.hermes import Hermes
     from hermes_stream.policies.infinipot_v import InfiniPotV
     from hermes_stream.policies.keep_all import KeepAll
+    from hermes_stream.policies.pages import Pages
     from hermes_stream.policies.random import Random
     from hermes_stream.policies.recent import Recent
     from hermes_stream.policies.recent_frames import RecentFrames
@@ -46,10 +48,12 @@ _HOME = {
     "Engine": "engine.engine",
     "Frame": "types",
     "Fresh": "policies.fresh",
+    "Gate": "policies.gate",
     "Hermes": "policies.hermes",
     "HermesError": "errors",
     "InfiniPotV": "policies.infinipot_v",
     "KeepAll": "policies.keep_all",
+    "Pages": "policies.pages",
     "Policy": "policies.base",
     "Query": "types",
     "Random": "policies.random",
@@ -80,10 +84,12 @@ __all__ = [
     "Engine",
     "Frame",
     "Fresh",
+    "Gate",
     "Hermes",
     "HermesError",
     "InfiniPotV",
     "KeepAll",
+    "Pages",
     "Policy",
     "Query",
     "Random",

@@ -10,6 +10,7 @@ import torch
 from hermes_stream import Engine
 from hermes_stream.engine.snapshot import restore_stream, take_snapshot
 from hermes_stream.errors import PolicyError
+from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
@@ -33,6 +34,9 @@ COMPOSITIONS = [
     "hermes + recent(frames=1) + fresh(frames=1)",
     "dtd | infinipot-v + fresh(frames=2)",
     "keep-all + fresh(frames=2)",
+    "infinipot-v + recent(frames=1) + gate",
+    "hermes + pages(keep=0.5) + recent(frames=1)",
+    "streammem + fresh(frames=1) + gate(rho=1.1)",
 ]
 
 
@@ -83,6 +87,47 @@ def test_fresh_frames_around_a_window_are_dscache_to_the_last_bit(adapter: Adapt
         watch_direct(stream, make_frames(19), 3)
         logits.append(question_logits(stream, "What?"))
     assert torch.equal(*logits)
+
+
+def answers(adapter: Adapter, *texts: str) -> list[torch.Tensor]:
+    logits = []
+    for text in texts:
+        stream = open_direct(adapter, parse_memory(text).with_budget(4 * adapter.facts.tokens_per_frame))
+        watch_direct(stream, make_frames(19), 3)
+        logits.append(question_logits(stream, "What is red?"))
+    return logits
+
+
+def test_a_gate_that_never_opens_leaves_the_fresh_frames_alone(adapter: Adapter) -> None:
+    assert torch.equal(*answers(adapter, "uniform + fresh(frames=2) + gate(rho=1e-9)", "recent-frames(frames=2)"))
+
+
+def test_a_gate_that_never_opens_leaves_the_protected_frames_alone(adapter: Adapter) -> None:
+    """As if everything else had been evicted before the question, with positions kept."""
+    frames = make_frames(18)
+    gated, bare = (
+        open_direct(adapter, parse_memory(t)) for t in ("keep-all + recent(frames=2) + gate(rho=1e-9)", "keep-all")
+    )
+    for stream in (gated, bare):
+        watch_direct(stream, frames, 3)
+    whole_V = question_logits(bare, "What is red?")
+    version = bare.memory.current
+    frame_N = version.layers[0].table.frame_HN[0, version.n_prefix :]
+    bare.memory.apply(Plan.same_rows((frame_N >= version.grids_seen - 2).nonzero()[:, 0], len(version.layers)))
+    shut_V = question_logits(gated, "What is red?")
+    torch.testing.assert_close(shut_V, question_logits(bare, "What is red?"), atol=1e-5, rtol=0)
+    assert not torch.allclose(shut_V, whole_V, atol=1e-3)
+
+
+@pytest.mark.parametrize("anchor", ["recent(frames=2)", "fresh(frames=2)"])
+def test_a_gate_that_is_always_open_is_not_there(anchor: str, adapter: Adapter) -> None:
+    assert torch.equal(*answers(adapter, f"uniform + {anchor} + gate(rho=1e9)", f"uniform + {anchor}"))
+
+
+def test_all_pages_are_the_whole_memory(adapter: Adapter) -> None:
+    whole, pages, few = answers(adapter, "hermes", "hermes + pages(keep=1)", "hermes + pages(keep=0.3)")
+    torch.testing.assert_close(pages, whole, atol=1e-5, rtol=0)
+    assert not torch.allclose(few, whole, atol=1e-3)
 
 
 @torch.inference_mode()

@@ -79,7 +79,7 @@ def test_every_registered_name_is_a_text(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("hermse", "unknown memory policy 'hermse'; did you mean hermes?"),
+        ("hermse", "unknown memory policy 'hermse'; did you mean hermes"),
         ("sliding_window", "unknown memory policy 'sliding_window'; did you mean sliding-window?"),
         ("hermes:relased", "unknown preset of hermes 'relased'; did you mean released?"),
         ("keep-all:paper", "keep-all has no presets; leave out ':paper'"),

@@ -101,7 +101,7 @@ class AnswerTask:
         self.n_question_tokens = 0
         self._frames_seen = version.frames_seen + len(stream.waiting)
         self._time_seconds = stream.waiting[-1].pts_seconds if stream.waiting else version.time_seconds
-        if view.recalls and view.asks_first:
+        if view.recalls and view.asks_first and view.first_frame is None:
             self._next = self._asking_segment()
         else:
             self._begin_answer([self._recall_all(index) for index in range(adapter.facts.n_layers)])
@@ -165,10 +165,12 @@ class AnswerTask:
         )
 
     def _recall_all(self, layer_index: int) -> Recalled:
-        """What a policy recalls that does not look at questions."""
-        if not self._view.recalls:
+        """What a policy shows that does not look at questions, layer by layer."""
+        if not self._view.is_chosen:
             return Recalled()
         layer = self._version.layers[layer_index]
+        if self._view.first_frame is not None:
+            return Recalled(held_rows=layer.rows_since(self._view.first_frame, self._version.n_prefix))
         nothing = torch.empty(self._adapter.facts.n_kv_heads, 0, self._adapter.facts.head_dim)
         held = LayerView.of(layer, self._version.n_prefix, self._adapter.rope, {})
         asked = Asked(nothing, nothing, layer.archive, held, self._view.sees_held)
@@ -187,7 +189,7 @@ class AnswerTask:
     def _begin_answer(self, recalled: list[Recalled]) -> None:
         """The answer's own tail, on what the view says and what was recalled."""
         view = self._view
-        if view.recalls:
+        if view.is_chosen:
             self._settled = Settled(self._version, recalled, self._adapter.rope, view)
             self._tail = Tail(self._version, self._settled)
             self._tail.next_position = self._settled.end

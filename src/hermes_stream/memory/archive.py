@@ -14,7 +14,7 @@ from functools import cached_property
 
 import torch
 
-from hermes_stream.memory.packed_rows import PackedRows, StoredTensor
+from hermes_stream.memory.packed_rows import PackedRows, StoredTensor, unpack_together
 from hermes_stream.memory.token_table import TokenTable
 
 # Layers that archive the same rows may share one table: who executes a plan brings functions that remember.
@@ -90,40 +90,43 @@ class LayerArchive:
 
     def select(self, rows_N: torch.Tensor, select_table: SelectTable = TokenTable.select) -> LayerArchive:
         """The archive with these rows (sorted) only; blocks that keep all theirs are shared."""
-        kept = []
-        for block, inside_N in self._by_block(rows_N):
-            if inside_N.numel() == block.n_rows:
-                kept.append(block)
-            elif inside_N.numel():
-                kept.append(block.select(inside_N, select_table))
-        return LayerArchive(kept)
+        return LayerArchive(
+            [
+                block if inside_N.numel() == block.n_rows else block.select(inside_N, select_table)
+                for block, inside_N in self._by_block(rows_N)
+            ]
+        )
 
     def read(self, rows_N: torch.Tensor | None, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Un-rotated keys and values `[K, n, D]` of these rows (sorted; None is all) on a device."""
-        chosen = [(block, None) for block in self.blocks] if rows_N is None else self._by_block(rows_N)
-        keys: list[torch.Tensor] = []
-        values: list[torch.Tensor] = []
-        for block, inside_N in chosen:
-            if inside_N is not None and inside_N.numel() == 0:
-                continue
-            is_whole = inside_N is None or inside_N.numel() == block.n_rows
-            for packed, out in ((block.raw_keys, keys), (block.values, values)):
-                rows = packed if is_whole or inside_N is None else packed.select(inside_N)
-                out.append(rows.unpack(device))
-        return torch.cat(keys, dim=1), torch.cat(values, dim=1)
+        """Un-rotated keys and values `[K, n, D]` of these rows (sorted; None is all, else at least one) on a device."""
+        if rows_N is None:
+            chosen = [(block.raw_keys, block.values) for block in self.blocks]
+        else:
+            chosen = [
+                (block.raw_keys, block.values)
+                if inside_N.numel() == block.n_rows
+                else (block.raw_keys.select(inside_N), block.values.select(inside_N))
+                for block, inside_N in self._by_block(rows_N)
+            ]
+        raw_keys, values = zip(*chosen, strict=True)
+        return unpack_together(raw_keys, device), unpack_together(values, device)
 
     def _by_block(self, rows_N: torch.Tensor) -> list[tuple[ArchiveBlock, torch.Tensor]]:
-        """Each block, and which of its own rows are among the given ones."""
+        """Blocks that have some of the given rows, and which of their own these are."""
         if len(self.blocks) == 1:
-            return [(self.blocks[0], rows_N)]
-        starts, end = [], 0
-        for block in self.blocks:
-            starts.append(end)
-            end += block.n_rows
-        edges = torch.searchsorted(rows_N.contiguous(), torch.tensor([*starts, end], device=rows_N.device)).tolist()
+            return [(self.blocks[0], rows_N)] if rows_N.numel() else []
+        edges = torch.searchsorted(rows_N.contiguous(), self._starts.to(rows_N.device)).tolist()
+        starts = self._starts.tolist()
         return [
-            (block, rows_N[edges[index] : edges[index + 1]] - starts[index]) for index, block in enumerate(self.blocks)
+            (block, rows_N[edges[index] : edges[index + 1]] - starts[index])
+            for index, block in enumerate(self.blocks)
+            if edges[index + 1] > edges[index]
         ]
+
+    @cached_property
+    def _starts(self) -> torch.Tensor:
+        """Number of each block's first row, and of rows in all."""
+        return torch.tensor([0, *(block.n_rows for block in self.blocks)]).cumsum(0)
 
 
 EMPTY_ARCHIVE = LayerArchive()

@@ -9,6 +9,7 @@ Shape letters: K key/value heads, N rows, D head dimension.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -26,6 +27,9 @@ class StoredTensor(Protocol):
     def n_bytes(self) -> int: ...
 
     @property
+    def shape(self) -> torch.Size: ...
+
+    @property
     def is_on_disk(self) -> bool: ...
 
     def load(self) -> torch.Tensor: ...
@@ -36,6 +40,10 @@ class HostTensor:
     """A tensor in memory: of the host, or of the device where rows stay resident."""
 
     tensor: torch.Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.tensor.shape
 
     @property
     def n_bytes(self) -> int:
@@ -59,13 +67,16 @@ class PackedRows:
     ranges: Ranges = "channel"
 
     @property
+    def n_rows(self) -> int:
+        return self.parts[0].shape[1]
+
+    @property
     def n_bytes(self) -> int:
         return sum(part.n_bytes for part in self.parts)
 
     def unpack(self, device: torch.device) -> torch.Tensor:
         """`[K, N, D]` on a device, in the precision of the model."""
-        loaded = [part.load().to(device, non_blocking=True) for part in self.parts]
-        return loaded[0] if self.bits == 16 else _decode(loaded, self.bits).to(self.dtype)
+        return unpack_together([self], device)
 
     def select(self, rows_N: torch.Tensor) -> PackedRows:
         """Some of the rows, with the codes that they have."""
@@ -93,6 +104,20 @@ def pack(
     stored = [tensor.to(home, copy=True) if bits == 16 else tensor.to(home) for tensor in tensors]
     parts = tuple(HostTensor(t.pin_memory() if pin and not resident else t) for t in stored)
     return PackedRows(bits, x_KND.dtype, parts, ranges)
+
+
+def unpack_together(packed: Sequence[PackedRows], device: torch.device) -> torch.Tensor:
+    """Rows of several packs of one kind, one behind the other: `[K, N, D]` on a device. One decoding for all."""
+    kind = packed[0]
+    by_part = zip(*([part.load() for part in rows.parts] for rows in packed), strict=True)
+    counts = [rows.n_rows for rows in packed]
+    code, *ranges = (torch.cat(parts, dim=1).to(device, non_blocking=True) for parts in by_part)
+    if kind.bits == 16:
+        return code
+    if kind.ranges == "channel":
+        count_B = torch.tensor(counts, device=device)
+        ranges = [x.repeat_interleave(count_B, dim=1, output_size=code.shape[1]) for x in ranges]
+    return _decode(code, ranges[0], ranges[1], kind.bits).to(kind.dtype)
 
 
 def packed_bytes(
@@ -126,8 +151,7 @@ def _encode(x_KND: torch.Tensor, bits: Bits, axis: int) -> tuple[torch.Tensor, .
     return code_KND.contiguous(), low, scale
 
 
-def _decode(parts: list[torch.Tensor], bits: Bits) -> torch.Tensor:
-    code_KND, low, scale = parts
+def _decode(code_KND: torch.Tensor, low: torch.Tensor, scale: torch.Tensor, bits: Bits) -> torch.Tensor:
     if bits == 4:
         code_KND = torch.cat((code_KND & 15, code_KND >> 4), dim=-1)
-    return code_KND.float() * scale.float() + low.float()
+    return torch.addcmul(low.float(), code_KND.float(), scale.float())

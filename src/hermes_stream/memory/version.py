@@ -49,6 +49,10 @@ class LayerMemory:
         """Values, `[K, N, D]`."""
         return self.slab.values(self.n_held)
 
+    def rows_since(self, first_frame: int, n_prefix: int) -> torch.Tensor:
+        """Rows of this frame and of newer ones in all heads, int64, counted from the first after the prefix."""
+        return (self.table.frame_HN[:, n_prefix:] >= first_frame).all(dim=0).nonzero()[:, 0]
+
     def raw_keys(self, rope: Rope) -> torch.Tensor:
         """Un-rotated keys, `[K, N, D]`: the stored ones, or the rotated ones turned back."""
         if self.slab.keeps_raw:

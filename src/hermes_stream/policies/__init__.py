@@ -10,10 +10,12 @@ from hermes_stream.policies.dscache import DSCache
 from hermes_stream.policies.event_forest import EventForest
 from hermes_stream.policies.flux_mem import FluxMem
 from hermes_stream.policies.fresh import Fresh
+from hermes_stream.policies.gate import Gate
 from hermes_stream.policies.hermes import Hermes
 from hermes_stream.policies.infinipot_v import InfiniPotV
 from hermes_stream.policies.keep_all import KeepAll
 from hermes_stream.policies.live_vlm import LiveVLM
+from hermes_stream.policies.pages import Pages
 from hermes_stream.policies.random import Random
 from hermes_stream.policies.recent import Recent
 from hermes_stream.policies.recent_frames import RecentFrames
@@ -57,4 +59,4 @@ POLICIES: dict[str, type[Policy]] = {
     )
 }
 
-WRAPPERS: dict[str, type[Wrapper]] = {wrapper.name: wrapper for wrapper in (Fresh, Recent)}
+WRAPPERS: dict[str, type[Wrapper]] = {wrapper.name: wrapper for wrapper in (Fresh, Gate, Pages, Recent)}

@@ -77,6 +77,7 @@ class ViewSpec:
         what it sees; None is none of them.
     fresh_sees_held: whether these read the rows of the memory too; otherwise only its prefix, as if they followed it at
         once, and one another.
+    first_frame: of the memory, whatever else is said, the rows of this frame and of newer ones are seen and no others.
     """
 
     sees_held: bool = True
@@ -85,6 +86,12 @@ class ViewSpec:
     positions: Placement = "stored"
     fresh_rows: torch.Tensor | None = None
     fresh_sees_held: bool = True
+    first_frame: int | None = None
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether a question sees some of the rows, not simply all or none."""
+        return self.recalls or self.first_frame is not None
 
 
 class Policy(Part, ABC):

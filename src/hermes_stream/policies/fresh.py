@@ -35,6 +35,7 @@ class Fresh(NewestApart):
     """
 
     name: ClassVar[str] = "fresh"
+    holds_features: ClassVar[bool] = True
 
     def held_back(self, stream: StreamFacts) -> int:  # noqa: ARG002
         return self.frames

@@ -70,14 +70,9 @@ class LiveVLM(Policy):
         if n_long == 0:
             return Recalled()
         page_rows = min(self.page, state.tokens_per_frame)
-        score_P = page_scores(asked.query_HTD, asked.held.tensors.raw_keys_KND[:, :n_long], page_rows)
-        n_best = math.ceil(self.pages * score_P.numel() - 1e-6)
-        is_seen_P = torch.zeros_like(score_P, dtype=torch.bool)
-        is_seen_P[score_P.topk(n_best).indices] = True
-        row_N = torch.arange(n_rows, device=score_P.device)
-        return Recalled(
-            held_rows=row_N[(row_N >= n_long) | is_seen_P[(row_N // page_rows).clamp(max=score_P.numel() - 1)]]
-        )
+        long_KND = asked.held.tensors.raw_keys_KND[:, :n_long]
+        long_N = in_best_pages(asked.query_HTD, long_KND, page_rows, self.pages).nonzero()[:, 0]
+        return Recalled(held_rows=torch.cat((long_N, torch.arange(n_long, n_rows, device=long_N.device))))
 
     def _select(self, layer: LayerView, stream: StreamFacts) -> torch.Tensor:
         """Rows to keep, sorted: some of the long memory, all of the short one."""
@@ -131,6 +126,14 @@ def _rank_in_bucket(bucket_N: torch.Tensor) -> torch.Tensor:
     rank_N = torch.empty_like(order_N)
     rank_N[order_N] = torch.arange(order_N.numel(), device=order_N.device) - n_before_N
     return rank_N
+
+
+def in_best_pages(query_HTD: torch.Tensor, key_KND: torch.Tensor, page_rows: int, share: float) -> torch.Tensor:
+    """Which rows are in the best pages, bool `[N]`: this share of the pages, rounded up, by `page_scores`."""
+    score_P = page_scores(query_HTD, key_KND, page_rows)
+    is_read_P = torch.zeros_like(score_P, dtype=torch.bool)
+    is_read_P[score_P.topk(math.ceil(share * score_P.numel() - 1e-6)).indices] = True
+    return is_read_P.repeat_interleave(page_rows)[: key_KND.shape[1]]
 
 
 def page_scores(query_HTD: torch.Tensor, key_KND: torch.Tensor, page_rows: int) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,9 @@ class NewestApart(Wrapper):
 
     frames: how many, as the memory numbers them: Qwen makes one of two.
     """
+
+    # Whether the newest frames' embeddings are in the feature bank.
+    holds_features: ClassVar[bool] = False
 
     frames: int = Field(default=4, ge=1)
 

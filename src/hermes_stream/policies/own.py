@@ -14,8 +14,8 @@ from hermes_stream.policies.base import Policy
 def register_file(path: str | Path) -> list[str]:
     """Run a file and register every policy that it defines; returns their names.
 
-    Its classes are those of a module named like the file. Raises PolicyError for a file that cannot be run or defines no
-    policy, and for a policy without a name, or whose name is taken.
+    Its classes are those of a module named like the file. Raises PolicyError for a file that cannot be run or defines
+    no policy, and for a policy without a name, or whose name is taken.
     """
     path = Path(path)
     spec = spec_from_file_location(path.stem, path)

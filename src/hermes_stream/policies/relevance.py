@@ -14,6 +14,15 @@ import torch
 
 from hermes_stream.policies.similarity import cosines
 
+# Objects, counts, actions, changes, layout.
+STANDING_QUESTIONS = (
+    "Which objects are there?",
+    "How many are there of each?",
+    "What is happening, and who does it?",
+    "What has changed?",
+    "Where is everything?",
+)
+
 _RATE = 0.2  # how far the running mean moves at once
 _CALM, _SHARP = 0.05, 0.3  # spread of the scores below which all frames are read, and above which only the best
 

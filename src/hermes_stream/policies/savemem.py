@@ -32,7 +32,14 @@ from hermes_stream.policies.feature_rows import (
     split_by_frame,
 )
 from hermes_stream.policies.otsu import Edge
-from hermes_stream.policies.relevance import best_cosines, frame_scores, moved, n_read, reads_history
+from hermes_stream.policies.relevance import (
+    STANDING_QUESTIONS,
+    best_cosines,
+    frame_scores,
+    moved,
+    n_read,
+    reads_history,
+)
 
 # The source's 4 and 16 frames where 2,048 tokens hold ten of 196.
 _SHORT_SHARE, _MIDDLE_PER_SHORT = 0.4, 4
@@ -86,14 +93,7 @@ class SAVEMem(FeaturePolicy):
     """
 
     name: ClassVar[str] = "savemem"
-    # Objects, counts, actions, changes, layout.
-    texts: ClassVar[tuple[str, ...]] = (
-        "Which objects are there?",
-        "How many are there of each?",
-        "What is happening, and who does it?",
-        "What has changed?",
-        "Where is everything?",
-    )
+    texts: ClassVar[tuple[str, ...]] = STANDING_QUESTIONS
 
     short: int | None = Field(default=None, ge=1)
     middle: int | None = Field(default=None, ge=0)

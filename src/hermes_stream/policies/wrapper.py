@@ -132,6 +132,11 @@ class Wrapper(Policy):
     def layer_groups(self, n_layers: int) -> dict[str, range]:
         return self.inner.layer_groups(n_layers)
 
+    @property
+    def store(self) -> Policy:
+        """What all wrappers are around."""
+        return self.inner.store if isinstance(self.inner, Wrapper) else self.inner
+
     def _inside(self, n_reserved: int = 0) -> Policy:
         """The policy inside, with what the budget leaves it beside so many tokens."""
         budget = self.budget_tokens

@@ -50,8 +50,8 @@ def held_share(version: MemoryVersion) -> NDArray[np.float64]:
 def kept_ages(version: MemoryVersion, n_bins: int = 10) -> NDArray[np.float64]:
     """`[L, n_bins]`: the share of each layer's held vision tokens in each tenth of the stream, newest first.
 
-    Features that wait beside the memory count in every layer, archived tokens as held ones. A window puts all of its weight into the first bins, an
-    even sample the same into each.
+    Features that wait beside the memory count in every layer, archived tokens as held ones. A window puts all of its
+    weight into the first bins, an even sample the same into each.
     """
     share_LA = np.zeros((len(version.layers), n_bins))
     waiting = version.features.table
