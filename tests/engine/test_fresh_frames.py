@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from hermes_stream import DSCache, Policy, RecentFrames, SAVEMem, SlidingWindow
+from hermes_stream import DSCache, Engine, Policy, RecentFrames, SAVEMem, SlidingWindow
 from hermes_stream.models.load import load_adapter
 from hermes_stream.types import Frame
 from tests.engine.direct import assert_same_bits, memory_bits, open_direct, question_logits, watch_direct
-from tests.oracles.dscache_oracle import frames_seen, visible
+from tests.oracles.dscache_oracle import frames_seen, prefix_again, visible
 from tests.oracles.stock_llava import StockLlava
 from tests.oracles.stock_qwen import StockQwen2_5VL, StockQwen3VL
 from tests.tiny import make_frames, save_checkpoint
@@ -33,14 +33,15 @@ class Llava:
     def logits(self, frames: Sequence[Frame]) -> torch.Tensor:
         return self.stock.logits(self.adapter._preprocess(frames), QUESTION)
 
-    def masked(self, frames: Sequence[Frame], sees: list[set[int]], held: set[int]) -> torch.Tensor:
+    def masked(self, frames: Sequence[Frame], sees: list[set[int]], held: set[int], n_instant: int) -> torch.Tensor:
         question = f"\n{QUESTION}<|im_end|><|im_start|>assistant\n"
         parts = self.stock.embeddings(self.adapter._preprocess(frames), question)
-        embeddings_TE = torch.cat(parts)
-        n_prefix = parts[0].shape[0]
+        n_prefix, n_tokens = parts[0].shape[0], sum(part.shape[0] for part in parts)
         ends = [n_prefix + 9 * (index + 1) for index in range(len(frames))]
-        visible_TT = visible(n_prefix, ends, embeddings_TE.shape[0], sees, held)
-        return self.stock.masked_logits(embeddings_TE, visible_TT.expand(12, -1, -1))
+        visible_TT = visible(n_prefix, ends, n_tokens, sees, held, n_instant)
+        again = prefix_again(n_prefix, [n_prefix + 9 * max(len(frames) - n_instant, 0)], (0,))
+        position_T = torch.tensor([*range(n_prefix), *(row[0] for row in again), *range(n_prefix, n_tokens)])
+        return self.stock.masked_logits(torch.cat((parts[0], *parts)), visible_TT.expand(12, -1, -1), position_T)
 
 
 class Qwen:
@@ -56,14 +57,17 @@ class Qwen:
     def logits(self, frames: Sequence[Frame]) -> torch.Tensor:
         return self.stock.logits(frames, *self.adapter._patches(frames), QUESTION)
 
-    def masked(self, frames: Sequence[Frame], sees: list[set[int]], held: set[int]) -> torch.Tensor:
+    def masked(self, frames: Sequence[Frame], sees: list[set[int]], held: set[int], n_instant: int) -> torch.Tensor:
         patches, grids = self.adapter._patches(frames)
         shape = int(grids[0, 1]) // 2, int(grids[0, 2]) // 2
         ends = [len(self.stock.layout(frames[: 2 * (grid + 1)], *shape)[0]) for grid in range(len(grids))]
         n_prefix = len(self.stock.ids(self.stock.prefix))
         n_tokens = ends[-1] + len(self.stock.ids(self.stock.question.format(text=QUESTION)))
-        visible_TT = visible(n_prefix, ends, n_tokens, sees, held)
-        return self.stock.masked_logits(frames, patches, grids, QUESTION, visible_TT)
+        visible_TT = visible(n_prefix, ends, n_tokens, sees, held, n_instant)
+        n_older = 2 * max(len(grids) - n_instant, 0)
+        first = len(self.stock.layout(frames[:n_older], *shape)[0])
+        again = prefix_again(n_prefix, self.stock.layout(frames, *shape)[1][first], self.adapter.facts.time_axes)
+        return self.stock.masked_logits(frames, patches, grids, QUESTION, visible_TT, again)
 
 
 @pytest.fixture(scope="module", params=["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
@@ -105,7 +109,7 @@ def test_a_question_sees_window_and_instant_frames_as_the_stock_model_does(
     per_frame, n_frames = adapter.facts.tokens_per_frame, n_grids * stock.per_grid
     stream = watched(adapter, DSCache(budget=4 * per_frame, instant=n_instant, positions="keep"), n_frames, piece)
     sees, held = frames_seen(n_grids, 4 // stock.per_grid, n_instant, 4 - n_instant)
-    expected = stock.masked(make_frames(n_frames, seed=9), sees, held)
+    expected = stock.masked(make_frames(n_frames, seed=9), sees, held, n_instant)
     before = memory_bits(stream)
     torch.testing.assert_close(question_logits(stream, QUESTION), expected, atol=1e-4, rtol=0)
     assert_same_bits(before, memory_bits(stream))
@@ -149,6 +153,13 @@ def test_standing_texts_are_embedded_as_raw_text(adapter: Any) -> None:
     expected = [adapter.guidance(text) for text in SAVEMem.texts]
     assert len(stream.texts) == 5
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(stream.texts, expected, strict=True))
+
+
+def test_features_stay_within_a_budget_of_bytes(folder: Path) -> None:
+    """Those of DeepStack's taps included, which are two thirds of Qwen3-VL's."""
+    with Engine(load_adapter(str(folder))) as engine, engine.open("recent-frames", budget="64KiB") as session:
+        session.watch(make_frames(40))
+        assert 32 * 1024 < session.memory.features.n_bytes <= 64 * 1024
 
 
 def test_a_stream_with_instant_frames_never_runs_out_of_positions(adapter: Any) -> None:

@@ -105,6 +105,19 @@ def test_without_unrotated_keys(engine: Engine) -> None:
     assert torch.equal(question_logits(session.stream, "Who?"), question_logits(restored.stream, "Who?"))
 
 
+@pytest.mark.parametrize(
+    "memory", ["dtd(drop=0.5) | hermes + recent(frames=1)", "change-gate | infinipot-v", "rekv + fresh(frames=1)"]
+)
+def test_a_composition_comes_back_as_a_whole(memory: str, engine: Engine, other: Engine, tmp_path: Path) -> None:
+    """With the state of each of its parts."""
+    session = engine.open(memory, budget=36, chunk=4)
+    session.watch(make_frames(9))
+    session.snapshot().save(tmp_path / "past")
+    restored = other.restore(tmp_path / "past")
+    assert str(restored.policy) == str(session.policy)
+    assert_go_on_alike(session, restored)
+
+
 @pytest.mark.parametrize("options", [{}, {"bits": 4}, {"host": "40KiB"}, {"bits": 8, "host": "1B"}])
 def test_an_archive_comes_along(options: dict[str, Any], engine: Engine, other: Engine, tmp_path: Path) -> None:
     """Packed rows as they are, in host memory or on a disk, also of a stream that goes on before it is saved."""

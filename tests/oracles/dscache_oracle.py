@@ -28,20 +28,37 @@ def frames_seen(n_frames: int, interval: int, n_instant: int, n_window: int) -> 
     return sees, {*window, *ring}
 
 
+def prefix_again(n_prefix: int, first_instant: Sequence[int], time_axes: Sequence[int]) -> list[list[int]]:
+    """Positions of a second prefix that stands before the instant frames as the first one does before a clip.
+
+    A model knows distances only: frames that see this prefix see what they would see right behind the first one.
+    first_instant: position of the first instant token, one number per axis.
+    """
+    shift = [first_instant[0] - n_prefix if axis in time_axes else 0 for axis in range(len(first_instant))]
+    return [[index + move for move in shift] for index in range(n_prefix)]
+
+
 def visible(
-    n_prefix: int, frame_ends: Sequence[int], n_tokens: int, sees: list[set[int]], held: set[int]
+    n_prefix: int, frame_ends: Sequence[int], n_tokens: int, sees: list[set[int]], held: set[int], n_instant: int
 ) -> torch.Tensor:
-    """Bool `[T, T]`. frame_ends: token past each frame's last; what follows the last is the question."""
-    frame_of = [-1] * n_prefix
+    """Bool `[n_prefix + T, n_prefix + T]` for prefix, second prefix, frames and question.
+
+    frame_ends: token past each frame's last, the second prefix not counted; what follows the last is the question.
+    """
+    prefix, again, question = -3, -2, -1
+    owner = [prefix] * n_prefix + [again] * n_prefix
     for frame, end in enumerate(frame_ends):
-        frame_of += [frame] * (end - len(frame_of))
-    n_video = len(frame_of)
-    allowed = torch.zeros(n_tokens, n_tokens, dtype=torch.bool)
-    for query in range(n_tokens):
+        owner += [frame] * (end + n_prefix - len(owner))
+    owner += [question] * (n_tokens + n_prefix - len(owner))
+    instant = set(range(len(sees))[len(sees) - min(n_instant, len(sees)) :])
+    may_see = {
+        prefix: {prefix},
+        again: {again},
+        question: {prefix, question, *held},
+        **{frame: {again if frame in instant else prefix, *seen} for frame, seen in enumerate(sees)},
+    }
+    allowed = torch.zeros(len(owner), len(owner), dtype=torch.bool)
+    for query in range(len(owner)):
         for key in range(query + 1):
-            if key < n_prefix or key >= n_video:
-                allowed[query, key] = True
-            else:
-                seen = held if query >= n_video else sees[frame_of[query]] if query >= n_prefix else set()
-                allowed[query, key] = frame_of[key] in seen
+            allowed[query, key] = owner[key] in may_see[owner[query]]
     return allowed

@@ -58,11 +58,15 @@ class StockLlava:
         return parts + [embed(torch.tensor(self.ids(text))) for text in texts]
 
     @torch.no_grad()
-    def masked_logits(self, embeddings_TE: torch.Tensor, visible_LTT: torch.Tensor) -> torch.Tensor:
-        """Logits of the last token when each layer's queries see only what its mask allows; positions 0..T-1."""
+    def masked_logits(
+        self, embeddings_TE: torch.Tensor, visible_LTT: torch.Tensor, position_T: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Logits of the last token when each layer's queries see only what its mask allows; positions 0..T-1 if none
+        are given.
+        """
         text = self.model.model.language_model
         hidden = embeddings_TE[None]
-        positions = torch.arange(embeddings_TE.shape[0])[None]
+        positions = (torch.arange(embeddings_TE.shape[0]) if position_T is None else position_T)[None]
         rotary = text.rotary_emb(hidden, positions)
         for layer, visible_TT in zip(text.layers, visible_LTT, strict=True):
             mask = torch.zeros(visible_TT.shape, dtype=hidden.dtype).masked_fill(~visible_TT, float("-inf"))

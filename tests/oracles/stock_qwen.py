@@ -70,9 +70,18 @@ class StockQwen:
         grids: torch.Tensor,
         question: str,
         visible_TT: torch.Tensor,
+        prefix_again: Sequence[Sequence[int]],
     ) -> torch.Tensor:
-        """As `logits`, where each token sees only what the mask allows."""
-        inputs = self.inputs(frames, patches, grids, question)
+        """As `logits`, with the prefix a second time behind itself, where each token sees only what the mask allows.
+
+        prefix_again: positions of the second one.
+        """
+        inputs, n = self.inputs(frames, patches, grids, question), len(prefix_again)
+        for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+            inputs[name] = torch.cat((inputs[name][:, :n], inputs[name]), dim=1)
+        again_R1N = torch.tensor(prefix_again).T[:, None]
+        position_R1T = inputs["position_ids"]
+        inputs["position_ids"] = torch.cat((position_R1T[..., :n], again_R1N, position_R1T[..., n:]), dim=-1)
         mask_TT = torch.zeros(visible_TT.shape, dtype=self.model.dtype).masked_fill(~visible_TT, float("-inf"))
         return self.model(**{**inputs, "attention_mask": mask_TT[None, None]}).logits[0, -1]
 

@@ -40,6 +40,8 @@ def assert_same_plans(ours: Plan, theirs: Plan) -> None:
         for prototype, twin in zip(a.prototypes, b.prototypes, strict=True):
             assert torch.equal(prototype.rows_N, twin.rows_N)
             assert torch.equal(prototype.weight_N, twin.weight_N)
+        archived = [(plan.archive, plan.keep_archive, plan.archive_means) for plan in (a, b)]
+        assert is_same(*archived)
 
 
 def is_same(ours: Any, theirs: Any) -> bool:
@@ -90,20 +92,25 @@ def assert_keys_stand_where_the_table_says(stream: FakeStream) -> None:
 
 
 def run(
-    policy: Policy, sizes: Sequence[int], *, seed: int = 0, max_positions: int = 2**31, n_layers: int = 10
+    policy: Policy, sizes: Sequence[int], *, seed: int = 0, max_positions: int = 2**31, n_layers: int = 4
 ) -> FakeStream:
-    """Watch a stream; the laws hold after each of its intervals."""
+    """Watch a stream; the laws hold after each of its intervals.
+
+    What takes the longer the more was seen is looked at in every interval of short streams, now and then in long ones.
+    """
     stream = FakeStream(policy, n_layers=n_layers, seed=seed, max_positions=max_positions)
     for index, n_frames in enumerate(sizes):
         if index == len(sizes) // 2:
             stream.history = (Turn("What is red?", "A) the circle"),)
-        state_before, state_value = stream.state, copy.deepcopy(stream.state)
+        looks_closely = index < 50 or index % 25 == 0
+        state_before, state_value = stream.state, copy.deepcopy(stream.state) if looks_closely else None
         interval = stream.advance(n_frames)
-        assert is_same(state_before, state_value), "a state was changed in place"
         assert_rows_sorted(interval.plan)
         assert_within_budget(stream)
         _assert_view_spec_is_possible(stream)
-        stream.memory.check_invariants()
+        if looks_closely:
+            assert is_same(state_before, state_value), "a state was changed in place"
+            stream.memory.check_invariants()
     assert_keys_stand_where_the_table_says(stream)
     return stream
 

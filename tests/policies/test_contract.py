@@ -51,12 +51,13 @@ VARIANTS = [
 
 @pytest.mark.parametrize("policy", PLAIN)
 def test_laws_hold_over_500_intervals(policy: Policy) -> None:
-    run(policy.with_budget(BUDGET), chunk_sizes(500), n_layers=4)
+    run(policy.with_budget(BUDGET), chunk_sizes(500), n_layers=2)
 
 
 @pytest.mark.parametrize("policy", VARIANTS)
 def test_laws_hold_for_every_variant(policy: Policy) -> None:
-    run(policy.with_budget(BUDGET), chunk_sizes(20), max_positions=200 if policy.is_bounded else 2**31)
+    limit = 200 if policy.is_bounded else 2**31
+    run(policy.with_budget(BUDGET), chunk_sizes(20), max_positions=limit, n_layers=10)
 
 
 @pytest.mark.parametrize("policy", BOUNDED)

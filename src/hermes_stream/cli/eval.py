@@ -44,6 +44,8 @@ class EvalOptions(ModelOptions):
         Seconds between questions.
     regimes
         Which questions: real-time, backward, forward.
+    policy_file
+        A Python file with policies of yours, which --memory may then name.
     """
 
     memory: str = "keep-all,hermes,sliding-window,uniform,random,recent-frames"
@@ -53,6 +55,7 @@ class EvalOptions(ModelOptions):
     seconds: float = 64
     every: float = 0.5
     regimes: str = "real-time,backward,forward"
+    policy_file: Path | None = None
 
     @property
     def models(self) -> list[str]:
@@ -160,8 +163,11 @@ def _check(options: EvalOptions) -> range:
     """What is wrong whatever the model is, before one is loaded; the seeds."""
     from hermes_stream.evals.episodes import check_lengths, episode_seeds
     from hermes_stream.evals.lineup import make_entries
+    from hermes_stream.policies.own import register_file
     from hermes_stream.policies.spec import split_policies
 
+    if options.policy_file is not None:
+        register_file(options.policy_file)
     if options.device == "meta":
         raise ConfigError("--device meta holds no numbers to answer with; it is for hermes-stream doctor")
     make_entries(split_policies(options.memory), options.budgets or [1])

@@ -226,7 +226,9 @@ class AnswerTask:
             return self._segment(text_TE, position_RT, n_text)
         segment = self._segment(torch.cat((fresh.embeddings_NE, text_TE)), position_RT, n_text)
         segment.deepstack = DeepStack.of([fresh], n_text)
-        segment.n_apart = 0 if view.fresh_sees_held else self._n_fresh
+        if not view.fresh_sees_held:
+            segment.n_apart = self._n_fresh
+            segment.apart_distance = int(position_RN[shape.time_axes[0]].min()) - self._version.n_prefix
         return segment
 
     def _segment(self, embeddings_TE: torch.Tensor, position_RT: torch.Tensor, n_text: int) -> TailSegment:

@@ -134,7 +134,8 @@ class TailSegment:
 
     n_read: of how many of its last tokens the attention to held tokens is wanted too; after the forward
     `attention[layer]` is their mean, `[H, N]`, prefix included.
-    n_apart: of how many of its first tokens see only the prefix of what is held, and one another.
+    n_apart: how many of its first tokens see only the prefix of what is held, and one another. apart_distance: how far
+    they stand from the prefix's end; they read it as if they followed it at once.
     """
 
     embeddings_TE: torch.Tensor
@@ -143,6 +144,7 @@ class TailSegment:
     deepstack: DeepStack | None = None
     n_read: int = 0
     n_apart: int = 0
+    apart_distance: int = 0
     attention: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
@@ -173,6 +175,7 @@ class PackedBatch:
 
     def __init__(self, segments: Sequence[Segment], rope: Rope) -> None:
         self.segments = list(segments)
+        self._rope = rope
         self.embeddings_TE = torch.cat([segment.embeddings_TE for segment in self.segments])
         position_RT = torch.cat([segment.position_RT for segment in self.segments], dim=-1)
         self._cos_TD, self._sin_TD = rope.tables(position_RT, self.embeddings_TE.dtype)
@@ -226,7 +229,7 @@ class PackedBatch:
             return self._attend_commit(layer_index, segment, rows, scaling)
         if isinstance(segment, ProbeSegment):
             return _attend_probe(layer_index, segment, rows, scaling)
-        return _attend_tail(layer_index, segment, rows, scaling)
+        return _attend_tail(layer_index, segment, rows, scaling, self._rope)
 
     def _attend_commit(
         self, layer_index: int, segment: CommitSegment, rows: _Projected, scaling: float
@@ -279,7 +282,7 @@ def _attend_probe(layer_index: int, segment: ProbeSegment, rows: _Projected, sca
     return out_HTD
 
 
-def _attend_tail(layer_index: int, segment: TailSegment, rows: _Projected, scaling: float) -> torch.Tensor:
+def _attend_tail(layer_index: int, segment: TailSegment, rows: _Projected, scaling: float, rope: Rope) -> torch.Tensor:
     base, n_apart = segment.tail.base, segment.n_apart
     tail_KMD = segment.tail.append(layer_index, rows.key_KTD, rows.value_KTD)
     seen = segment.tail.held(layer_index, rows.raw_query_HTD, rows.query_HTD)
@@ -289,8 +292,7 @@ def _attend_tail(layer_index: int, segment: TailSegment, rows: _Projected, scali
     out_HTD = _attend_seen(rows.query_HTD[:, n_apart:], seen, *tail_KMD, scaling)
     if not n_apart:
         return out_HTD
-    layer = base.layers[layer_index]
-    prefix = layer.keys[:, : base.n_prefix], layer.values[:, : base.n_prefix]
+    prefix = base.prefix_moved(layer_index, segment.apart_distance, rope)
     apart = rows.key_KTD[:, :n_apart], rows.value_KTD[:, :n_apart]
     apart_HTD, _ = attend_with_tail(rows.query_HTD[:, :n_apart], *prefix, *apart, scaling)
     return torch.cat((apart_HTD, out_HTD), dim=1)

@@ -146,10 +146,10 @@ class Engine:
         return policy.with_budget(self.defaults.budget_tokens)
 
     def _bytes_per_token(self, policy: Policy, keep_raw: bool) -> int:
-        """What a token that this policy holds takes over all layers: keys and values, or one embedding."""
+        """What a token that this policy holds takes over all layers: keys and values, or its embedding and taps."""
         shape = memory_shape(self.model)
         if policy.ingests == "features":
-            return self.model.hidden_size * torch.empty(0, dtype=shape.dtype).element_size()
+            return (1 + self.model.n_taps) * self.model.hidden_size * torch.empty(0, dtype=shape.dtype).element_size()
         return shape.bytes_per_token(keep_raw=keep_raw)
 
 

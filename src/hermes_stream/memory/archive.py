@@ -14,7 +14,7 @@ from functools import cached_property
 
 import torch
 
-from hermes_stream.memory.packed_rows import PackedRows
+from hermes_stream.memory.packed_rows import PackedRows, StoredTensor
 from hermes_stream.memory.token_table import TokenTable
 
 # Layers that archive the same rows may share one table: who executes a plan brings functions that remember.
@@ -22,22 +22,36 @@ SelectTable = Callable[[TokenTable, torch.Tensor], TokenTable]
 ConcatTables = Callable[[TokenTable, TokenTable], TokenTable]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ArchiveBlock:
-    """Rows of one layer that were archived together, in time order; the same in all heads."""
+    """Rows of one layer that were archived together, in time order; the same in all heads.
+
+    It counts itself once: each interval asks every block of a stream.
+    """
 
     table: TokenTable
     raw_keys: PackedRows
     values: PackedRows
 
-    @property
+    @cached_property
     def n_rows(self) -> int:
         return self.table.n_tokens
 
     def bytes_on(self, *, disk: bool) -> int:
         """Bytes of keys and values in a file, or in host memory."""
-        parts = (*self.raw_keys.parts, *self.values.parts)
-        return sum(part.n_bytes for part in parts if part.is_on_disk == disk)
+        return self._disk_bytes if disk else self._host_bytes
+
+    @cached_property
+    def _disk_bytes(self) -> int:
+        return sum(part.n_bytes for part in self._parts if part.is_on_disk)
+
+    @cached_property
+    def _host_bytes(self) -> int:
+        return sum(part.n_bytes for part in self._parts if not part.is_on_disk)
+
+    @property
+    def _parts(self) -> tuple[StoredTensor, ...]:
+        return (*self.raw_keys.parts, *self.values.parts)
 
     def select(self, rows_N: torch.Tensor, select_table: SelectTable = TokenTable.select) -> ArchiveBlock:
         """Some of the rows."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from hermes_stream.errors import InvariantError
+from hermes_stream.memory.layout import frame_after_frame
 from hermes_stream.memory.positions import spread_times
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.token_table import TokenKind, TokenTable
@@ -114,7 +115,7 @@ class FeatureBank:
         if shape.n_axes == 1:
             position_RN = torch.arange(self.n_rows)[None]
         elif not shape.has_absolute_time:
-            position_RN = _one_after_the_other(position_RN, frame_N, n_frames)
+            position_RN = frame_after_frame(table, shape)
         is_text_N = table.kind_HN[0] == TokenKind.TEXT
         visual_N = (~is_text_N).nonzero()[:, 0].to(self.embeddings_NE.device)
         return VisualTokens(
@@ -180,15 +181,6 @@ def _from_frame_start(tokens: VisualTokens, shape: MemoryShape) -> torch.Tensor:
     low_N = tokens.positions_RN.amin(dim=0)
     start_F = low_N.new_zeros(tokens.n_grids).scatter_reduce_(0, tokens.frame_N, low_N, "amin", include_self=False)
     return tokens.positions_RN - start_F[tokens.frame_N]
-
-
-def _one_after_the_other(position_RN: torch.Tensor, frame_N: torch.Tensor, n_frames: int) -> torch.Tensor:
-    low_F, high_F = (position_RN.new_zeros(n_frames) for _ in range(2))
-    low_F.scatter_reduce_(0, frame_N, position_RN.amin(dim=0), "amin", include_self=False)
-    high_F.scatter_reduce_(0, frame_N, position_RN.amax(dim=0), "amax", include_self=False)
-    length_F = high_F + 1 - low_F
-    start_F = length_F.cumsum(0) - length_F
-    return position_RN + (start_F - low_F)[frame_N]
 
 
 def _aligned_taps(tokens: VisualTokens) -> tuple[torch.Tensor, ...]:

@@ -27,12 +27,12 @@ def lay_out(table: TokenTable, start: int, shape: MemoryShape) -> torch.Tensor:
         position_N[order_N] = torch.arange(start, start + table.n_tokens, device=identity_N.device)
         return position_N[None]
     position_RN = torch.empty_like(table.position_RHN[:, 0])
-    position_RN[:, order_N] = start + _frame_after_frame(table.select(order_N), shape)
+    position_RN[:, order_N] = start + frame_after_frame(table.select(order_N), shape)
     return position_RN
 
 
-def _frame_after_frame(table: TokenTable, shape: MemoryShape) -> torch.Tensor:
-    """For rows in time order: `[R, N]`, from 0 on."""
+def frame_after_frame(table: TokenTable, shape: MemoryShape) -> torch.Tensor:
+    """For rows in time order and three axes: `[R, N]`, from 0 on."""
     frame_N = table.frame_HN[0]
     is_summary_N = table.kind_HN[0] == TokenKind.SUMMARY
     is_start_N = torch.ones_like(frame_N)

@@ -15,7 +15,7 @@ import torch
 
 from hermes_stream.memory.archive import EMPTY_ARCHIVE, LayerArchive
 from hermes_stream.memory.features import FeatureBank
-from hermes_stream.memory.rope import Rope, unrotate
+from hermes_stream.memory.rope import Rope, rotate, unrotate
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
 from hermes_stream.memory.token_table import TokenTable
@@ -155,6 +155,15 @@ class MemoryVersion:
             time_seconds=time_seconds,
             number=self.number + 1,
         )
+
+    def prefix_moved(self, layer_index: int, n_positions: int, rope: Rope) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a layer's prefix, `[K, N, D]`, as if it stood so many positions later on the time axes."""
+        layer = self.layers[layer_index]
+        table = layer.table.slice(0, self.n_prefix)
+        position_RHN = table.position_RHN.clone()
+        position_RHN[list(self.shape.time_axes)] += n_positions
+        raw_KND = replace(layer, table=table).raw_keys(rope)
+        return rotate(raw_KND, *rope.tables(position_RHN, raw_KND.dtype)), layer.values[:, : self.n_prefix]
 
     def prefix_only(self) -> MemoryVersion:
         """The same stream as if only its prefix were held; shares storage."""

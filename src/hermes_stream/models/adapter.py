@@ -23,7 +23,7 @@ class ModelFacts:
     n_axes, time_axes, has_absolute_time, text_overlaps_times: positions, see `MemoryShape`.
     device: of what enters the text model. layer_devices: of its layers, see `MemoryShape`.
     tokens_per_frame: of one grid, at most. frames_per_grid: sampled frames that become one grid of tokens.
-    has_saliency: whether `Adapter.embed` can give it.
+    has_saliency: whether `Adapter.embed` can give it. n_taps: early layers to which DeepStack adds vision features.
     """
 
     name: str
@@ -45,6 +45,7 @@ class ModelFacts:
     dtype: torch.dtype
     device: torch.device
     has_saliency: bool = False
+    n_taps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

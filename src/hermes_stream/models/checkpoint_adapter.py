@@ -66,6 +66,7 @@ class CheckpointAdapter:
         time_axes: tuple[int, ...] = (0,),
         has_absolute_time: bool = False,
         has_saliency: bool = False,
+        n_taps: int = 0,
     ) -> None:
         model, text_config = checkpoint.model, checkpoint.model.config.text_config
         if checkpoint.text_positions == "overlap" and not has_absolute_time:
@@ -109,6 +110,7 @@ class CheckpointAdapter:
             dtype=weight.dtype,
             device=weight.device,
             has_saliency=has_saliency,
+            n_taps=n_taps,
         )
 
     def prefix(self) -> torch.Tensor:

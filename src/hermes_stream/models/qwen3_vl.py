@@ -58,6 +58,7 @@ class Qwen3VLAdapter(CheckpointAdapter):
             tokens_per_frame=self._patches.most_tokens + n_separators,
             frames_per_grid=self._patches.temporal_patch_size,
             time_axes=(0, 1, 2),
+            n_taps=len(checkpoint.model.config.vision_config.deepstack_visual_indexes),
         )
 
     def encoding_flops(self, frames: Sequence[Frame]) -> int:

@@ -75,7 +75,8 @@ class ViewSpec:
     positions: where the rows that are seen stand: "stored" as they do in the memory, "view" one after the other.
     fresh_rows: rows of the feature bank, int64, sorted, that are run through the text model for this question, behind
         what it sees; None is none of them.
-    fresh_sees_held: whether these read the rows of the memory too; otherwise only its prefix and one another.
+    fresh_sees_held: whether these read the rows of the memory too; otherwise only its prefix, as if they followed it at
+        once, and one another.
     first_frame: of the memory, whatever else is said, the rows of this frame and of newer ones are seen and no others.
     """
 

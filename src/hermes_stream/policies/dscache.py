@@ -26,7 +26,7 @@ class DSCache(Policy):
     instant: how many frames are held back; None is an eighth of the frames that the budget holds, at least one.
     positions: of the window after an eviction, see sliding-window; "compact" is the source's contiguous view.
     Source: DSCache, from its description. Not here: the newest frame a second time at a higher resolution, and every
-    second frame of the window alone for Qwen; the frames held back stand behind the window when they read the prefix.
+    second frame of the window alone for Qwen.
     """
 
     name: ClassVar[str] = "dscache"
