@@ -33,19 +33,16 @@ class Chooser:
         self._end = end
         self.asked: list[Asked] = []
         self.recalled: list[Recalled] = []
-        self._seen: dict[int, SeenRows] = {}
 
     def seen(self, layer_index: int, query_HTD: torch.Tensor, rotated_query_HTD: torch.Tensor) -> SeenRows:
-        """Chosen at the first call for a layer."""
-        if layer_index not in self._seen:
-            layer = self._version.layers[layer_index]
-            held = LayerView.of(layer, self._version.n_prefix, self._rope, {})
-            asked = Asked(query_HTD, rotated_query_HTD, layer.archive, held, self._spec.sees_held)
-            recalled = self._policy.recall(layer_index, asked, self._state)
-            self.asked.append(asked)
-            self.recalled.append(recalled)
-            self._seen[layer_index] = _see(self._version, layer_index, recalled, self._rope, self._spec, self._end)
-        return self._seen[layer_index]
+        """What is seen in a layer; called once for each, and not kept: rows of one layer at a time are unpacked."""
+        layer = self._version.layers[layer_index]
+        held = LayerView.of(layer, self._version.n_prefix, self._rope, {})
+        asked = Asked(query_HTD, rotated_query_HTD, layer.archive, held, self._spec.sees_held)
+        recalled = self._policy.recall(layer_index, asked, self._state)
+        self.asked.append(asked)
+        self.recalled.append(recalled)
+        return _see(self._version, layer_index, recalled, self._rope, self._spec, self._end)
 
     def settle(self) -> list[Recalled]:
         """What the answer sees, once every layer was passed."""
