@@ -8,8 +8,10 @@ import torch
 
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
 from hermes_stream.engine.batch import CommitSegment, PackedBatch
-from hermes_stream.engine.ingest import Piece, Stream, open_stream
+from hermes_stream.engine.ingest import Piece
+from hermes_stream.engine.opening import open_stream
 from hermes_stream.engine.snapshot import restore_stream, take_snapshot
+from hermes_stream.engine.stream import Stream
 from hermes_stream.memory.encoding import load
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.models.adapter import Adapter

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hermes_stream.engine.ingest import Stream
 from hermes_stream.engine.snapshot import take_snapshot
+from hermes_stream.engine.stream import Stream
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter

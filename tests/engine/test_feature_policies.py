@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hermes_stream.engine.ingest import Stream
+from hermes_stream.engine.stream import Stream
 from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter

@@ -10,7 +10,8 @@ import torch
 
 from hermes_stream import Hermes
 from hermes_stream.engine.batch import PackedBatch
-from hermes_stream.engine.ingest import Piece, Stream
+from hermes_stream.engine.ingest import Piece
+from hermes_stream.engine.stream import Stream
 from hermes_stream.memory import checks
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions

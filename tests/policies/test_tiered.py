@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hermes_stream.engine.ingest import Stream
+from hermes_stream.engine.stream import Stream
 from hermes_stream.memory.packed_rows import packed_bytes
 from hermes_stream.models.load import load_adapter
 from hermes_stream.policies.keep_all import KeepAll

@@ -73,7 +73,7 @@ def _environment() -> Iterator[str]:
 
 def _sizes(adapter: Adapter) -> dict[str, Any]:
     """Sizes of the model and of its memory, in tokens and bytes."""
-    from hermes_stream.engine.ingest import memory_shape
+    from hermes_stream.engine.opening import memory_shape
 
     facts, shape = adapter.facts, memory_shape(adapter.facts)
     budget = adapter.defaults.budget_tokens

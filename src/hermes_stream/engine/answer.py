@@ -14,8 +14,9 @@ import torch
 
 from hermes_stream.engine.batch import DeepStack, Tail, TailSegment
 from hermes_stream.engine.decode import Sampler, TextStream
-from hermes_stream.engine.ingest import Stream, reserved_positions
+from hermes_stream.engine.opening import reserved_positions
 from hermes_stream.engine.recall import Chooser, Settled, most_seen
+from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import LimitError, SessionClosed
 from hermes_stream.memory.features import place_fresh
 from hermes_stream.memory.recall import Recalled

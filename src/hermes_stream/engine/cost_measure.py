@@ -16,16 +16,10 @@ from hermes_stream.engine.batch import CommitSegment, PackedBatch, ProbeSegment
 from hermes_stream.engine.cost import CHUNK, ENCODE, EVICT, PLACE, PLAIN, PROBE, SCORE, Interval, MemoryCost
 from hermes_stream.engine.cost_count import ArithmeticCounter, chunk_flops, probe_flops, shortcut_flops
 from hermes_stream.engine.embedding_probe import embedding_mass
-from hermes_stream.engine.ingest import (
-    Piece,
-    Signals,
-    Stream,
-    commit_prefix,
-    memory_view,
-    open_stream,
-    reserved_positions,
-)
+from hermes_stream.engine.ingest import Piece
+from hermes_stream.engine.opening import commit_prefix, open_stream, reserved_positions
 from hermes_stream.engine.probe_text import probe_embeddings
+from hermes_stream.engine.stream import Signals, Stream, memory_view
 from hermes_stream.errors import ConfigError
 from hermes_stream.memory.plan import LayerPlan, Plan, Positions
 from hermes_stream.memory.token_table import TokenTable

@@ -13,9 +13,10 @@ import torch
 
 from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream
-from hermes_stream.engine.ingest import Stream, check_times, commit_prefix, memory_shape, open_stream
+from hermes_stream.engine.opening import commit_prefix, memory_shape, open_stream
 from hermes_stream.engine.session import Session
 from hermes_stream.engine.snapshot import restore_stream
+from hermes_stream.engine.stream import Stream, check_times
 from hermes_stream.engine.worker import AskJob, CallJob, WatchJob, Worker
 from hermes_stream.errors import ConfigError, SessionClosed
 from hermes_stream.memory.budget import parse_budget

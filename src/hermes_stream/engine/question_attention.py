@@ -11,8 +11,8 @@ import torch
 
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
 from hermes_stream.engine.batch import PackedBatch
-from hermes_stream.engine.ingest import Stream
 from hermes_stream.engine.recall import Settled
+from hermes_stream.engine.stream import Stream
 from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.types import Query

@@ -14,7 +14,9 @@ import torch
 
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
 from hermes_stream.engine.batch import DeepStack, PackedBatch
-from hermes_stream.engine.ingest import Piece, Stream, commit_prefix, open_stream
+from hermes_stream.engine.ingest import Piece
+from hermes_stream.engine.opening import commit_prefix, open_stream
+from hermes_stream.engine.stream import Stream
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.models.adapter import Adapter

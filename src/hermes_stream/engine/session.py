@@ -15,7 +15,7 @@ from hermes_stream.types import Frame, Query
 
 if TYPE_CHECKING:
     from hermes_stream.engine.engine import Engine
-    from hermes_stream.engine.ingest import Stream
+    from hermes_stream.engine.stream import Stream
     from hermes_stream.memory.version import MemoryVersion
     from hermes_stream.policies.base import Policy
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from hermes_stream.engine.ingest import Stream, commit_prefix, open_stream
+from hermes_stream.engine.opening import commit_prefix, open_stream
+from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import SnapshotError
 from hermes_stream.memory.encoding import Reader, Writer
 from hermes_stream.memory.snapshot import Snapshot, pack_memory, unpack_memory

@@ -16,7 +16,8 @@ import torch
 
 from hermes_stream.engine.answer import AnswerChannel, AnswerTask
 from hermes_stream.engine.batch import PackedBatch, Segment
-from hermes_stream.engine.ingest import Piece, Stream
+from hermes_stream.engine.ingest import Piece
+from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import SessionClosed
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.policies.base import Turn

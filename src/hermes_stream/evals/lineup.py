@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hermes_stream.engine.engine import Engine
-from hermes_stream.engine.ingest import reserved_positions
+from hermes_stream.engine.opening import reserved_positions
 from hermes_stream.engine.session import Session
 from hermes_stream.errors import ConfigError
 from hermes_stream.evals.episodes import FILE_SIZE

@@ -6,19 +6,19 @@ means of others, D head dimension, R position axes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property, reduce
-from typing import Any
+from functools import cached_property
 
 import torch
 
+from hermes_stream.memory.apply_archive import archives_after
 from hermes_stream.memory.apply_features import apply_features
-from hermes_stream.memory.archive import ArchiveBlock, LayerArchive
 from hermes_stream.memory.archive_store import ArchiveStore
-from hermes_stream.memory.mean_frame import mean_frame
+from hermes_stream.memory.once import once_per_object
+from hermes_stream.memory.place import place
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions, Prototype, shares
-from hermes_stream.memory.positions import TimeMap, close_gaps, compact_rows, end_of, rank_rows
+from hermes_stream.memory.positions import end_of
 from hermes_stream.memory.rope import Rope, rotate
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
@@ -48,12 +48,12 @@ def apply_plan(
     # One plan object for layers of one size, so that they go on sharing one table.
     whole = {n: LayerPlan(torch.arange(n, device=shape.device)) for n in set(base.held_tokens)}
     layer_plans = plan.layers or tuple(whole[n] for n in base.held_tokens)
-    select_table = _once_per_object(lambda table, p: table.select(_with_prefix(p.keep, base.n_prefix)))
+    select_table = once_per_object(lambda table, p: table.select(_with_prefix(p.keep, base.n_prefix)))
     layers = tuple(
         _apply_rows(layer, p, base, select_table(layer.table, p), rope)
         for layer, p in zip(base.layers, layer_plans, strict=True)
     )
-    archives = _archives(base, layer_plans, rope, store)
+    archives = archives_after(base, layer_plans, rope, store)
     layers = tuple(replace(layer, archive=archive) for layer, archive in zip(layers, archives, strict=True))
     # A summary at the end stands one past the last kept row of its layer, which only the device knows: the clock makes
     # room for the case that this row is the newest of all.
@@ -67,7 +67,7 @@ def apply_plan(
     )
     if plan.positions is Positions.KEEP and after.next_position <= shape.max_positions:
         return after
-    return _place(after, compaction if plan.positions is Positions.KEEP else plan.positions, rope)
+    return place(after, compaction if plan.positions is Positions.KEEP else plan.positions, rope)
 
 
 def _apply_rows(layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, table: TokenTable, rope: Rope) -> LayerMemory:
@@ -92,64 +92,9 @@ def _apply_rows(layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, table:
     return replace(layer, slab=slab, table=table, n_dropped_H=n_dropped_H)
 
 
-def _archives(
-    base: MemoryVersion, layer_plans: Sequence[LayerPlan], rope: Rope, store: ArchiveStore | None
-) -> list[LayerArchive]:
-    """The archive of each layer after the plan."""
-    is_unchanged = all(p.archive is None and not p.archive_means and p.keep_archive is None for p in layer_plans)
-    if is_unchanged or store is None:
-        return [layer.archive for layer in base.layers]
-    select_table = _once_per_object(lambda table, p: _in_stream_time(table.select(p.archive + base.n_prefix), base))
-    keep_table, join_tables = _once_per_object(TokenTable.select), _once_per_object(TokenTable.concat)
-    blocks = []
-    for layer, p in zip(base.layers, layer_plans, strict=True):
-        kept = layer.archive if p.keep_archive is None else layer.archive.select(p.keep_archive, keep_table)
-        new = [] if p.archive is None else _blocks(layer, p.archive + base.n_prefix, select_table, p, rope, store)
-        blocks.append([*kept.blocks, *new, *_mean_blocks(layer, p, base, rope, store)])
-    if store.settings.ranges == "row":
-        blocks = [[reduce(lambda a, b: a.join(b, join_tables), of_layer)] if of_layer else [] for of_layer in blocks]
-    return [LayerArchive(of_layer) for of_layer in store.place(blocks)]
-
-
-def _blocks(
-    layer: LayerMemory,
-    rows_N: torch.Tensor,
-    select_table: Callable[[TokenTable, Any], TokenTable],
-    plan: LayerPlan,
-    rope: Rope,
-    store: ArchiveStore,
-) -> list[ArchiveBlock]:
-    rows_N = rows_N.to(layer.values.device)
-    return store.blocks(select_table(layer.table, plan), layer.raw_keys(rope)[:, rows_N], layer.values[:, rows_N])
-
-
-def _mean_blocks(
-    layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, rope: Rope, store: ArchiveStore
-) -> list[ArchiveBlock]:
-    blocks: list[ArchiveBlock] = []
-    identity = base.next_identity + len(plan.folds) + len(plan.prototypes)
-    for rows_N in plan.archive_means:
-        chosen_N = rows_N + base.n_prefix
-        on_layer_N = chosen_N.to(layer.values.device)
-        raw_key_KND, value_KND = layer.raw_keys(rope)[:, on_layer_N], layer.values[:, on_layer_N]
-        table, *made = mean_frame(layer.table.select(chosen_N), raw_key_KND, value_KND, identity)
-        blocks += store.blocks(_in_stream_time(table, base), *made)
-        identity += rows_N.numel()
-    return blocks
-
-
 def _n_made(plan: LayerPlan) -> int:
     """Identities that a plan takes for rows of its own: a mean frame has as many as rows at most."""
     return len(plan.folds) + len(plan.prototypes) + sum(rows_N.numel() for rows_N in plan.archive_means)
-
-
-def _in_stream_time(table: TokenTable, base: MemoryVersion) -> TokenTable:
-    """Rows that leave get positions as if the clock had never been moved back: later compactions do not reach them."""
-    if not base.moved:
-        return table
-    position_RHN = table.position_RHN.clone()
-    position_RHN[list(base.shape.time_axes)] += base.moved
-    return table.with_positions(position_RHN)
 
 
 def _count_dropped(rows: TokenTable, plan: LayerPlan) -> torch.Tensor:
@@ -249,88 +194,7 @@ def _weighted_mean(x_KND: torch.Tensor, rows_N: torch.Tensor, weight_N: torch.Te
     return mean_KD[:, None].to(x_KND.dtype)
 
 
-def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...], rope: Rope) -> MemoryVersion:
-    """Give rows their new positions and remake the working copy of their keys from the truth.
-
-    The slabs must be new, seen by no reader. The clock goes on behind the largest position.
-    """
-    tables, next_position, newest_time = _placed_tables(version, positions)
-    layers = []
-    for layer, table in zip(version.layers, tables, strict=True):
-        cos, sin = rope.tables(table.position_RHN, version.shape.dtype)
-        layer.slab.replace_keys(rotate(layer.raw_keys(rope), cos, sin))
-        layers.append(replace(layer, table=table))
-    return replace(
-        version,
-        layers=tuple(layers),
-        next_position=next_position,
-        moved=version.moved + version.next_position - next_position,
-        time_start=version.time_start + newest_time - version.newest_time,
-        newest_time=newest_time,
-    )
-
-
-def _placed_tables(
-    version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...]
-) -> tuple[list[TokenTable], int, int]:
-    """Tables with new positions, one past the largest of these, and where the newest frame's time comes to lie.
-
-    In one dimension, ranks and contiguous rows end with the longest layer (ranks before it, if rows share a position),
-    without a look at the device; anything else is read once.
-    """
-    tables, n_prefix, shape = [layer.table for layer in version.layers], version.n_prefix, version.shape
-    if not isinstance(positions, Positions):
-        given_tables = [_with_positions(t, given, n_prefix) for t, given in zip(tables, positions, strict=True)]
-        return given_tables, _read_extent(given_tables, n_prefix)[0], version.newest_time
-    newest_time = n_prefix
-    if positions is Positions.COMPACT and shape.n_axes > 1:
-        time_map = TimeMap(tables, n_prefix, version.newest_time, shape.longest_span)
-        move = _once_per_object(lambda table, _: table.with_positions(time_map.place(table, n_prefix, shape.time_axes)))
-        newest_time = time_map.newest_time
-    elif positions is Positions.CONTIGUOUS and shape.n_axes > 1:
-        move = _once_per_object(lambda table, _: table.with_positions(close_gaps(table, n_prefix, shape.time_axes)))
-    else:
-        rows = rank_rows if positions is Positions.RANKS else compact_rows
-        move = _once_per_object(lambda table, _: table.with_positions(rows(table, n_prefix)))
-    placed = [move(table, None) for table in tables]
-    if shape.n_axes == 1:
-        end = max(table.n_tokens for table in tables)
-        return placed, end, max(newest_time, end - 1)
-    end, newest_held_time = _read_extent(placed, n_prefix)
-    return placed, end, max(newest_time, newest_held_time)
-
-
-def _read_extent(tables: Sequence[TokenTable], n_prefix: int) -> tuple[int, int]:
-    """One past the largest position of any layer, and the largest time after the prefix, its end if nothing is held."""
-    distinct = list({id(table): table for table in tables}.values())
-    ends = [end_of(table) for table in distinct]
-    times = [table.position_RHN[0, :, n_prefix:].max() for table in distinct if table.n_tokens > n_prefix]
-    nothing = ends[0].new_full((), n_prefix)
-    end, newest_time = torch.stack((torch.stack(ends).max(), torch.stack([nothing, *times]).max())).tolist()
-    return int(end), int(newest_time)
-
-
-def _with_positions(table: TokenTable, position_RN: torch.Tensor, n_prefix: int) -> TokenTable:
-    position_RHN = table.position_RHN.clone()
-    position_RHN[..., n_prefix:] = position_RN[:, None]
-    return table.with_positions(position_RHN)
-
-
 def _with_prefix(keep: torch.Tensor, n_prefix: int) -> torch.Tensor:
     """Row numbers that count from the first token: the prefix, then the kept rows; `[n]` or `[K, n]`."""
     prefix = torch.arange(n_prefix, device=keep.device).expand(*keep.shape[:-1], -1)
     return torch.cat((prefix, keep + n_prefix), dim=-1)
-
-
-def _once_per_object(function: Callable[[TokenTable, Any], TokenTable]) -> Callable[[TokenTable, Any], TokenTable]:
-    """Layers that hold the same tokens share one table: compute it once, not once per layer."""
-    # With what they were made of, so that no identity is given to another object meanwhile.
-    results: dict[tuple[int, int], tuple[TokenTable, TokenTable, Any]] = {}
-
-    def once(table: TokenTable, argument: Any) -> TokenTable:
-        key = id(table), id(argument)
-        if key not in results:
-            results[key] = function(table, argument), table, argument
-        return results[key][0]
-
-    return once

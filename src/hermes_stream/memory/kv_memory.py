@@ -10,14 +10,13 @@ from dataclasses import replace
 
 import torch
 
-from hermes_stream.errors import InvariantError, LimitError, PlanError
+from hermes_stream.errors import InvariantError, LimitError
 from hermes_stream.memory.append import NewRows, PendingAppend
 from hermes_stream.memory.apply import apply_plan
 from hermes_stream.memory.archive_store import ArchiveSettings, ArchiveStore
-from hermes_stream.memory.checks import require
-from hermes_stream.memory.features import FeatureBank, check_bank, token_kinds
+from hermes_stream.memory.features import FeatureBank, token_kinds
+from hermes_stream.memory.laws import check_plan, check_version
 from hermes_stream.memory.plan import Plan, Positions
-from hermes_stream.memory.positions import end_of
 from hermes_stream.memory.rope import Rope
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
@@ -237,10 +236,7 @@ class KVMemory:
         depends on a tensor's values is checked as `checks.require` says.
         """
         plan.validate(self.current.held_tokens, self.current.features.n_rows, self.current.archived_tokens)
-        self._check_heads(plan)
-        self._check_archive(plan)
-        self._check_positions(plan)
-        self._check_budget(plan)
+        check_plan(plan, self.current, self.budgets_L, has_archive=self.store is not None)
         self.current = apply_plan(
             self.current, plan, self.shape, self.rope, compaction=self.compaction, store=self.store
         )
@@ -251,78 +247,4 @@ class KVMemory:
 
         Law 2, the budget, is checked by `apply`: between plans a layer may hold one interval more.
         """
-        version = self.current
-        check_bank(version.features)
-        for index, layer in enumerate(version.layers):
-            table = layer.table
-            _require(layer.slab.n_used >= layer.n_held, index, "the slab has fewer rows than the table")
-            stands_for_H = table.count_HN[:, version.n_prefix :].sum(dim=-1)
-            _require(
-                bool((stands_for_H + layer.n_dropped_H == version.n_seen).all()),
-                index,
-                f"rows stand for {stands_for_H.tolist()} tokens, {layer.n_dropped_H.tolist()} were dropped, "
-                f"{version.n_seen} were seen",
-            )
-            identity_HN = table.identity_HN
-            _require(
-                all(row.unique().numel() == row.numel() for row in identity_HN), index, "an identity is held twice"
-            )
-            _require(
-                int(end_of(table)) <= version.next_position <= self.shape.max_positions,
-                index,
-                f"a position lies beyond the clock ({version.next_position}) or the model's limit",
-            )
-            _require(bool((table.kind_HN[:, : version.n_prefix] == TokenKind.PREFIX).all()), index, "prefix rows moved")
-            if layer.archive.n_rows:
-                identity_N = layer.archive.table.identity_HN[0]
-                is_once = identity_N.unique().numel() == identity_N.numel()
-                _require(is_once, index, "a token is archived twice")
-
-    def _check_heads(self, plan: Plan) -> None:
-        for index, (layer, held) in enumerate(zip(plan.layers or (), self.current.layers, strict=False)):
-            if layer.keep.dim() == 2 and layer.keep.shape[0] != self.shape.n_kv_heads:
-                raise PlanError(f"layer {index}: rows for {layer.keep.shape[0]} heads of {self.shape.n_kv_heads}")
-            if (layer.folds or layer.prototypes) and held.table.n_heads > 1:
-                raise PlanError(f"layer {index}: rows that differ between heads cannot be folded or make prototypes")
-
-    def _check_archive(self, plan: Plan) -> None:
-        for index, (layer, held) in enumerate(zip(plan.layers or (), self.current.layers, strict=False)):
-            if layer.archive is None and layer.keep_archive is None:
-                continue
-            if self.store is None:
-                raise PlanError(f"layer {index}: the plan archives rows, but this memory has no archive")
-            if held.table.n_heads > 1:
-                raise PlanError(f"layer {index}: rows that differ between heads cannot be archived")
-
-    def _check_positions(self, plan: Plan) -> None:
-        if isinstance(plan.positions, Positions):
-            return
-        n_rows = self.current.held_tokens
-        if plan.layers is not None:
-            n_rows = tuple(layer.n_rows for layer in plan.layers)
-        if len(plan.positions) != len(n_rows):
-            raise PlanError(f"positions for {len(plan.positions)} layers, the memory has {len(n_rows)}")
-        for index, (position_RN, n) in enumerate(zip(plan.positions, n_rows, strict=True)):
-            if position_RN.shape != (self.shape.n_axes, n):
-                expected = (self.shape.n_axes, n)
-                raise PlanError(f"layer {index}: positions of shape {tuple(position_RN.shape)}, expected {expected}")
-            low, limit = self.current.n_prefix, self.shape.max_positions
-            is_inside = ((position_RN >= low) & (position_RN < limit)).all()
-            require(is_inside, f"layer {index}: positions outside [{low}, {limit})")
-
-    def _check_budget(self, plan: Plan) -> None:
-        if self.budgets_L is None:
-            return
-        held = self.current.held_tokens
-        if plan.layers is not None:
-            held = tuple(layer.n_rows for layer in plan.layers)
-        n_features = self.current.features.n_rows if plan.features is None else plan.features.n_rows
-        for index, (n, budget) in enumerate(zip(held, self.budgets_L, strict=True)):
-            if n + n_features > budget:
-                beside = f" and {n_features} features" if n_features else ""
-                raise PlanError(f"layer {index}: the plan leaves {n} tokens{beside}, the budget is {budget}")
-
-
-def _require(condition: bool, layer_index: int, message: str) -> None:
-    if not condition:
-        raise InvariantError(f"layer {layer_index}: {message}")
+        check_version(self.current)

@@ -7,8 +7,9 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from hermes_stream.errors import PolicyError
-from hermes_stream.policies import POLICIES
+from hermes_stream.policies import POLICIES, WRAPPERS
 from hermes_stream.policies.base import Policy
+from hermes_stream.policies.front_ends import FRONT_ENDS
 
 
 def register_file(path: str | Path) -> list[str]:
@@ -40,7 +41,7 @@ def register_file(path: str | Path) -> list[str]:
             raise PolicyError(
                 f'{path}: {policy_class.__name__} has no name; give it one, as name: ClassVar[str] = "mine"'
             )
-        if policy_class.name in POLICIES:
+        if policy_class.name in {*POLICIES, *FRONT_ENDS, *WRAPPERS}:
             raise PolicyError(f"{path}: the name {policy_class.name!r} is taken; choose another")
     POLICIES.update({policy_class.name: policy_class for policy_class in found})
     return [policy_class.name for policy_class in found]

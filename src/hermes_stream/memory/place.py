@@ -1,0 +1,85 @@
+"""New positions for the rows of a version, and the working copies of their keys.
+
+Shape letters: R position axes, H heads with rows of their own, N rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from hermes_stream.memory.once import once_per_object
+from hermes_stream.memory.plan import Positions
+from hermes_stream.memory.positions import TimeMap, close_gaps, compact_rows, end_of, rank_rows
+from hermes_stream.memory.rope import Rope, rotate
+from hermes_stream.memory.token_table import TokenTable
+from hermes_stream.memory.version import MemoryVersion
+
+
+def place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...], rope: Rope) -> MemoryVersion:
+    """Give rows their new positions and remake the working copy of their keys from the truth.
+
+    The slabs must be new, seen by no reader. The clock goes on behind the largest position.
+    """
+    tables, next_position, newest_time = _placed_tables(version, positions)
+    layers = []
+    for layer, table in zip(version.layers, tables, strict=True):
+        cos, sin = rope.tables(table.position_RHN, version.shape.dtype)
+        layer.slab.replace_keys(rotate(layer.raw_keys(rope), cos, sin))
+        layers.append(replace(layer, table=table))
+    return replace(
+        version,
+        layers=tuple(layers),
+        next_position=next_position,
+        moved=version.moved + version.next_position - next_position,
+        time_start=version.time_start + newest_time - version.newest_time,
+        newest_time=newest_time,
+    )
+
+
+def _placed_tables(
+    version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...]
+) -> tuple[list[TokenTable], int, int]:
+    """Tables with new positions, one past the largest of these, and where the newest frame's time comes to lie.
+
+    In one dimension, ranks and contiguous rows end with the longest layer (ranks before it, if rows share a position),
+    without a look at the device; anything else is read once.
+    """
+    tables, n_prefix, shape = [layer.table for layer in version.layers], version.n_prefix, version.shape
+    if not isinstance(positions, Positions):
+        given_tables = [_with_positions(t, given, n_prefix) for t, given in zip(tables, positions, strict=True)]
+        return given_tables, _read_extent(given_tables, n_prefix)[0], version.newest_time
+    newest_time = n_prefix
+    if positions is Positions.COMPACT and shape.n_axes > 1:
+        time_map = TimeMap(tables, n_prefix, version.newest_time, shape.longest_span)
+        move = once_per_object(lambda table, _: table.with_positions(time_map.place(table, n_prefix, shape.time_axes)))
+        newest_time = time_map.newest_time
+    elif positions is Positions.CONTIGUOUS and shape.n_axes > 1:
+        move = once_per_object(lambda table, _: table.with_positions(close_gaps(table, n_prefix, shape.time_axes)))
+    else:
+        rows = rank_rows if positions is Positions.RANKS else compact_rows
+        move = once_per_object(lambda table, _: table.with_positions(rows(table, n_prefix)))
+    placed = [move(table, None) for table in tables]
+    if shape.n_axes == 1:
+        end = max(table.n_tokens for table in tables)
+        return placed, end, max(newest_time, end - 1)
+    end, newest_held_time = _read_extent(placed, n_prefix)
+    return placed, end, max(newest_time, newest_held_time)
+
+
+def _read_extent(tables: Sequence[TokenTable], n_prefix: int) -> tuple[int, int]:
+    """One past the largest position of any layer, and the largest time after the prefix, its end if nothing is held."""
+    distinct = list({id(table): table for table in tables}.values())
+    ends = [end_of(table) for table in distinct]
+    times = [table.position_RHN[0, :, n_prefix:].max() for table in distinct if table.n_tokens > n_prefix]
+    nothing = ends[0].new_full((), n_prefix)
+    end, newest_time = torch.stack((torch.stack(ends).max(), torch.stack([nothing, *times]).max())).tolist()
+    return int(end), int(newest_time)
+
+
+def _with_positions(table: TokenTable, position_RN: torch.Tensor, n_prefix: int) -> TokenTable:
+    position_RHN = table.position_RHN.clone()
+    position_RHN[..., n_prefix:] = position_RN[:, None]
+    return table.with_positions(position_RHN)
