@@ -45,7 +45,7 @@ def _total(shares: tuple[float, float, float], groups: dict[str, range]) -> floa
 
 def test_each_layer_is_held_to_its_share() -> None:
     stream = run(Hermes(budget=24, shares=(0.7, 1.6, 0.7)), [3] * 30)
-    budgets_L = stream.policy.layer_budgets(10)
+    budgets_L = stream.policy.layer_budgets(stream.n_layers)
     assert stream.memory.current.held_tokens == budgets_L
     assert len(set(budgets_L or ())) == 2
 
