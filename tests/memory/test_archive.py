@@ -16,7 +16,9 @@ from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.layout import lay_out
 from hermes_stream.memory.packed_rows import Bits, pack, packed_bytes
-from hermes_stream.memory.plan import LayerPlan, Plan
+from hermes_stream.memory.plan import LayerPlan, Plan, Positions
+from hermes_stream.memory.recall import Recalled, see
+from hermes_stream.memory.rope import rotate
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.token_table import TokenTable
 from tests.oracles.archive_oracle import frames_behind_frames, quantised
@@ -207,3 +209,29 @@ def test_frames_of_a_view_stand_behind_each_other(cells: list[tuple[int, int, in
     shape = MemoryShape(1, 1, 2, 3, 2**20, torch.float32, CPU, time_axes=(0,), has_absolute_time=True)
     expected = frames_behind_frames(frames, offsets, start)
     assert [tuple(row) for row in lay_out(table, start, shape).T.tolist()] == expected
+
+
+def test_archived_rows_keep_their_distance_when_the_clock_is_moved_back() -> None:
+    """Rows 0 to 2 stood at 2 to 4 when they left; closing the gap behind them moves the clock back by nine."""
+    memory = memory_of(6, ArchiveSettings())
+    raw_KND = memory.current.layers[0].raw_keys(memory.rope)[:, 2:].clone()
+    left_N, stays_N = torch.arange(3), torch.arange(9, 18)
+    memory.apply(Plan((LayerPlan(stays_N, archive=left_N),) * 2))
+    memory.apply(Plan(positions=Positions.COMPACT))
+    assert (memory.current.moved, memory.current.next_position) == (9, 11)
+    # Another leaves after the move, and stands where it is held.
+    memory.apply(Plan((LayerPlan(torch.arange(9), archive=torch.tensor([4])),) * 2))
+    layer = memory.current.layers[0]
+    seen = see(
+        memory.current,
+        layer,
+        Recalled(torch.arange(4)),
+        memory.rope,
+        sees_held=True,
+        placement="stored",
+        end=memory.current.text_position,
+    )
+    expected_N = torch.tensor([[2 - 9, 3 - 9, 4 - 9, 6]])
+    expected_KND = rotate(raw_KND[:, [0, 1, 2, 13]], *memory.rope.tables(expected_N, torch.float32))
+    assert torch.equal(seen.keys_KND[:, 2:6], expected_KND)
+    assert torch.equal(seen.keys_KND[:, 5], layer.keys[:, 6])
