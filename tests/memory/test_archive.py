@@ -17,7 +17,8 @@ from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.layout import lay_out
 from hermes_stream.memory.packed_rows import Bits, pack, packed_bytes
 from hermes_stream.memory.plan import LayerPlan, Plan, Positions
-from hermes_stream.memory.recall import Recalled, see
+from hermes_stream.memory.positions import spread_times
+from hermes_stream.memory.recall import Recalled, _drawn_together, see
 from hermes_stream.memory.rope import rotate
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.token_table import TokenTable
@@ -235,3 +236,15 @@ def test_archived_rows_keep_their_distance_when_the_clock_is_moved_back() -> Non
     expected_KND = rotate(raw_KND[:, [0, 1, 2, 13]], *memory.rope.tables(expected_N, torch.float32))
     assert torch.equal(seen.keys_KND[:, 2:6], expected_KND)
     assert torch.equal(seen.keys_KND[:, 5], layer.keys[:, 6])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 5000), min_size=1, max_size=40), st.integers(1, 200), st.integers(40, 400))
+def test_times_that_lie_too_far_back_are_drawn_together_as_a_compaction_does(
+    times: list[int], later: int, span: int
+) -> None:
+    end = max(times) + later
+    distinct = sorted(set(times))
+    expected = spread_times([*distinct, end], 0, span)
+    place = {time: end - expected[-1] + new for time, new in zip(distinct, expected, strict=False)}
+    assert _drawn_together(torch.tensor(times), end, span).tolist() == [place[time] for time in times]

@@ -159,10 +159,26 @@ def _view_positions(version: MemoryVersion, layer: LayerMemory, choice: _Choice,
 
 
 def _stored_positions(version: MemoryVersion, layer: LayerMemory, rows_N: torch.Tensor) -> torch.Tensor:
-    """Of archived rows by today's clock, `[R, N]`."""
+    """Of archived rows by today's clock, `[R, N]`; drawn together where positions do not reach as far back."""
+    shape, end = version.shape, version.next_position
     position_RN = layer.archive.table.select(rows_N).position_RHN[:, 0].clone()
-    position_RN[list(version.shape.time_axes)] -= version.moved
+    position_RN[list(shape.time_axes)] -= version.moved
+    time_N = position_RN[shape.time_axes[0]]
+    if end - int(time_N.min()) > shape.max_positions:
+        position_RN[list(shape.time_axes)] += _drawn_together(time_N, end, shape.longest_span) - time_N
     return position_RN
+
+
+def _drawn_together(time_N: torch.Tensor, end: int, longest_span: int) -> torch.Tensor:
+    """Times that lie at most so far before the end: gaps above a common cap shrink to it, as at a compaction."""
+    time_U, index_N = time_N.unique(return_inverse=True)
+    gap_U = torch.cat((time_U, time_U.new_tensor([end]))).diff()
+    low, high = 1, int(gap_U.max())
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = int(gap_U.clamp(max=middle).sum()) <= longest_span
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return (end - gap_U.clamp(max=low).flip(0).cumsum(0).flip(0))[index_N]
 
 
 def _rotate_at(raw_KND: torch.Tensor, position_RN: torch.Tensor, rope: Rope) -> torch.Tensor:
