@@ -85,9 +85,6 @@ class LayerArchive:
     def bytes_on(self, *, disk: bool) -> int:
         return sum(block.bytes_on(disk=disk) for block in self.blocks)
 
-    def append(self, blocks: Sequence[ArchiveBlock]) -> LayerArchive:
-        return LayerArchive((*self.blocks, *blocks)) if blocks else self
-
     def select(self, rows_N: torch.Tensor, select_table: SelectTable = TokenTable.select) -> LayerArchive:
         """The archive with these rows (sorted) only; blocks that keep all theirs are shared."""
         return LayerArchive(

@@ -101,11 +101,7 @@ def see(
 def seen_table(version: MemoryVersion, layer: LayerMemory, recalled: Recalled, *, sees_held: bool) -> TokenTable:
     """What the rows of `see` are, with the positions that they were stored with."""
     choice = _choice(version, layer, recalled, sees_held=sees_held)
-    prefix = layer.table.slice(0, version.n_prefix)
-    held = layer.table.slice(version.n_prefix) if choice.held_rows is None else layer.table.select(choice.held_rows)
-    if not choice.archive_rows.numel():
-        return prefix.concat(held)
-    return prefix.concat(layer.archive.table.select(choice.archive_rows)).concat(held)
+    return layer.table.slice(0, version.n_prefix).concat(_recalled_table(version, layer, choice))
 
 
 def _choice(version: MemoryVersion, layer: LayerMemory, recalled: Recalled, *, sees_held: bool) -> _Choice:
@@ -137,14 +133,20 @@ def _read(layer: LayerMemory, rows_N: torch.Tensor, device: torch.device) -> tup
     return layer.archive.read(None if rows_N.numel() == layer.archive.n_rows else rows_N, device)
 
 
-def _view_table(version: MemoryVersion, layer: LayerMemory, choice: _Choice) -> TokenTable:
+def _recalled_table(version: MemoryVersion, layer: LayerMemory, choice: _Choice) -> TokenTable:
     """Archived rows, then held ones, without the prefix."""
     held = layer.table.slice(version.n_prefix) if choice.held_rows is None else layer.table.select(choice.held_rows)
-    if held.n_heads > 1:
-        raise PlanError("rows that differ between heads cannot be placed anew for a question")
     if not choice.archive_rows.numel():
         return held
     return layer.archive.table.select(choice.archive_rows).concat(held)
+
+
+def _view_table(version: MemoryVersion, layer: LayerMemory, choice: _Choice) -> TokenTable:
+    """The same, for rows that are placed anew."""
+    table = _recalled_table(version, layer, choice)
+    if table.n_heads > 1:
+        raise PlanError("rows that differ between heads cannot be placed anew for a question")
+    return table
 
 
 def _view_positions(version: MemoryVersion, layer: LayerMemory, choice: _Choice, end: int) -> torch.Tensor:
