@@ -13,11 +13,13 @@ import torch
 
 from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream
+from hermes_stream.engine.jobs import AskJob, CallJob, WatchJob
 from hermes_stream.engine.opening import commit_prefix, memory_shape, open_stream
+from hermes_stream.engine.schedule import Limits
 from hermes_stream.engine.session import Session
 from hermes_stream.engine.snapshot import restore_stream
 from hermes_stream.engine.stream import Stream, check_times
-from hermes_stream.engine.worker import AskJob, CallJob, WatchJob, Worker
+from hermes_stream.engine.worker import Worker
 from hermes_stream.errors import ConfigError, SessionClosed
 from hermes_stream.memory.budget import parse_budget
 from hermes_stream.memory.snapshot import Snapshot
@@ -38,9 +40,13 @@ class Engine:
     Sessions share the weights and each forward; each has a memory of its own.
     """
 
-    def __init__(self, adapter: Adapter) -> None:
+    def __init__(self, adapter: Adapter, *, max_forward_tokens: int | None = None) -> None:
+        """max_forward_tokens: a forward takes on frames until it has so many rows; by default what suits the device.
+
+        Fewer rows let questions and decode steps wait for less, more rows cost less for each session.
+        """
         self._adapter = adapter
-        self._worker = Worker(adapter)
+        self._worker = Worker(adapter, Limits.of(adapter.facts.device.type, max_forward_tokens))
         # Also runs at interpreter exit, while the thread can still end in order.
         self._finalizer = weakref.finalize(self, self._worker.stop)
 

@@ -1,0 +1,90 @@
+"""What the engine's thread is asked to do."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from hermes_stream.engine.answer import AnswerChannel, AnswerTask
+from hermes_stream.engine.ingest import Piece
+from hermes_stream.engine.stream import Stream
+from hermes_stream.types import Frame, Query, VisualTokens
+
+
+@dataclass(eq=False)
+class WatchJob:
+    """Frames on their way into one stream; the future resolves when the last one is in.
+
+    encoded: what the vision tower made of the first of them (and of those that wait in the stream), in whole grids.
+    """
+
+    stream: Stream
+    frames: deque[Frame]
+    done: Future[None]
+    encoded: VisualTokens | None = None
+
+    @property
+    def lacks_partner(self) -> bool:
+        """Whether its frames are too few for a grid: they go and wait in the stream."""
+        return self.encoded is None and self.stream.next_clip(self.frames) is None
+
+    def grid_rows(self) -> list[int]:
+        """Rows of each grid that may go into the next forward."""
+        return [] if self.encoded is None else self.encoded.rows_of_grids()[: self.stream.grids_at_once]
+
+    def piece(self, n_grids: int) -> Piece:
+        """The first encoded grids, or, with none, frames that lack a partner."""
+        encoded = None if self.encoded is None else self.encoded.grids(0, n_grids)
+        return Piece(self.stream, list(self.frames), encoded)
+
+    def take(self, n_frames: int, n_grids: int) -> None:
+        """The first ones are in."""
+        for _ in range(n_frames):
+            self.frames.popleft()
+        if self.encoded is not None:
+            is_rest = n_grids < self.encoded.n_grids
+            self.encoded = self.encoded.grids(n_grids, self.encoded.n_grids) if is_rest else None
+
+
+@dataclass(eq=False)
+class AskJob:
+    """A question; once started, `task` holds its progress."""
+
+    stream: Stream
+    query: Query
+    channel: AnswerChannel
+    remember: bool
+    task: AnswerTask | None = None
+
+    def begin(self) -> None:
+        self.task = AnswerTask(self.stream, self.query, self.channel)
+
+    @property
+    def n_rows(self) -> int:
+        """Of its next segment."""
+        return self.begun.segment().embeddings_TE.shape[0]
+
+    @property
+    def begun(self) -> AnswerTask:
+        assert self.task is not None
+        return self.task
+
+
+@dataclass(eq=False)
+class CallJob:
+    """Something to run between two forwards."""
+
+    function: Callable[[], Any]
+    done: Future[Any]
+
+    def resolve(self) -> None:
+        try:
+            self.done.set_result(self.function())
+        except BaseException as error:  # it is the caller's to handle: this thread must live on
+            self.done.set_exception(error)
+
+
+Job = WatchJob | AskJob | CallJob
