@@ -16,6 +16,7 @@ import torch
 
 from hermes_stream.engine.answer import AnswerChannel, AnswerTask
 from hermes_stream.engine.batch import PackedBatch, Segment
+from hermes_stream.engine.choosing import choose_tokens
 from hermes_stream.engine.ingest import Piece
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import SessionClosed
@@ -155,8 +156,9 @@ class Worker:
         except BaseException as error:
             self._fail_step(asks, pieces, error)
             return
-        for ask, logits_V in zip(asks, logits_LV, strict=True):
-            self._advance(ask, logits_V)
+        tasks = [ask.task for ask in asks if ask.task]
+        for ask, token in zip(asks, choose_tokens(tasks, logits_LV), strict=True):
+            self._advance(ask, token)
         for job, piece in pieces:
             self._finish_piece(job, piece)
 
@@ -202,10 +204,12 @@ class Worker:
         else:
             job.done.set_exception(error)
 
-    def _advance(self, ask: AskJob, logits_V: torch.Tensor) -> None:
+    def _advance(self, ask: AskJob, token: int | Exception) -> None:
         try:
             assert ask.task is not None
-            answer = ask.task.accept(logits_V)
+            if isinstance(token, Exception):
+                raise token
+            answer = ask.task.accept(token)
             if answer is not None:
                 self._answering.remove(ask)
                 if ask.remember:
