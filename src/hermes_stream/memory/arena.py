@@ -140,10 +140,14 @@ class ArenaSlab(Slab):
     """
 
     def __init__(self, arena: Arena, layer_index: int, held: Region, raw: Region | None, n_used: int = 0) -> None:
-        self.arena = arena
+        self._arena = arena
         self.n_used = n_used
         self._layer_index = layer_index
         self._held, self._raw = held, raw
+
+    @property
+    def arena(self) -> Arena:
+        return self._arena
 
     @property
     def start(self) -> int:
@@ -180,4 +184,4 @@ class ArenaSlab(Slab):
         return (self._held,) if self._raw is None else (self._held, self._raw)
 
     def beside(self, capacity: int, *, keep_raw: bool) -> ArenaSlab:
-        return self.arena.slab(self._layer_index, capacity, keep_raw=keep_raw)
+        return self._arena.slab(self._layer_index, capacity, keep_raw=keep_raw)

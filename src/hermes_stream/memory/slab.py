@@ -23,12 +23,7 @@ class Slab:
     Rows `[0, n_used)` are never written again, so any number of readers may hold a prefix of them. A writer that
     continues at `n_used` appends in place; one that continues earlier (a fork, or a failed forward) gets a copy.
     Not thread-safe: one thread writes. This one has a tensor of its own, head by head; see also `ArenaSlab`.
-
-    arena: where the rows stand if other sessions' rows stand there too.
     """
-
-    arena: Arena | None = None
-    n_used: int
 
     def __init__(self, rows_SKCD: torch.Tensor, n_used: int) -> None:
         self._rows_SKCD = rows_SKCD
@@ -41,6 +36,11 @@ class Slab:
     ) -> Slab:
         n_kinds = 3 if keep_raw else 2
         return Slab(torch.zeros(n_kinds, n_kv_heads, capacity, head_dim, dtype=dtype, device=device), 0)
+
+    @property
+    def arena(self) -> Arena | None:
+        """Where the rows stand, if other sessions' rows stand there too."""
+        return None
 
     @property
     def keeps_raw(self) -> bool:
