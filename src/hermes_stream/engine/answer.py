@@ -12,11 +12,12 @@ from queue import SimpleQueue
 
 import torch
 
-from hermes_stream.engine.batch import DeepStack, Tail, TailSegment
+from hermes_stream.engine.batch import DeepStack, TailSegment
 from hermes_stream.engine.decode import Sampler, TextStream
 from hermes_stream.engine.opening import reserved_positions
 from hermes_stream.engine.recall import Chooser, Settled, most_seen
 from hermes_stream.engine.stream import Stream
+from hermes_stream.engine.tail import Tail
 from hermes_stream.engine.token_segment import TokenSegment
 from hermes_stream.errors import LimitError, SessionClosed
 from hermes_stream.memory.features import place_fresh
@@ -139,6 +140,7 @@ class AnswerTask:
         if self.is_asking:
             self.end_asking()
             return None
+        self._tail.n_rows += self._next.n_rows
         seconds = self.channel.seconds_since_ask()
         if not self._token_ids:
             self._ttft_seconds = seconds

@@ -1,7 +1,4 @@
-"""From a forward's logits to the next tokens of all its answers.
-
-Shape letters: L rows of logits, one per answer, V vocabulary.
-"""
+"""From a forward's logits to the next tokens of all its answers."""
 
 from __future__ import annotations
 
@@ -10,22 +7,16 @@ from collections.abc import Sequence
 import torch
 
 from hermes_stream.engine.answer import AnswerTask
+from hermes_stream.engine.graphs.static_forwards import Outcome
 
 
-def choose_tokens(
-    tasks: Sequence[AnswerTask], logits_LV: torch.Tensor, largest_L: torch.Tensor | None = None
-) -> list[int | Exception]:
-    """The next token of each answer, or why there is none; however many they are, the device is read once.
-
-    largest_L: which logits are the largest, where the forward has found them already.
-    """
+def choose_tokens(tasks: Sequence[AnswerTask], outcome: Outcome) -> list[int | Exception]:
+    """The next token of each answer, or why there is none; however many they are, the device is read once."""
     if not tasks:
         return []
-    if largest_L is None:
-        largest_L = logits_LV.argmax(dim=-1)
     failures: dict[int, Exception] = {}
     chosen = []
-    for index, (task, logits_V, largest) in enumerate(zip(tasks, logits_LV, largest_L, strict=True)):
+    for index, (task, logits_V, largest) in enumerate(zip(tasks, outcome.logits_AV, outcome.largest_A, strict=True)):
         try:
             chosen.append(task.choose(logits_V, largest))
         except Exception as error:  # it is the asker's to handle

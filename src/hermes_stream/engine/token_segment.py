@@ -9,7 +9,8 @@ from functools import cached_property
 
 import torch
 
-from hermes_stream.engine.batch import Tail, TailSegment
+from hermes_stream.engine.batch import TailSegment
+from hermes_stream.engine.tail import Tail
 from hermes_stream.models.adapter import Adapter
 
 
@@ -26,6 +27,10 @@ class TokenSegment(TailSegment):
         self.position = position
         self.tail = tail
         self.attention = {}
+
+    @property
+    def n_rows(self) -> int:
+        return 1
 
     @cached_property
     def embeddings_TE(self) -> torch.Tensor:  # type: ignore[override]
