@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
+from hermes_stream.engine.admission import Ledger
+from hermes_stream.engine.answer import AnswerTask
 from hermes_stream.engine.jobs import AskJob
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import SessionClosed
@@ -13,7 +13,8 @@ from hermes_stream.policies.base import Turn
 class Answering:
     """Unfinished answers, the oldest question first. Whatever goes wrong with one is put into its channel."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
         self._asks: list[AskJob] = []
 
     def __len__(self) -> int:
@@ -22,7 +23,9 @@ class Answering:
     def start(self, job: AskJob) -> None:
         """Pin the version that the question is asked of: all frames that are in at this moment."""
         try:
-            job.begin()
+            task = AnswerTask(job.stream, job.query, job.channel)
+            self._ledger.pin(job.stream, task)
+            job.task = task
             self._asks.append(job)
         except BaseException as error:  # it is the asker's to handle: the engine's thread must live on
             job.channel.put(error)
@@ -34,10 +37,12 @@ class Answering:
     def decoding(self) -> list[AskJob]:
         return [ask for ask in self._asks if ask.begun.has_begun]
 
-    def advance(self, ask: AskJob, logits_V: torch.Tensor) -> None:
-        """Take the logits of a forward that the answer was in."""
+    def advance(self, ask: AskJob, token: int | Exception) -> None:
+        """Take the token that was chosen after a forward, or why there is none."""
         try:
-            answer = ask.begun.accept(logits_V)
+            if isinstance(token, Exception):
+                raise token
+            answer = ask.begun.accept(token)
             if answer is not None:
                 self._asks.remove(ask)
                 if ask.remember:

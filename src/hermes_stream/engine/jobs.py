@@ -59,13 +59,10 @@ class AskJob:
     remember: bool
     task: AnswerTask | None = None
 
-    def begin(self) -> None:
-        self.task = AnswerTask(self.stream, self.query, self.channel)
-
     @property
     def n_rows(self) -> int:
         """Of its next segment."""
-        return self.begun.segment().embeddings_TE.shape[0]
+        return self.begun.segment().n_rows
 
     @property
     def begun(self) -> AnswerTask:

@@ -10,10 +10,13 @@ from queue import Empty, SimpleQueue
 
 import torch
 
+from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answering import Answering
 from hermes_stream.engine.backlog import Backlog
 from hermes_stream.engine.batch import Segment
+from hermes_stream.engine.choosing import choose_tokens
 from hermes_stream.engine.forward import run_forward
+from hermes_stream.engine.graphs.static_forwards import static_forwards
 from hermes_stream.engine.ingest import Piece
 from hermes_stream.engine.jobs import AskJob, CallJob, Job, WatchJob
 from hermes_stream.engine.schedule import Limits, Ready, choose, frame_room
@@ -44,18 +47,19 @@ class Worker:
     fails alone; a failed forward fails the jobs in it and leaves every memory as it was.
     """
 
-    def __init__(self, adapter: Adapter, limits: Limits) -> None:
+    def __init__(self, adapter: Adapter, ledger: Ledger, limits: Limits) -> None:
         self._adapter = adapter
         self._limits = limits
         self._inbox: SimpleQueue[Job | list[Encoded] | _Stop] = SimpleQueue()
         self._backlog = Backlog()
-        self._answering = Answering()
+        self._answering = Answering(ledger)
         overlaps = overlaps_vision(adapter.facts.device)
         self._vision = VisionStage(adapter, self._inbox.put if overlaps else self._take_encoded, overlaps=overlaps)
         self._is_encoding = False
         # Whether the last forward left frames waiting for the sake of new questions.
         self._kept_frames = False
         self._stopping = False
+        self.static = static_forwards(adapter)
         # Between the question whether the thread still takes jobs and the putting of one.
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="hermes-stream engine", daemon=True)
@@ -170,12 +174,13 @@ class Worker:
         for _, piece in chosen.pieces:
             segments.extend(piece.segments())
         try:
-            logits_LV = run_forward(self._adapter, segments)
+            outcome = run_forward(self._adapter, segments, self.static)
         except BaseException as error:
             self._fail_chosen(chosen, error)
             return
-        for ask, logits_V in zip(chosen.asks, logits_LV, strict=True):
-            self._answering.advance(ask, logits_V)
+        tokens = choose_tokens([ask.begun for ask in chosen.asks], outcome)
+        for ask, token in zip(chosen.asks, tokens, strict=True):
+            self._answering.advance(ask, token)
         for job, piece in chosen.pieces:
             self._finish_piece(job, piece)
 
