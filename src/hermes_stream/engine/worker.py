@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answer import AnswerChannel, AnswerTask
 from hermes_stream.engine.batch import Segment
 from hermes_stream.engine.choosing import choose_tokens
@@ -71,8 +72,9 @@ class Worker:
     waiting. What fails alone fails alone; a failed forward fails the jobs in it and leaves every memory as it was.
     """
 
-    def __init__(self, adapter: Adapter) -> None:
+    def __init__(self, adapter: Adapter, ledger: Ledger) -> None:
         self._adapter = adapter
+        self._ledger = ledger
         self._inbox: SimpleQueue[Job | _Stop] = SimpleQueue()
         self._watching: dict[Stream, deque[WatchJob]] = {}
         self._answering: list[AskJob] = []
@@ -139,7 +141,9 @@ class Worker:
     def _start_answer(self, job: AskJob) -> None:
         """Pin the version that the question is asked of: all frames that are in at this moment."""
         try:
-            job.task = AnswerTask(job.stream, job.query, job.channel)
+            task = AnswerTask(job.stream, job.query, job.channel)
+            self._ledger.pin(job.stream, task)
+            job.task = task
             self._answering.append(job)
         except BaseException as error:  # it is the asker's to handle: this thread must live on
             job.channel.put(error)
