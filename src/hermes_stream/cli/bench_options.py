@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from hermes_stream.cli.model_options import ModelOptions
 from hermes_stream.cli.output import say
+from hermes_stream.cli.profiling import check_can_trace
 from hermes_stream.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,9 +23,20 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions(ModelOptions):
-    """The model; speed does not depend on the values of its weights."""
+    """The model; speed does not depend on the values of its weights.
+
+    Parameters
+    ----------
+    profile
+        File for a trace of what runs when, as Chrome and Perfetto show it (.gz: compressed).
+    """
 
     model: str = "random:llava-onevision-0.5b"
+    profile: Path | None = None
+
+    def check(self) -> None:
+        """Raise ConfigError for what is wrong whatever the model is."""
+        check_can_trace(self.profile)
 
 
 def check_counts(**counts: int) -> None:

@@ -24,6 +24,7 @@ from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.memory.view import LayerView
 from hermes_stream.policies.base import ViewSpec
 from hermes_stream.policies.recall import Asked
+from hermes_stream.stages import SAMPLE, stage
 from hermes_stream.types import Answer, Query, TokenEvent, VisualTokens
 
 
@@ -133,7 +134,8 @@ class AnswerTask:
             recalled, self._choice = self._choice.settle(), None
             self._begin_answer(recalled)
             return None
-        token_id = self._sampler.pick(logits_V)
+        with stage(SAMPLE):
+            token_id = self._sampler.pick(logits_V)
         seconds = self.channel.seconds_since_ask()
         if not self._token_ids:
             self._ttft_seconds = seconds

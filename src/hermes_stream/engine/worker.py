@@ -21,6 +21,7 @@ from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import SessionClosed
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.policies.base import Turn
+from hermes_stream.stages import TEXT, stage
 from hermes_stream.types import Frame, Query
 
 _log = logging.getLogger(__name__)
@@ -163,10 +164,11 @@ class Worker:
     def _forward(self, segments: list[Segment]) -> torch.Tensor:
         if not segments:
             return torch.empty(0)
-        batch = PackedBatch(segments, self._adapter.rope)
-        hidden_TE = self._adapter.run(batch)
-        rows = batch.last_rows
-        return self._adapter.logits(hidden_TE[rows]) if rows else torch.empty(0)
+        with stage(TEXT):
+            batch = PackedBatch(segments, self._adapter.rope)
+            hidden_TE = self._adapter.run(batch)
+            rows = batch.last_rows
+            return self._adapter.logits(hidden_TE[rows]) if rows else torch.empty(0)
 
     def _next_pieces(self) -> list[tuple[WatchJob, Piece]]:
         """One piece of every stream that has frames waiting; small ones while answers wait for their next token."""
