@@ -4,7 +4,7 @@
         ...
 
 Shows as a range in a trace of `torch.profiler`, as an NVTX range where there is CUDA, and to whoever is `listening`.
-Where nobody looks it costs about a microsecond.
+Where nobody looks it costs a third of a microsecond.
 """
 
 from __future__ import annotations
