@@ -11,7 +11,6 @@ from cyclopts import Parameter
 
 from hermes_stream.cli.bench_options import BenchOptions, begin, check_counts, parse_memories
 from hermes_stream.cli.output import each_note_once
-from hermes_stream.cli.profiling import profiling
 from hermes_stream.defaults import DEFAULT_MEMORY
 
 if TYPE_CHECKING:
@@ -50,11 +49,10 @@ def ingest(
 
     check_counts(frames=frames)
     memories = parse_memories(memory, budget)
-    options = options or BenchOptions()
-    run = begin(options)
+    run = begin(options or BenchOptions())
     with TemporaryDirectory() as folder, Engine(run.adapter) as engine, each_note_once():
         video = write_clip(Path(folder))
-        with profiling(options.profile):
+        with run.profiled():
             rows = [
                 measure_ingest(engine, text, video, budget=budget, chunk=chunk, n_frames=frames) for text in memories
             ]
