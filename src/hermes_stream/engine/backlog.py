@@ -11,7 +11,7 @@ from hermes_stream.engine.stream import Stream
 class Backlog:
     """Watch jobs of each stream, first come first served; the stream first that has waited longest since its last turn.
 
-    A job leaves with its future resolved: by `served` when its last frame is in, by `fail` and `forget` otherwise.
+    A job leaves with its future resolved: by `done` when its last frame is in, by `fail` and `forget` otherwise.
     """
 
     def __init__(self) -> None:
@@ -33,9 +33,12 @@ class Backlog:
     def served(self, job: WatchJob) -> None:
         """Frames of the job are in; its stream goes behind all others."""
         self._jobs[job.stream] = self._jobs.pop(job.stream)
-        if not job.frames:
-            self._remove(job)
-            job.done.set_result(None)
+
+    def done(self, job: WatchJob) -> None:
+        """The last ones are in."""
+        self.served(job)
+        self._remove(job)
+        job.done.set_result(None)
 
     def fail(self, job: WatchJob, error: BaseException) -> None:
         self._remove(job)

@@ -10,7 +10,9 @@ from typing import Any
 
 from hermes_stream.engine.answer import AnswerChannel, AnswerTask
 from hermes_stream.engine.ingest import Piece
+from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.stream import Stream
+from hermes_stream.models.adapter import Clip
 from hermes_stream.types import Frame, Query, VisualTokens
 
 
@@ -18,18 +20,26 @@ from hermes_stream.types import Frame, Query, VisualTokens
 class WatchJob:
     """Frames on their way into one stream; the future resolves when the last one is in.
 
+    live: where more of them wait, which are taken as they are needed.
     encoded: what the vision tower made of the first of them (and of those that wait in the stream), in whole grids.
     """
 
     stream: Stream
     frames: deque[Frame]
     done: Future[None]
+    live: LiveQueue | None = None
     encoded: VisualTokens | None = None
+
+    def next_clip(self) -> Clip | None:
+        """What the vision tower can encode next; None if frames are too few for a grid."""
+        if self.live is not None:
+            self.frames.extend(self.live.take(self.stream.chunk_frames - len(self.frames)))
+        return self.stream.next_clip(self.frames)
 
     @property
     def lacks_partner(self) -> bool:
         """Whether its frames are too few for a grid: they go and wait in the stream."""
-        return self.encoded is None and self.stream.next_clip(self.frames) is None
+        return self.encoded is None and self.next_clip() is None
 
     def grid_rows(self) -> list[int]:
         """Rows of each grid that may go into the next forward."""
@@ -40,13 +50,16 @@ class WatchJob:
         encoded = None if self.encoded is None else self.encoded.grids(0, n_grids)
         return Piece(self.stream, list(self.frames), encoded)
 
-    def take(self, n_frames: int, n_grids: int) -> None:
-        """The first ones are in."""
+    def arrive(self, n_frames: int, n_grids: int) -> bool:
+        """So many are in; returns whether these were the last."""
         for _ in range(n_frames):
             self.frames.popleft()
         if self.encoded is not None:
             is_rest = n_grids < self.encoded.n_grids
             self.encoded = self.encoded.grids(n_grids, self.encoded.n_grids) if is_rest else None
+        if self.live is not None:
+            self.live.arrive(n_frames)
+        return not self.frames and (self.live is None or self.live.is_empty())
 
 
 @dataclass(eq=False)

@@ -21,6 +21,7 @@ from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
 from hermes_stream.models.adapter import Adapter, Clip
 from hermes_stream.policies.base import Policy, StreamFacts, Turn, ViewSpec
 from hermes_stream.policies.front_ends.base import reduce_tokens
+from hermes_stream.stages import EVICT, SCORE, VISION, stage
 from hermes_stream.types import Frame, VisualTokens
 
 _log = logging.getLogger(__name__)
@@ -115,7 +116,8 @@ class Stream:
     def embed(self, clip: Clip) -> VisualTokens:
         """What the vision tower makes of frames."""
         wants_saliency = self.policy.needs_saliency
-        return self.adapter.embed(clip.frames, since_seconds=clip.since_seconds, wants_saliency=wants_saliency)
+        with stage(VISION):
+            return self.adapter.embed(clip.frames, since_seconds=clip.since_seconds, wants_saliency=wants_saliency)
 
     def reduce(self, tokens: VisualTokens) -> tuple[VisualTokens, tuple[Any, ...]]:
         """What the text model will read of the frames that come next, and the front-ends' states after them."""
@@ -134,10 +136,12 @@ class Stream:
     def end_interval(self, signals: Signals) -> None:
         """Let the policy decide, given what its probes brought, and execute its plan."""
         self._note_large_interval()
-        view = memory_view(self.memory.current, self, signals)
-        plan, state = self.policy.after_chunk(view, self.state)
+        with stage(SCORE):
+            view = memory_view(self.memory.current, self, signals)
+            plan, state = self.policy.after_chunk(view, self.state)
         is_eviction = plan.evicts(self.memory.current.held_tokens)
-        self.memory.apply(plan)
+        with stage(EVICT):
+            self.memory.apply(plan)
         self.state = state
         self.interval_frames = self.interval_tokens = 0
         self.encoded = None

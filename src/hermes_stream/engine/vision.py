@@ -11,6 +11,7 @@ import torch
 from hermes_stream.engine.jobs import WatchJob
 from hermes_stream.engine.schedule import share
 from hermes_stream.models.adapter import Adapter, Clip
+from hermes_stream.stages import VISION, stage
 from hermes_stream.types import VisualTokens
 
 
@@ -97,7 +98,8 @@ def encode(adapter: Adapter, requests: Sequence[tuple[WatchJob, Clip]]) -> list[
 
 def _embed(adapter: Adapter, clips: Sequence[Clip], *, wants_saliency: bool) -> Sequence[VisualTokens | BaseException]:
     try:
-        return adapter.embed_clips(clips, wants_saliency=wants_saliency)
+        with stage(VISION):
+            return adapter.embed_clips(clips, wants_saliency=wants_saliency)
     except BaseException as error:
         if len(clips) == 1:
             return [error]
@@ -105,8 +107,10 @@ def _embed(adapter: Adapter, clips: Sequence[Clip], *, wants_saliency: bool) -> 
 
 
 def _requests(adapter: Adapter, jobs: Sequence[WatchJob], room: int) -> list[tuple[WatchJob, Clip]]:
+    if room < 1:
+        return []
     most_rows, per_grid = adapter.facts.tokens_per_frame, adapter.facts.frames_per_grid
-    clips = [job.stream.next_clip(job.frames) for job in jobs]
+    clips = [job.next_clip() for job in jobs]
     n_grids = share([[most_rows] * (len(clip.frames) // per_grid) if clip else [] for clip in clips], room)
     return [
         (job, Clip(clip.frames[: n * per_grid], clip.since_seconds))

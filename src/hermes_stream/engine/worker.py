@@ -191,8 +191,10 @@ class Worker:
             # A policy is foreign code: whatever it raises belongs to who watches.
             self._backlog.fail(job, error)
             return
-        job.take(piece.n_frames, piece.n_grids)
-        self._backlog.served(job)
+        if job.arrive(piece.n_frames, piece.n_grids):
+            self._backlog.done(job)
+        else:
+            self._backlog.served(job)
 
     def _fail_chosen(self, chosen: Chosen, error: BaseException) -> None:
         _log.exception("a forward failed; the memories in it are unchanged")
