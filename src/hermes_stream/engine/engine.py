@@ -15,6 +15,7 @@ import torch
 from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream
+from hermes_stream.engine.graphs.static_forwards import Capture
 from hermes_stream.engine.jobs import AskJob, CallJob, WatchJob
 from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.opening import commit_prefix, memory_shape, open_stream
@@ -22,6 +23,7 @@ from hermes_stream.engine.schedule import Limits
 from hermes_stream.engine.session import Session
 from hermes_stream.engine.snapshot import restore_stream
 from hermes_stream.engine.stream import Stream, check_times
+from hermes_stream.engine.warm_up import WarmUp, warm_up
 from hermes_stream.engine.worker import Worker
 from hermes_stream.errors import ConfigError, SessionClosed
 from hermes_stream.memory.budget import parse_budget
@@ -39,11 +41,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """used_bytes: promised, weights and one forward included. limit_bytes: None where nobody could say one."""
+    """used_bytes: promised, weights and one forward included. limit_bytes: None where nobody could say one.
+
+    captures: of each forward that `warm_up` recorded or could not, the newest try.
+    """
 
     n_sessions: int
     used_bytes: int
     limit_bytes: int | None
+    captures: tuple[Capture, ...] = ()
 
 
 class Engine:
@@ -84,7 +90,17 @@ class Engine:
             n_sessions=self._ledger.n_streams,
             used_bytes=self._ledger.used_bytes,
             limit_bytes=self._ledger.limit_bytes,
+            captures=() if self._worker.static is None else self._worker.static.captures,
         )
+
+    def warm_up(self, *, questions: int = 128, sessions: int = 1) -> WarmUp:
+        """Do now what the first question would wait for; returns what was done and how long it took.
+
+        questions: tokens of the longest one, its template included. sessions: how many are asked at once; for as many,
+        at the default budget, memory is taken too. On CUDA, forwards up to these sizes are recorded as graphs, up to
+        questions of 128 tokens and 64 answers at once; others, and all without this call, launch kernel by kernel.
+        """
+        return self._on_thread(lambda: warm_up(self._adapter, self._worker.static, questions, sessions))
 
     def open(
         self,
