@@ -20,8 +20,8 @@ from hermes_stream.memory.place import place
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions, Prototype, shares
 from hermes_stream.memory.positions import end_of
 from hermes_stream.memory.rope import Rope, rotate
+from hermes_stream.memory.row_store import RowStore
 from hermes_stream.memory.shape import MemoryShape
-from hermes_stream.memory.slab import Slab
 from hermes_stream.memory.token_table import TokenKind, TokenTable
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
 
@@ -118,16 +118,20 @@ class _MeanRows:
     def _raw_KND(self) -> torch.Tensor:
         return self._layer.raw_keys(self._rope)
 
+    @cached_property
+    def _value_KND(self) -> torch.Tensor:
+        return self._layer.values
+
     def append(
-        self, parts: Sequence[tuple[torch.Tensor, torch.Tensor, TokenTable]], slab: Slab, table: TokenTable
-    ) -> tuple[Slab, TokenTable]:
+        self, parts: Sequence[tuple[torch.Tensor, torch.Tensor, TokenTable]], slab: RowStore, table: TokenTable
+    ) -> tuple[RowStore, TokenTable]:
         """Behind the rows of slab and table; each part is the rows that one is made of, their weights, and its row."""
         new_rows = parts[0][2]
         for _, _, row in parts[1:]:
             new_rows = new_rows.concat(row)
         raw_KPD, value_KPD = (
             torch.cat([_weighted_mean(x_KND, rows_N, weight_N) for rows_N, weight_N, _ in parts], dim=1)
-            for x_KND in (self._raw_KND, self._layer.values)
+            for x_KND in (self._raw_KND, self._value_KND)
         )
         rotated_KPD = rotate(raw_KPD, *self._rope.tables(new_rows.position_RHN[:, 0], raw_KPD.dtype))
         return slab.append(table.n_tokens, rotated_KPD, value_KPD, raw_KPD), table.concat(new_rows)

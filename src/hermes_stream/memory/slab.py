@@ -1,22 +1,19 @@
-"""Storage of one layer's keys and values.
+"""Storage of one layer's keys and values in the precision of the model.
 
-Shape letters: K key/value heads, N tokens, D head dimension.
+Shape letters: K key/value heads, N tokens, D head dimension, R position axes, H table heads (1 or K).
 """
 
 from __future__ import annotations
 
 import torch
 
+from hermes_stream.memory.row_store import grown_capacity
+
 _ROTATED, _VALUE, _RAW = range(3)
 
 
 class Slab:
-    """Rows of rotated keys, values and (unless dropped) un-rotated keys, with room to grow.
-
-    Rows `[0, n_used)` are never written again, so any number of readers may hold a prefix of them. A writer that
-    continues at `n_used` appends in place; one that continues earlier (a fork, or a failed forward) gets a copy.
-    Not thread-safe: one thread writes.
-    """
+    """As `RowStore` says: rotated keys, values and (unless dropped) un-rotated keys. What is read shares storage."""
 
     def __init__(self, rows_SKCD: torch.Tensor, n_used: int) -> None:
         self._rows_SKCD = rows_SKCD
@@ -34,6 +31,10 @@ class Slab:
         return self._rows_SKCD.shape[0] == 3
 
     @property
+    def keeps_rotated(self) -> bool:
+        return True
+
+    @property
     def capacity(self) -> int:
         return self._rows_SKCD.shape[2]
 
@@ -46,28 +47,27 @@ class Slab:
     def allocated_bytes(self) -> int:
         return self._rows_SKCD.numel() * self._rows_SKCD.element_size()
 
-    def keys(self, n: int) -> torch.Tensor:
-        """Rotated keys of the first n rows, `[K, n, D]`, sharing storage."""
-        return self._rows_SKCD[_ROTATED, :, :n]
+    def keys(self, position_RHN: torch.Tensor) -> torch.Tensor:
+        return self._rows_SKCD[_ROTATED, :, : position_RHN.shape[-1]]
 
     def values(self, n: int) -> torch.Tensor:
-        """Values of the first n rows, `[K, n, D]`, sharing storage."""
         return self._rows_SKCD[_VALUE, :, :n]
 
     def raw_keys(self, n: int) -> torch.Tensor:
-        """Un-rotated keys of the first n rows, `[K, n, D]`, sharing storage. Only if `keeps_raw`."""
         return self._rows_SKCD[_RAW, :, :n]
 
-    def rows(self, n: int) -> torch.Tensor:
-        """All that is stored of the first n rows, `[2 or 3, K, n, D]`, sharing storage."""
-        return self._rows_SKCD[:, :, :n]
+    def parts(self, n: int) -> tuple[torch.Tensor, ...]:
+        return (self._rows_SKCD[:, :, :n],)
+
+    def of_parts(self, parts: tuple[torch.Tensor, ...]) -> Slab:
+        (rows_SKND,) = parts
+        return Slab(rows_SKND, rows_SKND.shape[2])
 
     def append(self, n_held: int, rotated_KND: torch.Tensor, value_KND: torch.Tensor, raw_KND: torch.Tensor) -> Slab:
-        """Write rows after the first `n_held`; returns the slab that holds them (this one, or a larger copy)."""
         n_after = n_held + rotated_KND.shape[1]
         slab = self
         if n_held != self.n_used or n_after > self.capacity:
-            slab = self._copy(n_held, max(n_after, min(2 * self.capacity, n_after + 4096)))
+            slab = self._copy(n_held, grown_capacity(n_after, self.capacity))
         rows_SKND = slab._rows_SKCD[:, :, n_held:n_after]
         rows_SKND[_ROTATED].copy_(rotated_KND)
         rows_SKND[_VALUE].copy_(value_KND)
@@ -77,7 +77,6 @@ class Slab:
         return slab
 
     def select(self, rows: torch.Tensor, capacity: int) -> Slab:
-        """A new slab with the given rows first: `[n]` for all heads alike, or `[K, n]` for each head its own."""
         rows = rows.to(self._rows_SKCD.device)
         n_kinds, n_kv_heads, _, head_dim = self._rows_SKCD.shape
         n = rows.shape[-1]
@@ -91,7 +90,6 @@ class Slab:
         return Slab(new_SKCD, n)
 
     def replace_keys(self, rotated_KND: torch.Tensor) -> None:
-        """Overwrite the rotated keys of all rows. Only for a slab that no reader has seen yet."""
         self._rows_SKCD[_ROTATED, :, : self.n_used].copy_(rotated_KND)
 
     def _copy(self, n_held: int, capacity: int) -> Slab:
