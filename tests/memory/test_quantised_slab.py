@@ -11,6 +11,7 @@ from hermes_stream.errors import ConfigError
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
 from hermes_stream.memory.quantised_slab import QuantisedSlab, dequantise, quantise
 from hermes_stream.memory.rope import rotate
+from hermes_stream.memory.slab import Slab
 from tests.oracles.quantised_oracle import SMALLEST_SCALE, median_by_sorting, quantise_by_loops
 
 from .test_kv_memory import HEAD_DIM, N_KV_HEADS, N_LAYERS, N_PREFIX, TwoSpeedRope, make_memory, random_plan, watch
@@ -61,12 +62,12 @@ def test_what_is_not_finite_stays_so_in_its_row_alone() -> None:
     assert torch.equal(back_KND[0, 3], x_KND[0, 3])
 
 
-def filled(raw_KND: torch.Tensor, value_KND: torch.Tensor, *, n_prefix: int = 3) -> QuantisedSlab:
+def filled(raw_KND: torch.Tensor, value_KND: torch.Tensor, *, n_prefix: int = 3) -> Slab:
     """Appended in two pieces, the first of which is the prefix."""
     n_heads, _, head_dim = raw_KND.shape
-    slab = QuantisedSlab.empty(n_heads, head_dim, 4, dtype=torch.float64, device=CPU, rope=TwoSpeedRope())
+    slab: Slab = QuantisedSlab.empty_of(n_heads, head_dim, 4, dtype=torch.float64, device=CPU, rope=TwoSpeedRope())
     for start, stop in ((0, n_prefix), (n_prefix, raw_KND.shape[1])):
-        slab = slab.append(start, torch.zeros(0), value_KND[:, start:stop], raw_KND[:, start:stop])
+        slab = slab.append(start, raw_KND[:, start:stop], value_KND[:, start:stop], raw_KND[:, start:stop])
     return slab
 
 
@@ -94,7 +95,7 @@ def test_keys_are_stored_by_their_distance_from_the_prefixs_median_and_read_at_t
     torch.testing.assert_close(slab.values(9), value_back.double(), atol=1e-6, rtol=0)
     position_RHN = torch.arange(100, 109)[None, None]
     tables = TwoSpeedRope().tables(position_RHN, torch.float64)
-    assert torch.equal(slab.keys(position_RHN), rotate(slab.raw_keys(9), *tables))
+    assert torch.equal(slab.keys_at(position_RHN), rotate(slab.raw_keys(9), *tables))
 
 
 @settings(max_examples=25, deadline=None)

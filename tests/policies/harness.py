@@ -16,8 +16,7 @@ from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.rope import rotate
-from hermes_stream.memory.row_store import MemoryBits
-from hermes_stream.memory.shape import MemoryShape
+from hermes_stream.memory.shape import MemoryBits, MemoryShape
 from hermes_stream.memory.token_table import TokenKind, TokenTable
 from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
 from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn

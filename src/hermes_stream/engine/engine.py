@@ -6,12 +6,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
+from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream
 from hermes_stream.engine.opening import commit_prefix, memory_shape, open_stream
 from hermes_stream.engine.session import Session
@@ -20,7 +22,7 @@ from hermes_stream.engine.stream import Stream, check_times
 from hermes_stream.engine.worker import AskJob, CallJob, WatchJob, Worker
 from hermes_stream.errors import ConfigError, SessionClosed
 from hermes_stream.memory.budget import parse_budget
-from hermes_stream.memory.row_store import MemoryBits
+from hermes_stream.memory.shape import MemoryBits
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.models.adapter import Adapter, ModelFacts, StreamDefaults
 from hermes_stream.models.load import load_adapter
@@ -33,15 +35,29 @@ from hermes_stream.types import Frame
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """used_bytes: promised, weights and one forward included. limit_bytes: None where nobody could say one."""
+
+    n_sessions: int
+    used_bytes: int
+    limit_bytes: int | None
+
+
 class Engine:
     """One model on one thread, for any number of sessions. Use as a context manager, or `close()` it.
 
     Sessions share the weights and each forward; each has a memory of its own.
     """
 
-    def __init__(self, adapter: Adapter) -> None:
+    def __init__(self, adapter: Adapter, *, memory_limit: int | str | None = None) -> None:
+        """memory_limit: of weights and all sessions together, as in "12GiB"; by default a share of what is free.
+
+        Raises ConfigError if the model alone takes more.
+        """
         self._adapter = adapter
-        self._worker = Worker(adapter)
+        self._ledger = Ledger(adapter, memory_limit)
+        self._worker = Worker(adapter, self._ledger)
         # Also runs at interpreter exit, while the thread can still end in order.
         self._finalizer = weakref.finalize(self, self._worker.stop)
 
@@ -53,6 +69,15 @@ class Engine:
     def defaults(self) -> StreamDefaults:
         """Sampling rate, interval and budget that suit the checkpoint."""
         return self._adapter.defaults
+
+    @property
+    def stats(self) -> EngineStats:
+        """How much is promised to sessions, and what waits."""
+        return EngineStats(
+            n_sessions=self._ledger.n_streams,
+            used_bytes=self._ledger.used_bytes,
+            limit_bytes=self._ledger.limit_bytes,
+        )
 
     def open(
         self,
@@ -74,7 +99,8 @@ class Engine:
             "measured" for the borders that come with the checkpoint, or the path of an inspection.
         memory_bits: of held keys and values: 16, the model's own precision (even if that has 32), or 8, for three times
             the rows in as many bytes; by default what the memory says, 16 if nothing.
-        Raises PolicyError or ConfigError for settings that cannot work.
+        Raises PolicyError or ConfigError for settings that cannot work, LimitError where the memory limit leaves no
+        room for one session more.
         """
         policy = self._policy(memory, budget, keep_raw=keep_raw, memory_bits=memory_bits)
         if layers is not None:
@@ -84,7 +110,7 @@ class Engine:
         if chunk_frames < 1:
             raise ConfigError(f"chunk is {chunk_frames}; an interval needs at least 1 frame")
         stream = open_stream(self._adapter, policy, chunk_frames=chunk_frames, keep_raw=keep_raw, seed=seed)
-        session = Session(self, stream)
+        session = self._session(stream)
         self.call(session, lambda: commit_prefix(stream))
         return session
 
@@ -92,10 +118,11 @@ class Engine:
         """A session that goes on where a snapshot, or the file of one, was taken.
 
         own: classes of yours that it holds: a policy from outside this package, and the dataclasses of its state.
-        Raises SnapshotError for a file that is no snapshot or damaged, and where the model is not the one of then.
+        Raises SnapshotError for a file that is no snapshot or damaged, and where the model is not the one of then;
+        LimitError where the memory limit leaves no room.
         """
         saved = snapshot if isinstance(snapshot, Snapshot) else Snapshot.load(snapshot)
-        return Session(self, self._on_thread(lambda: restore_stream(self._adapter, saved, own)))
+        return self._session(self._on_thread(lambda: restore_stream(self._adapter, saved, own)))
 
     def close(self) -> None:
         """End the thread; what still waits fails with SessionClosed."""
@@ -123,14 +150,24 @@ class Engine:
         _open(session)
         return self._on_thread(function)
 
+    def fork(self, session: Session) -> Session:
+        """A second session with the same past. Raises LimitError where the memory limit leaves no room."""
+        return self._session(self.call(session, session.stream.fork))
+
     def forget(self, session: Session) -> None:
-        """Drop all work of a session that is being closed."""
+        """Drop all work of a session that is being closed, and give back what was promised to it."""
+        self._ledger.release(session.stream)
         job = CallJob(lambda: self._worker.forget(session.stream), Future())
         try:
             self._worker.submit(job)
         except SessionClosed:
             return
         job.done.result()
+
+    def _session(self, stream: Stream) -> Session:
+        """A session of a new stream, if there is room for it."""
+        self._ledger.admit(stream)
+        return Session(self, stream)
 
     def _on_thread(self, function: Callable[[], _T]) -> _T:
         job = CallJob(function, Future())
@@ -171,8 +208,9 @@ def load_model(
     device_map: DeviceMap | None = None,
     max_pixels: int | None = None,
     text_positions: str = "after",
+    memory_limit: int | str | None = None,
 ) -> Engine:
-    """Load a checkpoint and start its engine; see `models.load.load_adapter` for the options."""
+    """Load a checkpoint and start its engine; see `models.load.load_adapter` and `Engine` for the options."""
     return Engine(
         load_adapter(
             name,
@@ -181,7 +219,8 @@ def load_model(
             device_map=device_map,
             max_pixels=max_pixels,
             text_positions=text_positions,
-        )
+        ),
+        memory_limit=memory_limit,
     )
 
 

@@ -20,8 +20,8 @@ from hermes_stream.memory.place import place
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions, Prototype, shares
 from hermes_stream.memory.positions import end_of
 from hermes_stream.memory.rope import Rope, rotate
-from hermes_stream.memory.row_store import RowStore
 from hermes_stream.memory.shape import MemoryShape
+from hermes_stream.memory.slab import Slab
 from hermes_stream.memory.token_table import TokenKind, TokenTable
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
 
@@ -123,8 +123,8 @@ class _MeanRows:
         return self._layer.values
 
     def append(
-        self, parts: Sequence[tuple[torch.Tensor, torch.Tensor, TokenTable]], slab: RowStore, table: TokenTable
-    ) -> tuple[RowStore, TokenTable]:
+        self, parts: Sequence[tuple[torch.Tensor, torch.Tensor, TokenTable]], slab: Slab, table: TokenTable
+    ) -> tuple[Slab, TokenTable]:
         """Behind the rows of slab and table; each part is the rows that one is made of, their weights, and its row."""
         new_rows = parts[0][2]
         for _, _, row in parts[1:]:

@@ -19,14 +19,11 @@ from hermes_stream.memory.laws import check_plan, check_version
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.quantised_slab import QuantisedSlab
 from hermes_stream.memory.rope import Rope
-from hermes_stream.memory.row_store import MemoryBits, RowStore
-from hermes_stream.memory.shape import MemoryShape
-from hermes_stream.memory.slab import Slab
+from hermes_stream.memory.shape import MemoryBits, MemoryShape
+from hermes_stream.memory.slab import FIRST_ROWS, Slab
 from hermes_stream.memory.token_table import TokenKind, TokenTable
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
 from hermes_stream.types import VisualTokens
-
-_FIRST_CAPACITY = 64
 
 
 class KVMemory:
@@ -61,7 +58,7 @@ class KVMemory:
         empty = TokenTable.empty(shape.n_axes, shape.device)
         layers = tuple(
             LayerMemory(
-                _empty_store(shape, rope, index, keep_raw=keep_raw, memory_bits=memory_bits),
+                _empty_slab(shape, rope, index, keep_raw=keep_raw, memory_bits=memory_bits),
                 empty,
                 torch.zeros(1, dtype=torch.int64, device=shape.device),
             )
@@ -240,13 +237,11 @@ class KVMemory:
         check_version(self.current)
 
 
-def _empty_store(
-    shape: MemoryShape, rope: Rope, layer_index: int, *, keep_raw: bool, memory_bits: MemoryBits
-) -> RowStore:
-    sizes = shape.n_kv_heads, shape.head_dim, _FIRST_CAPACITY
+def _empty_slab(shape: MemoryShape, rope: Rope, layer_index: int, *, keep_raw: bool, memory_bits: MemoryBits) -> Slab:
+    sizes = shape.n_kv_heads, shape.head_dim, FIRST_ROWS
     device = shape.device_of(layer_index)
     if memory_bits == 16:
         return Slab.empty(*sizes, dtype=shape.dtype, device=device, keep_raw=keep_raw)
     if not keep_raw:
         raise ConfigError("memory_bits=8 stores un-rotated keys only; leave keep_raw as it is")
-    return QuantisedSlab.empty(*sizes, dtype=shape.dtype, device=device, rope=rope)
+    return QuantisedSlab.empty_of(*sizes, dtype=shape.dtype, device=device, rope=rope)

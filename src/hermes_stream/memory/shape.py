@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-from hermes_stream.memory.row_store import MemoryBits
+# 16: the model's own precision; 8: see `QuantisedSlab`.
+MemoryBits = Literal[16, 8]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ import torch
 from hermes_stream.memory.archive import EMPTY_ARCHIVE, LayerArchive
 from hermes_stream.memory.features import FeatureBank
 from hermes_stream.memory.rope import Rope, rotate, unrotate
-from hermes_stream.memory.row_store import RowStore
 from hermes_stream.memory.shape import MemoryShape
+from hermes_stream.memory.slab import Slab
 from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.types import VisualTokens
 
@@ -30,7 +30,7 @@ class LayerMemory:
     be held and archived.
     """
 
-    slab: RowStore
+    slab: Slab
     table: TokenTable
     n_dropped_H: torch.Tensor
     archive: LayerArchive = EMPTY_ARCHIVE
@@ -42,7 +42,7 @@ class LayerMemory:
     @property
     def keys(self) -> torch.Tensor:
         """Rotated keys, `[K, N, D]`."""
-        return self.slab.keys(self.table.position_RHN)
+        return self.slab.keys_at(self.table.position_RHN)
 
     @property
     def values(self) -> torch.Tensor:

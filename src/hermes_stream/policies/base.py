@@ -17,7 +17,7 @@ from hermes_stream.errors import PolicyError
 from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.recall import Placement, Recalled
-from hermes_stream.memory.row_store import MemoryBits
+from hermes_stream.memory.shape import MemoryBits
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.policies.front_ends.base import FrontEnd
 from hermes_stream.policies.part import Part, as_number

@@ -14,7 +14,7 @@ from pydantic import model_validator
 from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.recall import Recalled
-from hermes_stream.memory.row_store import MemoryBits
+from hermes_stream.memory.shape import MemoryBits
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
 from hermes_stream.policies.recall import Asked

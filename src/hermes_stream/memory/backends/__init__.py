@@ -1,0 +1,1 @@
+"""How new tokens attend to held rows, and where those rows live."""
