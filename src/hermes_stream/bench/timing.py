@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
-from hermes_stream.engine.batch import PackedBatch
 from hermes_stream.engine.engine import Engine
+from hermes_stream.engine.forward import run_forward
 from hermes_stream.engine.session import Session
 from hermes_stream.types import Query
 
@@ -65,7 +65,7 @@ def preparation_seconds(engine: Engine, session: Session, query: Query) -> float
     def prepare() -> None:
         task = AnswerTask(session.stream, query, AnswerChannel(AnswerStream(query)))
         if task.is_asking:
-            batch = PackedBatch([task.segment()], adapter.rope)
-            task.accept(adapter.logits(adapter.run(batch)[batch.last_rows])[0])
+            run_forward(adapter, [task.segment()])
+            task.end_asking()
 
     return engine.call(session, lambda: timed(prepare, device)[1])

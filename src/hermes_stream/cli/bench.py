@@ -6,7 +6,8 @@ from cyclopts import App
 
 from hermes_stream.cli.bench_latency import latency
 from hermes_stream.cli.bench_memory import memory
+from hermes_stream.cli.bench_peers import peers
 
 bench = App(name="bench", help="Measure what things cost on this machine.")
-for command in (memory, latency):
+for command in (memory, latency, peers):
     bench.command(command)
