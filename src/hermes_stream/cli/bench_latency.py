@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from hermes_stream.cli.bench_options import BenchOptions, Run, begin, check_counts, parse_counts
+from hermes_stream.cli.bench_options import BenchOptions, Run, begin, check_counts, parse_counts, parse_memories
 from hermes_stream.cli.output import each_note_once, human_bytes, say
 from hermes_stream.defaults import DEFAULT_MEMORY
-from hermes_stream.errors import ConfigError, HermesError
+from hermes_stream.errors import HermesError
 
 if TYPE_CHECKING:
     from hermes_stream.bench.latency_rows import Growth, LatencyRow, Row
@@ -58,7 +58,7 @@ def latency(
 
     check_counts(questions=questions, answer_tokens=answer_tokens)
     counts, chunks = parse_counts("--frames", frames), None if chunk is None else parse_counts("--chunk", chunk)
-    memories = _memories(memory, budget)
+    memories = parse_memories(memory, budget)
     if out is not None:
         check_can_draw(out)
     run = begin(options or BenchOptions())
@@ -70,7 +70,7 @@ def latency(
         n_questions=questions,
         answer_tokens=answer_tokens,
     )
-    with each_note_once():
+    with each_note_once(), run.profiled():
         rows = measure_latency(run.adapter, settings, say)
     _put(run, rows, json=json, out=out)
 
@@ -94,18 +94,6 @@ def _put(run: Run, rows: Sequence[Row], *, json: bool, out: Path | None) -> None
 
         run.save(out, "latency", rows, growth=[growth.as_row() for growth in grown])
         draw_latency(measured, out / "latency.png")
-
-
-def _memories(memory: str, budget: str | None) -> list[str]:
-    """Raises PolicyError or ConfigError for what cannot be, whatever the model is."""
-    from hermes_stream.policies.spec import parse_memory, split_policies
-
-    memories = split_policies(memory)
-    for index, text in enumerate(memories):
-        parse_memory(text, budget, bytes_per_token=1)
-        if text in memories[:index]:
-            raise ConfigError(f"--memory lists {text} twice; list it once")
-    return memories
 
 
 def _table(rows: Sequence[Row]) -> list[str]:

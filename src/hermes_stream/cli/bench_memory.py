@@ -48,7 +48,8 @@ def memory(
     check_counts(frames=frames, intervals=intervals)
     policy = parse_memory(memory, budget, bytes_per_token=1)
     run = begin(options or BenchOptions())
-    cost = measure_cost(run.adapter, policy, pictures(frames), chunk_frames=frames, n_intervals=intervals)
+    with run.profiled():
+        cost = measure_cost(run.adapter, policy, pictures(frames), chunk_frames=frames, n_intervals=intervals)
     if json:
         settings = {"memory": memory, "frames": frames, "budget": policy.budget_tokens}
         put_json({**settings, **cost.as_row(), **run.model, "machine": run.machine.as_row()})
@@ -58,7 +59,8 @@ def memory(
 
 def report_lines(cost: MemoryCost) -> list[str]:
     """A table of the parts, and what they come to."""
-    from hermes_stream.bench.cost import EXTRA, OWN, PLACE, PLAIN, PROBE
+    from hermes_stream.bench.cost import EXTRA, OWN, PLAIN
+    from hermes_stream.stages import PLACE, PROBE
 
     first = cost.intervals[0]
     notes = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,6 +13,7 @@ from cyclopts import Parameter
 
 from hermes_stream.cli.model_options import ModelOptions
 from hermes_stream.cli.output import put_json, say
+from hermes_stream.cli.profiling import check_can_trace, profiling
 from hermes_stream.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,9 +24,16 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions(ModelOptions):
-    """The model; speed does not depend on the values of its weights."""
+    """The model; speed does not depend on the values of its weights.
+
+    Parameters
+    ----------
+    profile
+        File for a trace of what runs when, as Chrome and Perfetto show it (.gz: compressed).
+    """
 
     model: str = "random:llava-onevision-0.5b"
+    profile: Path | None = None
 
 
 def check_counts(**counts: int) -> None:
@@ -45,6 +54,18 @@ def parse_counts(option: str, text: str) -> list[int]:
     return sorted(map(int, parts))
 
 
+def parse_memories(memory: str, budget: str | None) -> list[str]:
+    """Policies between commas. Raises PolicyError or ConfigError for what cannot be, whatever the model is."""
+    from hermes_stream.policies.spec import parse_memory, split_policies
+
+    memories = split_policies(memory)
+    for index, text in enumerate(memories):
+        parse_memory(text, budget, bytes_per_token=1)
+        if text in memories[:index]:
+            raise ConfigError(f"--memory lists {text} twice; list it once")
+    return memories
+
+
 class Row(Protocol):
     """A row of a measurement."""
 
@@ -58,6 +79,11 @@ class Run:
     adapter: Adapter
     machine: Machine
     command: str
+    profile: Path | None = None
+
+    def profiled(self) -> AbstractContextManager[None]:
+        """For what is measured: writes the trace, if one was asked for."""
+        return profiling(self.profile)
 
     @property
     def model(self) -> dict[str, str]:
@@ -85,7 +111,8 @@ def begin(options: BenchOptions) -> Run:
 
     if options.device == "meta":
         raise ConfigError("--device meta holds no numbers to compute with; it is for hermes-stream doctor")
+    check_can_trace(options.profile)
     machine, adapter = Machine.here(), options.load_adapter()
     facts = adapter.facts
     say(f"model {facts.name}, {facts.n_parameters / 1e6:.1f} M parameters, {facts.device}, {facts.dtype}")
-    return Run(adapter, machine, command_line("hermes-stream", sys.argv[1:]))
+    return Run(adapter, machine, command_line("hermes-stream", sys.argv[1:]), options.profile)

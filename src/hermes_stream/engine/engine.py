@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream
+from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.opening import commit_prefix, memory_shape, open_stream
 from hermes_stream.engine.session import Session
 from hermes_stream.engine.snapshot import restore_stream
@@ -87,6 +88,7 @@ class Engine:
         layers: str | None = None,
         keep_raw: bool = True,
         seed: int = 0,
+        max_waiting_frames: int | None = None,
     ) -> Session:
         """Start a stream.
 
@@ -95,6 +97,7 @@ class Engine:
         chunk: frames of a compression interval.
         layers: how a policy that groups layers does it: shares of shallow, middle and deep ones as in "10/60/30",
             "measured" for the borders that come with the checkpoint, or the path of an inspection.
+        max_waiting_frames: of those that are offered, by default two intervals; see `Session.offer`.
         Raises PolicyError or ConfigError for settings that cannot work, LimitError where the memory limit leaves no
         room for one session more.
         """
@@ -106,7 +109,7 @@ class Engine:
         if chunk_frames < 1:
             raise ConfigError(f"chunk is {chunk_frames}; an interval needs at least 1 frame")
         stream = open_stream(self._adapter, policy, chunk_frames=chunk_frames, keep_raw=keep_raw, seed=seed)
-        session = self._session(stream)
+        session = self._session(stream, max_waiting_frames)
         self.call(session, lambda: commit_prefix(stream))
         return session
 
@@ -137,6 +140,20 @@ class Engine:
         self._worker.submit(job)
         job.done.result()
 
+    def submit_offer(self, session: Session, live: LiveQueue, frames: Sequence[Frame]) -> int:
+        """Queue frames for a session without waiting; returns how many were taken."""
+        stream = _open(session)
+        n_taken, must_begin = live.offer(frames)
+        if must_begin:
+            job = WatchJob(stream, deque(), Future(), live)
+            job.done.add_done_callback(lambda done: _tell(live, done))
+            try:
+                self._worker.submit(job)
+            except SessionClosed as error:
+                job.done.set_exception(error)
+                raise
+        return n_taken
+
     def submit_ask(self, session: Session, answer: AnswerStream, *, remember: bool) -> None:
         """Start answering a question; tokens go to `answer`."""
         self._worker.submit(AskJob(_open(session), answer.query, AnswerChannel(answer), remember))
@@ -148,7 +165,7 @@ class Engine:
 
     def fork(self, session: Session) -> Session:
         """A second session with the same past. Raises LimitError where the memory limit leaves no room."""
-        return self._session(self.call(session, session.stream.fork))
+        return self._session(self.call(session, session.stream.fork), session.max_waiting_frames)
 
     def forget(self, session: Session) -> None:
         """Drop all work of a session that is being closed, and give back what was promised to it."""
@@ -160,10 +177,11 @@ class Engine:
             return
         job.done.result()
 
-    def _session(self, stream: Stream) -> Session:
+    def _session(self, stream: Stream, max_waiting_frames: int | None = None) -> Session:
         """A session of a new stream, if there is room for it."""
+        session = Session(self, stream, max_waiting_frames=max_waiting_frames)
         self._ledger.admit(stream)
-        return Session(self, stream)
+        return session
 
     def _on_thread(self, function: Callable[[], _T]) -> _T:
         job = CallJob(function, Future())
@@ -213,6 +231,13 @@ def load_model(
         ),
         memory_limit=memory_limit,
     )
+
+
+def _tell(live: LiveQueue, done: Future[None]) -> None:
+    """Nobody waits for frames that were offered: what went wrong is told when the next ones are."""
+    error = done.exception()
+    if error is not None:
+        live.fail(error)
 
 
 def _open(session: Session) -> Stream:

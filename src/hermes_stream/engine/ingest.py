@@ -18,6 +18,7 @@ from hermes_stream.engine.stream import Signals, Stream, check_times
 from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.features import FeatureBank
 from hermes_stream.policies.base import Probe
+from hermes_stream.stages import PROBE, stage
 from hermes_stream.types import Frame, VisualTokens
 
 
@@ -106,7 +107,10 @@ class Piece:
         adapter, version = self.stream.adapter, self.stream.memory.current
         segments = self._segments
         mass = {name: segment.mass for name, segment in segments.items() if not segment.wants_query}
-        mass |= {p.name: embedding_mass(adapter, version, p) for p in self._probes if p.name not in segments}
+        shortcuts = [probe for probe in self._probes if probe.name not in segments]
+        if shortcuts:
+            with stage(PROBE):
+                mass |= {probe.name: embedding_mass(adapter, version, probe) for probe in shortcuts}
         if self._commit is not None and self._commit.n_read:
             mass["newest"] = self._commit.mass
         return Signals(mass, {name: segment.query for name, segment in segments.items() if segment.wants_query})

@@ -21,6 +21,7 @@ from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.policies.base import Policy, StreamFacts, Turn, ViewSpec
 from hermes_stream.policies.front_ends.base import reduce_tokens
+from hermes_stream.stages import EVICT, SCORE, VISION, stage
 from hermes_stream.types import Frame, VisualTokens
 
 _log = logging.getLogger(__name__)
@@ -95,7 +96,8 @@ class Stream:
     def encode(self, frames: Sequence[Frame], since_seconds: float) -> tuple[VisualTokens, tuple[Any, ...]]:
         """What the text model will read of the frames that come next, and the front-ends' states after them."""
         policy = self.policy
-        tokens = self.adapter.embed(frames, since_seconds=since_seconds, wants_saliency=policy.needs_saliency)
+        with stage(VISION):
+            tokens = self.adapter.embed(frames, since_seconds=since_seconds, wants_saliency=policy.needs_saliency)
         return reduce_tokens(policy.front_ends, tokens, self.front_states)
 
     @property
@@ -111,10 +113,12 @@ class Stream:
     def end_interval(self, signals: Signals) -> None:
         """Let the policy decide, given what its probes brought, and execute its plan."""
         self._note_large_interval()
-        view = memory_view(self.memory.current, self, signals)
-        plan, state = self.policy.after_chunk(view, self.state)
+        with stage(SCORE):
+            view = memory_view(self.memory.current, self, signals)
+            plan, state = self.policy.after_chunk(view, self.state)
         is_eviction = plan.evicts(self.memory.current.held_tokens)
-        self.memory.apply(plan)
+        with stage(EVICT):
+            self.memory.apply(plan)
         self.state = state
         self.interval_frames = self.interval_tokens = 0
         self.encoded = None

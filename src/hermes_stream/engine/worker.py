@@ -21,6 +21,7 @@ from hermes_stream.engine.choosing import choose_tokens
 from hermes_stream.engine.forward import run_forward
 from hermes_stream.engine.graphs.static_forwards import static_forwards
 from hermes_stream.engine.ingest import Piece
+from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import SessionClosed
 from hermes_stream.models.adapter import Adapter
@@ -32,11 +33,29 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class WatchJob:
-    """Frames on their way into one stream; the future resolves when the last one is in."""
+    """Frames on their way into one stream; the future resolves when the last one is in.
+
+    live: where more of them wait, which are taken as they are needed.
+    """
 
     stream: Stream
     frames: deque[Frame]
     done: Future[None]
+    live: LiveQueue | None = None
+
+    def next_frames(self, n: int) -> list[Frame]:
+        """The oldest ones, at most so many; they stay until `arrive`."""
+        if self.live is not None:
+            self.frames.extend(self.live.take(n - len(self.frames)))
+        return list(islice(self.frames, n))
+
+    def arrive(self, n: int) -> bool:
+        """So many are in; returns whether these were the last."""
+        for _ in range(n):
+            self.frames.popleft()
+        if self.live is not None:
+            self.live.arrive(n)
+        return not self.frames and (self.live is None or self.live.is_empty())
 
 
 @dataclass(eq=False)
@@ -176,7 +195,7 @@ class Worker:
             job = self._watching[stream][0]
             most = self._adapter.facts.frames_per_grid if self._answering else stream.chunk_frames
             try:
-                pieces.append((job, Piece(stream, list(islice(job.frames, most)))))
+                pieces.append((job, Piece(stream, job.next_frames(most))))
             except BaseException as error:
                 self._drop_watch(job, error)
         return pieces
@@ -188,9 +207,7 @@ class Worker:
             # A policy is foreign code: whatever it raises belongs to who watches.
             self._drop_watch(job, error)
             return
-        for _ in range(piece.n_frames):
-            job.frames.popleft()
-        if not job.frames:
+        if job.arrive(piece.n_frames):
             self._drop_watch(job, None)
 
     def _drop_watch(self, job: WatchJob, error: BaseException | None) -> None:
