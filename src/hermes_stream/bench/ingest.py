@@ -14,7 +14,6 @@ from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.probe_text import probe_embeddings
 from hermes_stream.engine.session import Session
 from hermes_stream.engine.stream import Stream
-from hermes_stream.errors import ConfigError
 from hermes_stream.shapestream import EVALUATION_SEEDS, make_script, write_episode
 from hermes_stream.stages import EVICT, PLACE, PROBE, SCORE, STAGES, TEXT, listening
 from hermes_stream.types import Frame
@@ -25,7 +24,7 @@ ADDED = PROBE, SCORE, EVICT, PLACE
 OTHER = "other"
 # Of the file that is read over and over: as much as a camera gives.
 _FILE_FPS = 24
-_FILE_SECONDS = 16
+_FILE_SECONDS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +32,9 @@ class IngestRow:
     """One memory, from when it was full. share: of the time, by stage.
 
     The text model's time with a probe in its forward counts for the probe in proportion to its tokens, and so does what
-    the probe attends with. A file is decoded ahead in a thread of its own: shares may add up to more than 1, and
-    other is what is left where they do not. policy_share: probe, scoring, eviction and re-placement together.
+    the probe attends with. tokens: that the text model reads. A file is decoded ahead in a thread of its own: shares
+    may add up to more than 1, and other is what is left where they do not. policy_share: probe, scoring, eviction and
+    re-placement together.
     """
 
     policy: str
@@ -63,8 +63,6 @@ def measure_ingest(
     Raises PolicyError or ConfigError for a memory that cannot work with the model.
     """
     with engine.open(memory, budget=budget, chunk=chunk) as session:
-        if n_frames % session.chunk_frames:
-            raise ConfigError(f"{n_frames} frames are no whole intervals of {session.chunk_frames}; give a multiple")
         frames = _over_and_over(video)
         _fill(session, frames, engine)
         before, times = session.stats, StageTimes(clock_of(engine.model.device))
