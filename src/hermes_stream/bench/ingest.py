@@ -8,11 +8,11 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+from hermes_stream.bench.full import fill
 from hermes_stream.bench.stage_times import StageTimes, clock_of
 from hermes_stream.bench.timing import timed
 from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.probe_text import probe_embeddings
-from hermes_stream.engine.session import Session
 from hermes_stream.engine.stream import Stream
 from hermes_stream.shapestream import EVALUATION_SEEDS, make_script, write_episode
 from hermes_stream.stages import EVICT, PLACE, PROBE, SCORE, STAGES, TEXT, listening
@@ -64,7 +64,7 @@ def measure_ingest(
     """
     with engine.open(memory, budget=budget, chunk=chunk) as session:
         frames = _over_and_over(video)
-        _fill(session, frames, engine)
+        fill(engine, session, frames)
         before, times = session.stats, StageTimes(clock_of(engine.model.device))
         with listening(times):
             _, seconds = timed(lambda: session.watch(islice(frames, n_frames)), engine.model.device)
@@ -103,14 +103,6 @@ def _over_and_over(video: Path) -> Iterator[Frame]:
         with open_video(video, fps=1) as opened:
             for frame in opened:
                 yield Frame(start + frame.pts_seconds, frame.image_YXC)
-
-
-def _fill(session: Session, frames: Iterator[Frame], engine: Engine) -> None:
-    facts = engine.model
-    n_tokens = 2 * (session.policy.budget_tokens or engine.defaults.budget_tokens)
-    n_frames = n_tokens // facts.tokens_per_frame * facts.frames_per_grid
-    while session.stats.n_compressions == 0 and session.stats.frames_seen < n_frames:
-        session.watch(islice(frames, session.chunk_frames))
 
 
 def _probe_tokens(stream: Stream) -> int:
