@@ -22,7 +22,7 @@ from hermes_stream.engine.opening import commit_prefix, memory_shape, open_strea
 from hermes_stream.engine.schedule import Limits
 from hermes_stream.engine.session import Session
 from hermes_stream.engine.snapshot import restore_stream
-from hermes_stream.engine.stream import Stream, check_times
+from hermes_stream.engine.stream import Stream
 from hermes_stream.engine.warm_up import WarmUp, warm_up
 from hermes_stream.engine.worker import Worker
 from hermes_stream.errors import ConfigError, SessionClosed
@@ -160,12 +160,16 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def submit_watch(self, session: Session, frames: Iterable[Frame]) -> None:
-        """Put frames into a session's memory and wait until they are in."""
-        job = WatchJob(_open(session), deque(frames), Future())
-        check_times(job.stream, job.frames)
+    def submit_watch(
+        self, session: Session, frames: Iterable[Frame], after: Future[None] | None = None
+    ) -> Future[None]:
+        """Put frames into a session's memory; the future resolves when they are in.
+
+        after: the future of frames without which these may not come in: what fails there fails here.
+        """
+        job = WatchJob(_open(session), deque(frames), Future(), after=after)
         self._worker.submit(job)
-        job.done.result()
+        return job.done
 
     def submit_offer(self, session: Session, live: LiveQueue, frames: Sequence[Frame]) -> int:
         """Queue frames for a session without waiting; returns how many were taken."""

@@ -84,6 +84,7 @@ class Worker:
         """Drop all work of a stream (called on the worker's thread)."""
         closed = SessionClosed("the session was closed")
         self._backlog.forget(stream, closed)
+        self._backlog.tell()
         self._answering.forget(stream, closed)
 
     def _run(self) -> None:
@@ -93,6 +94,7 @@ class Worker:
                     self._take_jobs()
                     if not self._stopping:
                         self._step()
+                        self._backlog.tell()
         finally:
             # Also if something ends the thread that should not: nobody may wait for ever.
             with self._lock:
@@ -207,6 +209,7 @@ class Worker:
         closed = SessionClosed("the engine is closed")
         self._answering.forget_all(closed)
         self._backlog.forget_all(closed)
+        self._backlog.tell()
         try:
             while True:
                 waiting = self._inbox.get(block=False)
