@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from cyclopts import App
 
+from hermes_stream.cli.bench_floor import floor
 from hermes_stream.cli.bench_ingest import ingest
 from hermes_stream.cli.bench_latency import latency
 from hermes_stream.cli.bench_memory import memory
 from hermes_stream.cli.bench_peers import peers
 
 bench = App(name="bench", help="Measure what things cost on this machine.")
-for command in (memory, latency, peers, ingest):
+for command in (memory, latency, peers, ingest, floor):
     bench.command(command)
