@@ -54,6 +54,7 @@ def measure_figures(adapter: Adapter, budget: str | int | None) -> Figures:
     with Engine(cast(Adapter, BenchAdapter(adapter, shown))) as engine:
         session = engine.open(DEFAULT_MEMORY, budget=budget)
         n_frames = _fill(session, endless(shown, 0, 10**9))
+        engine.warm_up(questions=QUESTION_TOKENS)
         times = [time_question(session, query) for _ in range(_N_WARM_UP + _N_QUESTIONS)][_N_WARM_UP:]
         held = max(session.stats.held_tokens)
         before = session.stats.tokens_seen

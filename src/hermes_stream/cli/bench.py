@@ -11,5 +11,11 @@ from hermes_stream.cli.bench_memory import memory
 from hermes_stream.cli.bench_peers import peers
 
 bench = App(name="bench", help="Measure what things cost on this machine.")
-for command in (memory, latency, peers, ingest, floor):
+for command in (
+    floor,
+    ingest,
+    latency,
+    memory,
+    peers,
+):
     bench.command(command)
