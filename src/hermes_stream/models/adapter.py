@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from hermes_stream.memory.rope import Rope
 from hermes_stream.models.flops import TextSizes
 from hermes_stream.types import Frame, VisualTokens
+
+if TYPE_CHECKING:
+    from hermes_stream.models.stock import StockModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,17 @@ class StreamDefaults:
     measured_layers: tuple[int, int] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Frames of one stream to be encoded, a multiple of `frames_per_grid`.
+
+    since_seconds: presentation time of the stream's first frame.
+    """
+
+    frames: Sequence[Frame]
+    since_seconds: float
+
+
 class Batch(Protocol):
     """A packed forward: its embeddings `[T, E]`, rows for DeepStack, and the attention that the seam calls.
 
@@ -83,7 +97,7 @@ class Batch(Protocol):
 
 
 class Adapter(Protocol):
-    """One loaded checkpoint. Methods run on the engine's thread, without gradients, and keep no state."""
+    """One loaded checkpoint. Methods run on the engine's threads, without gradients, and keep no state."""
 
     @property
     def facts(self) -> ModelFacts: ...
@@ -108,10 +122,14 @@ class Adapter(Protocol):
         ...
 
     def embed(self, frames: Sequence[Frame], *, since_seconds: float, wants_saliency: bool = False) -> VisualTokens:
-        """Encode frames, a multiple of `frames_per_grid`; the result does not depend on how they are grouped.
+        """`embed_clips` for one clip."""
+        ...
 
-        since_seconds: presentation time of the stream's first frame. wants_saliency: fill `saliency_N`, which the facts
-        say whether this family can; otherwise nothing is computed for it.
+    def embed_clips(self, clips: Sequence[Clip], *, wants_saliency: bool = False) -> list[VisualTokens]:
+        """Encode clips of several streams in one call of the vision tower; no result depends on how they are grouped.
+
+        wants_saliency: fill `saliency_N`, which the facts say whether this family can; otherwise nothing is computed
+        for it. May run on another thread than everything else, at the same time.
         """
         ...
 
@@ -158,6 +176,10 @@ class Adapter(Protocol):
 
         Returns hidden states `[T, E]` and eager attention weights per layer `[1, H, T, T]`, if wanted.
         """
+        ...
+
+    def stock_model(self) -> StockModel:
+        """A model object of its own with the same weights, for comparisons with transformers alone."""
         ...
 
     def logits(self, hidden_LE: torch.Tensor) -> torch.Tensor:

@@ -12,9 +12,11 @@ from typing import Any, ClassVar
 import torch
 
 from hermes_stream.errors import ConfigError, ModelError
-from hermes_stream.models.adapter import Batch, ModelFacts, StreamDefaults
+from hermes_stream.models.adapter import Batch, Clip, ModelFacts, StreamDefaults
 from hermes_stream.models.attention_seam import ModelRope, attach, project_text, run_stock_text_model, run_text_model
 from hermes_stream.models.flops import text_sizes
+from hermes_stream.models.stock import StockModel
+from hermes_stream.types import Frame, VisualTokens
 
 TEXT_POSITIONS = ("after", "overlap")
 
@@ -113,6 +115,13 @@ class CheckpointAdapter:
             n_taps=n_taps,
         )
 
+    def embed(self, frames: Sequence[Frame], *, since_seconds: float, wants_saliency: bool = False) -> VisualTokens:
+        return self.embed_clips([Clip(frames, since_seconds)], wants_saliency=wants_saliency)[0]
+
+    def embed_clips(self, clips: Sequence[Clip], *, wants_saliency: bool = False) -> list[VisualTokens]:
+        """Each family's own."""
+        raise NotImplementedError
+
     def prefix(self) -> torch.Tensor:
         return self._embed_text(self._prompts.prefix)
 
@@ -147,6 +156,9 @@ class CheckpointAdapter:
         return run_stock_text_model(
             self._model, self._text_model, embeddings_TE, position_RT, deepstack, want_attentions=want_attentions
         )
+
+    def stock_model(self) -> StockModel:
+        return StockModel(self._model)
 
     def logits(self, hidden_LE: torch.Tensor) -> torch.Tensor:
         logits_LV: torch.Tensor = self._model.lm_head(hidden_LE)
