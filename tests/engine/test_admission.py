@@ -48,7 +48,7 @@ def test_no_stream_takes_more_than_was_counted(name: str, adapter: Adapter, tapp
     for model in (adapter, tapped):
         policy = POLICIES[name]().with_budget(2 * model.facts.tokens_per_frame)
         stream = open_direct(model, policy, chunk_frames=4)
-        ledger = Ledger(model, memory_limit="1GiB")
+        ledger = Ledger(model, memory_limit="1GiB", forward_rows=4096)
         ledger.admit(stream)
         before = ledger.used_bytes
         for start in range(0, 20, 4):

@@ -39,14 +39,14 @@ class Ledger:
     The sum never passes the limit, and is at least what is really allocated. Safe to use from several threads.
     """
 
-    def __init__(self, adapter: Adapter, memory_limit: int | str | None = None) -> None:
+    def __init__(self, adapter: Adapter, memory_limit: int | str | None, forward_rows: int) -> None:
         """memory_limit: bytes, as a number or as in "12GiB"; None is a share of what is free on the device, or of what
-        the system says is available, beside the weights.
+        the system says is available, beside the weights. forward_rows: of the largest forward.
 
         Raises ConfigError if weights and one forward alone pass a limit that was given.
         """
         self._lock = threading.RLock()
-        self._weight_bytes, self._forward_bytes = adapter.facts.weight_bytes, forward_bytes(adapter)
+        self._weight_bytes, self._forward_bytes = adapter.facts.weight_bytes, forward_bytes(adapter, forward_rows)
         self._streams: WeakKeyDictionary[Stream, Footprint] = WeakKeyDictionary()
         self._pins: WeakKeyDictionary[AnswerTask, _Pin] = WeakKeyDictionary()
         free = available_bytes(adapter.facts) if memory_limit is None else None
@@ -87,7 +87,8 @@ class Ledger:
         """
         needed = footprint(stream, n_new_rows)
         with self._lock:
-            if stream not in self._streams:
+            # Told of every piece, and within its budget a stream takes what it took before.
+            if self._streams.get(stream) in (None, needed):
                 return
             others = [held for known, held in self._streams.items() if known is not stream]
             self._check(

@@ -192,7 +192,7 @@ class PackedBatch:
             return self._attend_commit(layer_index, segment, rows, scaling)
         if isinstance(segment, ProbeSegment):
             with stage(PROBE):
-                return _attend_probe(layer_index, segment, rows, scaling)
+                return self._attend_probe(layer_index, segment, rows, scaling)
         return _attend_tail(layer_index, segment, rows, scaling, self._rope)
 
     def _attend_commit(
@@ -207,6 +207,22 @@ class PackedBatch:
             return _attend_seen(query_HTD, seen, rows.key_KTD, rows.value_KTD, scaling)
         mask_TN = self._mask(query_HTD.shape[1], written[0].shape[1], query_HTD.device)
         return attend_causal(query_HTD, *written, scaling, mask_TN)
+
+    def _attend_probe(self, layer_index: int, segment: ProbeSegment, rows: _Projected, scaling: float) -> torch.Tensor:
+        held_KND = segment.reads.read(layer_index)
+        is_wanted = layer_index in segment.layers
+        tail_KTD = rows.key_KTD, rows.value_KTD
+        if is_wanted and not segment.wants_query:
+            out_HTD, mass_KN = attend_with_tail(rows.query_HTD, *held_KND, *tail_KTD, scaling, want_mass=True)
+            if mass_KN is not None:
+                segment.mass[layer_index] = mass_KN
+            return out_HTD
+        if is_wanted:
+            segment.query[layer_index] = rows.raw_query_HTD.mean(dim=1)
+        # Nobody asks for the weights, so one fused call does, which wants all keys in one place.
+        keys, values = (torch.cat(parts, dim=1) for parts in zip(held_KND, tail_KTD, strict=True))
+        mask_TN = self._mask(rows.query_HTD.shape[1], keys.shape[1], keys.device)
+        return attend_causal(rows.query_HTD, keys, values, scaling, mask_TN)
 
     def _mask(self, n_queries: int, n_keys: int, device: torch.device) -> torch.Tensor | None:
         """Masks are the same in all layers that hold as many tokens; None where a single query sees all keys."""
@@ -230,19 +246,6 @@ def _attend_seen(
         scaling,
         visible_KN=seen.visible_KN,
     )
-    return out_HTD
-
-
-def _attend_probe(layer_index: int, segment: ProbeSegment, rows: _Projected, scaling: float) -> torch.Tensor:
-    held = segment.reads.read(layer_index)
-    is_wanted = layer_index in segment.layers
-    want_mass = is_wanted and not segment.wants_query
-    tail = rows.key_KTD, rows.value_KTD
-    out_HTD, mass_KN = attend_with_tail(rows.query_HTD, *held, *tail, scaling, want_mass=want_mass)
-    if mass_KN is not None:
-        segment.mass[layer_index] = mass_KN
-    if is_wanted and segment.wants_query:
-        segment.query[layer_index] = rows.raw_query_HTD.mean(dim=1)
     return out_HTD
 
 
