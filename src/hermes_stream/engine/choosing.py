@@ -7,11 +7,15 @@ from collections.abc import Sequence
 import torch
 
 from hermes_stream.engine.answer import AnswerTask
+from hermes_stream.engine.faults import NO_TOKEN, stopped, token_or_none
 from hermes_stream.engine.graphs.static_forwards import Outcome
 
 
 def choose_tokens(tasks: Sequence[AnswerTask], outcome: Outcome) -> list[int | Exception]:
-    """The next token of each answer, or why there is none; however many they are, the device is read once."""
+    """The next token of each answer, or why there is none; however many they are, the device is read once.
+
+    A SessionError where logits are not finite.
+    """
     if not tasks:
         return []
     failures: dict[int, Exception] = {}
@@ -22,4 +26,8 @@ def choose_tokens(tasks: Sequence[AnswerTask], outcome: Outcome) -> list[int | E
         except Exception as error:  # it is the asker's to handle
             failures[index] = error
             chosen.append(largest)
-    return [failures.get(index, token_id) for index, token_id in enumerate(torch.stack(chosen).tolist())]
+    token_ids = token_or_none(torch.stack(chosen), outcome.logits_AV).tolist()
+    for index, token_id in enumerate(token_ids):
+        if token_id == NO_TOKEN:
+            failures[index] = stopped("the logits of an answer were", tasks[index].time_seconds)
+    return [failures.get(index, token_id) for index, token_id in enumerate(token_ids)]
