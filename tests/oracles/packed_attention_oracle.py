@@ -49,3 +49,37 @@ def packed_attention_slowly(
                 weight_N = (score_N - lse_HT[head, row]).exp().to(query_THD.dtype)
                 out_THD[row, head] = weight_N @ value_rows_RKD[start : start + n_seen, head // group]
     return out_THD, lse_HT
+
+
+def packed_attention_by_segment(
+    query_THD: torch.Tensor,
+    key_rows_RKD: torch.Tensor,
+    value_rows_RKD: torch.Tensor,
+    cu_q: torch.Tensor,
+    k_start: torch.Tensor,
+    k_len: torch.Tensor,
+    max_q: int,
+    capacity: int,
+    scale: float,
+    causal: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same, a segment at a time: for tests of whole models, where loops over rows and heads take too long."""
+    n_rows, n_heads, _ = query_THD.shape
+    group = n_heads // key_rows_RKD.shape[1]
+    assert int(k_len.max()) <= capacity
+    assert max_q > 1 or n_rows == len(k_len)
+    out_THD = torch.full_like(query_THD, float("nan"))
+    lse_HT = torch.full((n_heads, n_rows), float("nan"), dtype=query_THD.dtype)
+    ends, bounds = cu_q.tolist(), zip(k_start[:-1].tolist(), k_len.tolist(), strict=True)
+    for first, end, (start, length) in zip(ends, ends[1:], bounds, strict=False):
+        rows, seen = slice(first, end), slice(start, start + length)
+        keys_HDN = key_rows_RKD[seen].repeat_interleave(group, dim=1).permute(1, 2, 0)
+        values_HND = value_rows_RKD[seen].repeat_interleave(group, dim=1).transpose(0, 1)
+        score_HTN = query_THD[rows].transpose(0, 1) @ keys_HDN * scale
+        if causal:
+            is_seen_TN = torch.ones(end - first, length, dtype=torch.bool).tril(length - (end - first))
+            score_HTN = score_HTN.masked_fill(~is_seen_TN, float("-inf"))
+        lse_HT[:, rows] = score_HTN.logsumexp(dim=-1)
+        out_THD[rows] = (score_HTN.softmax(dim=-1).nan_to_num() @ values_HND).transpose(0, 1)
+    # Nothing seen.
+    return out_THD, lse_HT.masked_fill(lse_HT == float("-inf"), float("inf"))

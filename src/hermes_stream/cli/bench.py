@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from cyclopts import App
 
+from hermes_stream.cli.bench_ingest import ingest
+from hermes_stream.cli.bench_latency import latency
 from hermes_stream.cli.bench_memory import memory
 
 bench = App(name="bench", help="Measure what things cost on this machine.")
-for command in (memory,):
+for command in (memory, latency, ingest):
     bench.command(command)

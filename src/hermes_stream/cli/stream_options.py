@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from hermes_stream.cli.model_options import EngineOptions
 from hermes_stream.cli.output import say, settings_line
+from hermes_stream.cli.profiling import check_can_trace, profiling
 from hermes_stream.defaults import DEFAULT_MEMORY
 from hermes_stream.errors import ConfigError
 from hermes_stream.memory.budget import parse_bytes
@@ -40,6 +42,8 @@ class StreamOptions(EngineOptions):
         Frames per second to look at. Default: the model's.
     chunk
         Frames between two compressions. Default: the model's.
+    profile
+        File for a trace of what runs when, as Chrome and Perfetto show it (.gz: compressed); for minutes, not hours.
     """
 
     memory: str = DEFAULT_MEMORY
@@ -47,6 +51,7 @@ class StreamOptions(EngineOptions):
     layers: str | None = None
     fps: float | None = None
     chunk: int | None = None
+    profile: Path | None = None
 
     def check(self) -> None:
         """Raise UsageError for what is wrong whatever the model and the video are."""
@@ -57,6 +62,7 @@ class StreamOptions(EngineOptions):
             raise ConfigError(f"--fps is {self.fps}; give a number above 0")
         if self.chunk is not None and self.chunk < 1:
             raise ConfigError(f"--chunk is {self.chunk}; an interval needs at least 1 frame")
+        check_can_trace(self.profile)
         if self.device == "meta":
             raise ConfigError("--device meta holds no numbers to answer with; it is for hermes-stream doctor")
         if self.memory_limit is not None:
@@ -99,4 +105,5 @@ def open_stream(source: str, options: StreamOptions) -> Iterator[Opened]:
         fps = engine.defaults.fps if options.fps is None else options.fps
         video = stack.enter_context(Video(stack.enter_context(open_source(source)), fps=fps))
         say(settings_line(engine, session, fps))
+        stack.enter_context(profiling(options.profile))
         yield Opened(engine, session, video, fps)

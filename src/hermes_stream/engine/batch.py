@@ -27,6 +27,7 @@ from hermes_stream.memory.attention import (
 )
 from hermes_stream.memory.recall import SeenRows
 from hermes_stream.memory.rope import Rope, rotate
+from hermes_stream.stages import PROBE, stage
 from hermes_stream.types import VisualTokens
 
 
@@ -190,7 +191,8 @@ class PackedBatch:
         if isinstance(segment, CommitSegment):
             return self._attend_commit(layer_index, segment, rows, scaling)
         if isinstance(segment, ProbeSegment):
-            return _attend_probe(layer_index, segment, rows, scaling)
+            with stage(PROBE):
+                return _attend_probe(layer_index, segment, rows, scaling)
         return _attend_tail(layer_index, segment, rows, scaling, self._rope)
 
     def _attend_commit(

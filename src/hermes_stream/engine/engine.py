@@ -15,12 +15,14 @@ import torch
 from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream
+from hermes_stream.engine.jobs import AskJob, CallJob, WatchJob
 from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.opening import commit_prefix, memory_shape, open_stream
+from hermes_stream.engine.schedule import Limits
 from hermes_stream.engine.session import Session
 from hermes_stream.engine.snapshot import restore_stream
 from hermes_stream.engine.stream import Stream, check_times
-from hermes_stream.engine.worker import AskJob, CallJob, WatchJob, Worker
+from hermes_stream.engine.worker import Worker
 from hermes_stream.errors import ConfigError, SessionClosed
 from hermes_stream.memory.budget import parse_budget
 from hermes_stream.memory.snapshot import Snapshot
@@ -50,14 +52,19 @@ class Engine:
     Sessions share the weights and each forward; each has a memory of its own.
     """
 
-    def __init__(self, adapter: Adapter, *, memory_limit: int | str | None = None) -> None:
+    def __init__(
+        self, adapter: Adapter, *, memory_limit: int | str | None = None, max_forward_tokens: int | None = None
+    ) -> None:
         """memory_limit: of weights and all sessions together, as in "12GiB"; by default a share of what is free.
+        max_forward_tokens: a forward takes on frames until it has so many rows; by default what suits the device. With
+            fewer, questions and decode steps wait for less; with more, each row costs less.
 
-        Raises ConfigError if the model alone takes more.
+        Raises ConfigError if the model alone takes more than the memory limit, or a forward could not have a row.
         """
+        limits = Limits.of(adapter.facts.device.type, max_forward_tokens)
         self._adapter = adapter
         self._ledger = Ledger(adapter, memory_limit)
-        self._worker = Worker(adapter, self._ledger)
+        self._worker = Worker(adapter, self._ledger, limits)
         # Also runs at interpreter exit, while the thread can still end in order.
         self._finalizer = weakref.finalize(self, self._worker.stop)
 

@@ -52,6 +52,7 @@ class KVMemory:
         self.compaction = compaction
         self.store = None if archive is None else ArchiveStore(archive, pin=shape.device.type == "cuda")
         self.peak_tokens = 0
+        self._peak_bytes = 0
         empty = TokenTable.empty(shape.n_axes, shape.device)
         layers = tuple(
             LayerMemory(
@@ -222,11 +223,18 @@ class KVMemory:
             number=base.number + 1,
         )
         self.peak_tokens = max(self.peak_tokens, *self.current.held_tokens)
+        self._peak_bytes = self.peak_bytes
         return self.current
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most bytes of rows, room to grow included, and of features since the stream began or was restored."""
+        return max(self._peak_bytes, self.current.allocated_bytes + self.current.features.n_bytes)
 
     def commit_features(self, tokens: VisualTokens, time_seconds: float) -> MemoryVersion:
         """Hold encoded frames beside the memory, without running them through the text model."""
         self.current = self.current.with_features(tokens, time_seconds)
+        self._peak_bytes = self.peak_bytes
         return self.current
 
     def apply(self, plan: Plan) -> MemoryVersion:

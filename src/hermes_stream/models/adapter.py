@@ -61,6 +61,17 @@ class StreamDefaults:
     measured_layers: tuple[int, int] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Frames of one stream to be encoded, a multiple of `frames_per_grid`.
+
+    since_seconds: presentation time of the stream's first frame.
+    """
+
+    frames: Sequence[Frame]
+    since_seconds: float
+
+
 class Batch(Protocol):
     """A packed forward: its embeddings `[T, E]`, rows for DeepStack, and the attention that the seam calls.
 
@@ -83,7 +94,7 @@ class Batch(Protocol):
 
 
 class Adapter(Protocol):
-    """One loaded checkpoint. Methods run on the engine's thread, without gradients, and keep no state."""
+    """One loaded checkpoint. Methods run on the engine's threads, without gradients, and keep no state."""
 
     @property
     def facts(self) -> ModelFacts: ...
@@ -108,10 +119,14 @@ class Adapter(Protocol):
         ...
 
     def embed(self, frames: Sequence[Frame], *, since_seconds: float, wants_saliency: bool = False) -> VisualTokens:
-        """Encode frames, a multiple of `frames_per_grid`; the result does not depend on how they are grouped.
+        """`embed_clips` for one clip."""
+        ...
 
-        since_seconds: presentation time of the stream's first frame. wants_saliency: fill `saliency_N`, which the facts
-        say whether this family can; otherwise nothing is computed for it.
+    def embed_clips(self, clips: Sequence[Clip], *, wants_saliency: bool = False) -> list[VisualTokens]:
+        """Encode clips of several streams in one call of the vision tower; no result depends on how they are grouped.
+
+        wants_saliency: fill `saliency_N`, which the facts say whether this family can; otherwise nothing is computed
+        for it. May run on another thread than everything else, at the same time.
         """
         ...
 

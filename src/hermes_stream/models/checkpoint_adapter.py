@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import torch
 
 from hermes_stream.errors import ConfigError, ModelError
-from hermes_stream.models.adapter import Batch, ModelFacts, StreamDefaults
+from hermes_stream.models.adapter import Batch, Clip, ModelFacts, StreamDefaults
 from hermes_stream.models.attention_seam import ModelRope, attach, project_text, run_stock_text_model, run_text_model
 from hermes_stream.models.flops import text_sizes
+from hermes_stream.types import Frame, VisualTokens
 
 TEXT_POSITIONS = ("after", "overlap")
 
@@ -112,6 +113,13 @@ class CheckpointAdapter:
             has_saliency=has_saliency,
             n_taps=n_taps,
         )
+
+    def embed(self, frames: Sequence[Frame], *, since_seconds: float, wants_saliency: bool = False) -> VisualTokens:
+        return self.embed_clips([Clip(frames, since_seconds)], wants_saliency=wants_saliency)[0]
+
+    def embed_clips(self, clips: Sequence[Clip], *, wants_saliency: bool = False) -> list[VisualTokens]:
+        """Each family's own."""
+        raise NotImplementedError
 
     def prefix(self) -> torch.Tensor:
         return self._embed_text(self._prompts.prefix)

@@ -36,7 +36,7 @@ class StaticBatch:
         self._offsets = inputs.offsets()
         # The decode form of the kernel divides the work itself.
         self._n_parts = 1 if is_decode else _N_PARTS
-        self._part_cu_q, self._part_start, self._part_len = _cut(self._offsets, self._n_parts)
+        self._part_cu_q, self._part_start, self._part_len = cut(self._offsets, self._n_parts)
 
     def attend(
         self,
@@ -102,7 +102,7 @@ class StaticBatch:
         return out_THD[None], lse_HT[None]
 
 
-def _cut(offsets: Offsets, n_parts: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def cut(offsets: Offsets, n_parts: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Held rows in parts of equal length, for queries repeated as often; part by part, segment by segment.
 
     Returns int32 cu_q `[P * N + 1]`, starts `[L, P * N + 1]` and lengths `[L, P * N]`; parts may be empty. The segments

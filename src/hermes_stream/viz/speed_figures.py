@@ -1,0 +1,48 @@
+"""Figures of speed: time to first token and memory over the length of a stream.
+
+Rows are those of `hermes-stream bench --json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hermes_stream.viz.figure import new_figure
+
+Row = Mapping[str, Any]
+
+_SIZE = 10.0, 3.6
+_SMALL = 8
+# A line or more of panel height for each of many policies.
+_MOST_PER_COLUMN = 16
+
+
+def draw_latency(rows: Sequence[Row], path: Path) -> None:
+    """Median time to first token and peak bytes over frames, a line for each policy and chunk; both axes in octaves.
+
+    Raises ConfigError without matplotlib.
+    """
+    figure, axes = new_figure(1, 2, size=_SIZE)
+    left, right = axes[0]
+    for policy, chunk in dict.fromkeys((row["policy"], row["chunk"]) for row in rows):
+        same = sorted((r for r in rows if (r["policy"], r["chunk"]) == (policy, chunk)), key=lambda row: row["frames"])
+        frames, label = [row["frames"] for row in same], f"{policy}, chunk {chunk}"
+        style = {"marker": "o", "markersize": 3, "linewidth": 1.2}
+        left.plot(frames, [row["ttft_ms_p50"] for row in same], label=label, **style)
+        right.plot(frames, [row["peak_bytes"] / 2**20 for row in same], label=label, **style)
+    left.set_ylabel("time to first token, ms (median)", fontsize=_SMALL)
+    right.set_ylabel("most bytes of the memory, MiB", fontsize=_SMALL)
+    for place in (left, right):
+        place.set_xlabel("frames watched", fontsize=_SMALL)
+        place.set_xscale("log", base=2)
+        place.set_yscale("log", base=2)
+        place.xaxis.set_major_formatter("{x:g}")
+        place.yaxis.set_major_formatter("{x:g}")
+        place.tick_params(labelsize=_SMALL)
+    handles, labels = left.get_legend_handles_labels()
+    n_columns = -(-len(labels) // _MOST_PER_COLUMN)
+    figure.legend(handles, labels, loc="outside right upper", fontsize=_SMALL, frameon=False, ncols=max(n_columns, 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
