@@ -16,7 +16,9 @@ from hermes_stream.errors import LimitError, PlanError, SessionError
 from hermes_stream.memory.plan import LayerPlan, Plan
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.models.load import load_adapter
+from hermes_stream.policies.spec import parse_memory
 from tests.engine.direct import memory_bits
+from tests.engine.held_up import held_up
 from tests.tiny import make_frames, save_checkpoint
 
 QUESTION = Query("What is left?", max_new_tokens=3)
@@ -144,14 +146,37 @@ def test_answers_go_on_where_frames_do_not_fit(faulty: Faulty, engine: Engine) -
                 one.watch(make_frames(12))
             expected = twin.ask(QUESTION).result().token_ids
             faulty.most_rows = 8
-            answer = session.ask(QUESTION)
-            with pytest.raises(LimitError, match="memory ran out"):
-                answer.result()
-            faulty.most_rows = max(faulty.forwards[-1], 60)
+            with pytest.raises(LimitError, match="memory ran out for an answer"):
+                session.ask(QUESTION).result()
             faulty.forwards.clear()
-            answers = [session.ask(QUESTION) for _ in range(5)]
+            # One question fits, all of them do not.
+            with held_up(session):
+                answers = [session.ask(QUESTION) for _ in range(6)]
+                faulty.most_rows = 60
             assert all(answer.result().token_ids == expected for answer in answers)
+            assert max(faulty.forwards) > faulty.most_rows
+            session.watch(make_frames(2, start=12))
             faulty.most_rows = 10**9
+
+
+def test_what_fails_in_a_forward_of_many_fails_alone(engine: Engine) -> None:
+    """A policy's recall is foreign code that runs in the middle of a forward."""
+
+    class Forgetful(type(parse_memory("rekv(budget=45)", bytes_per_token=1))):  # type: ignore[misc]
+        name: ClassVar[str] = "forgetful"
+
+        def recall(self, layer: int, asked: Any, state: Any) -> Any:
+            raise PlanError("forgot")
+
+    with engine.open(Forgetful(budget=45), chunk=4) as session, window(engine) as other, window(engine) as alone:
+        for one in (session, other, alone):
+            one.watch(make_frames(8))
+        with held_up(session):
+            answers = [one.ask(QUESTION) for one in (session, other, session)]
+        for answer in answers[::2]:
+            with pytest.raises(PlanError, match="forgot"):
+                answer.result()
+        assert answers[1].result().token_ids == alone.ask(QUESTION).result().token_ids
 
 
 def test_numbers_that_are_none_stop_one_session_of_a_forward(faulty: Faulty, engine: Engine) -> None:

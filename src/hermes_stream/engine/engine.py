@@ -23,7 +23,7 @@ from hermes_stream.engine.session import Session
 from hermes_stream.engine.snapshot import restore_stream
 from hermes_stream.engine.stream import Stream, check_times
 from hermes_stream.engine.worker import Worker
-from hermes_stream.errors import ConfigError, SessionClosed
+from hermes_stream.errors import ConfigError, SessionClosed, SessionError
 from hermes_stream.memory.budget import parse_budget
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.models.adapter import Adapter, ModelFacts, StreamDefaults
@@ -142,14 +142,14 @@ class Engine:
 
     def submit_watch(self, session: Session, frames: Iterable[Frame]) -> None:
         """Put frames into a session's memory and wait until they are in."""
-        job = WatchJob(_open(session), deque(frames), Future())
+        job = WatchJob(_running(session), deque(frames), Future())
         check_times(job.stream, job.frames)
         self._worker.submit(job)
         job.done.result()
 
     def submit_offer(self, session: Session, live: LiveQueue, frames: Sequence[Frame]) -> int:
         """Queue frames for a session without waiting; returns how many were taken."""
-        stream = _open(session)
+        stream = _running(session)
         n_taken, must_begin = live.offer(frames)
         if must_begin:
             job = WatchJob(stream, deque(), Future(), live)
@@ -163,7 +163,7 @@ class Engine:
 
     def submit_ask(self, session: Session, answer: AnswerStream, *, remember: bool) -> None:
         """Start answering a question; tokens go to `answer`."""
-        self._worker.submit(AskJob(_open(session), answer.query, AnswerChannel(answer), remember))
+        self._worker.submit(AskJob(_running(session), answer.query, AnswerChannel(answer), remember))
 
     def call(self, session: Session, function: Callable[[], _T]) -> _T:
         """Run a function on the engine's thread between two forwards and return its result."""
@@ -251,3 +251,11 @@ def _open(session: Session) -> Stream:
     if session.is_closed:
         raise SessionClosed("the session is closed; open a new one")
     return session.stream
+
+
+def _running(session: Session) -> Stream:
+    """The same, if it takes frames and questions. Raises SessionError if it was stopped."""
+    stream = _open(session)
+    if stream.stopped is not None:
+        raise SessionError(stream.stopped)
+    return stream

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
-from hermes_stream.errors import SessionError
+from hermes_stream.errors import LimitError, SessionError
 from hermes_stream.memory.checks import is_free_to_read
 
 # What PyTorch's CPU allocator says in a plain RuntimeError.
@@ -23,6 +23,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _CPU_ALLOCATOR)
+
+
+def for_asker(error: BaseException) -> BaseException:
+    """What somebody is told whose question failed."""
+    if not is_out_of_memory(error):
+        return error
+    told = LimitError(
+        "memory ran out for an answer; ask a shorter question, or when others are answered, or give a smaller budget"
+    )
+    told.__cause__ = error
+    return told
 
 
 def stopped(what: str, time_seconds: float) -> SessionError:

@@ -90,8 +90,11 @@ class Stream:
         """Raise SessionError if the session was stopped, or must be because of an interval's signals."""
         if self.stopped is not None:
             raise SessionError(self.stopped)
-        if self.doubts:
+        try:
             self.doubts = check_doubts(self.doubts, self.memory.current.time_seconds)
+        except SessionError as error:
+            self.stopped = str(error)
+            raise
 
     @property
     def state_bytes(self) -> int:

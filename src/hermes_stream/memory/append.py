@@ -63,6 +63,15 @@ class PendingAppend:
         n = self.base.layers[layer_index].n_held + self.rows.table.n_tokens
         return slab.keys(n), slab.values(n)
 
+    def give_up(self) -> None:
+        """Leave the rows of a forward that failed to the next one, which else would have to copy the slabs."""
+        n_new = self.rows.table.n_tokens
+        for layer, slab in zip(self.base.layers, self._slabs, strict=True):
+            # Nobody else can have seen them, and nobody has gone on behind them.
+            if slab is layer.slab and slab.n_used == layer.n_held + n_new:
+                slab.n_used = layer.n_held
+        self._slabs = [None] * len(self._slabs)
+
     @property
     def text_position(self) -> int:
         """Where text goes that follows these rows."""
