@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import cycle, islice
+from itertools import accumulate, cycle, islice
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,10 @@ REUSED, ENCODED = "reused encodings", "encoded frames"
 
 
 class BenchAdapter:
-    """An adapter that encodes each batch of these pictures once and whose answers never stop early.
+    """An adapter that encodes each of these pictures once and whose answers never stop early.
 
     A picture is known by its identity: a copy of one is encoded as any other frame is. Families whose tokens depend on
-    the time of a frame encode all frames. All else is the inner adapter's.
+    the time of a frame, or on its neighbour, encode all frames. All else is the inner adapter's.
     """
 
     stop_token_ids: frozenset[int] = frozenset()
@@ -35,26 +35,56 @@ class BenchAdapter:
         # Held, so that no identity is given to another picture.
         self._pictures = tuple(pictures)
         self._identities = frozenset(map(id, pictures))
-        self._known: dict[tuple[tuple[int, ...], bool], VisualTokens] = {}
-        self._tells_time = adapter.facts.has_absolute_time or adapter.facts.frames_per_grid > 1
+        self._known: dict[tuple[int, bool], VisualTokens] = {}
+        facts = adapter.facts
+        self._reuses = not facts.has_absolute_time and facts.frames_per_grid == 1
 
     @property
     def filled_with(self) -> str:
         """Where the tokens of known pictures come from."""
-        return ENCODED if self._tells_time else REUSED
+        return REUSED if self._reuses else ENCODED
 
     def embed(self, frames: Sequence[Frame], *, since_seconds: float, wants_saliency: bool = False) -> VisualTokens:
-        key = tuple(id(frame.image_YXC) for frame in frames), wants_saliency
-        if self._tells_time or not self._identities.issuperset(key[0]):
+        if not self._reuses or not self._identities.issuperset(id(frame.image_YXC) for frame in frames):
             return self._adapter.embed(frames, since_seconds=since_seconds, wants_saliency=wants_saliency)
+        return joined([self._encoded(frame, since_seconds, wants_saliency) for frame in frames], frames)
+
+    def _encoded(self, frame: Frame, since_seconds: float, wants_saliency: bool) -> VisualTokens:
+        key = id(frame.image_YXC), wants_saliency
         if key not in self._known:
-            self._known[key] = self._adapter.embed(frames, since_seconds=since_seconds, wants_saliency=wants_saliency)
-        tokens = self._known[key]
-        times_F = torch.tensor([frame.pts_seconds for frame in frames], dtype=torch.float64)
-        return replace(tokens, times_seconds_N=times_F[tokens.frame_N.cpu()])
+            self._known[key] = self._adapter.embed([frame], since_seconds=since_seconds, wants_saliency=wants_saliency)
+        return self._known[key]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._adapter, name)
+
+
+def joined(encoded: Sequence[VisualTokens], frames: Sequence[Frame]) -> VisualTokens:
+    """Frames that were encoded one by one, as if together, with the times of these frames.
+
+    For families with one frame a grid and no absolute time.
+    """
+    first = encoded[0]
+    n_positions = [tokens.n_positions for tokens in encoded]
+    starts = list(accumulate(n_positions, initial=0))
+    n_tokens = [tokens.frame_N.numel() for tokens in encoded]
+    times_F = torch.tensor([frame.pts_seconds for frame in frames], dtype=torch.float64)
+    saliency = [tokens.saliency_N for tokens in encoded if tokens.saliency_N is not None]
+    return replace(
+        first,
+        embeddings_NE=torch.cat([tokens.embeddings_NE for tokens in encoded]),
+        positions_RN=torch.cat(
+            [tokens.positions_RN + start for tokens, start in zip(encoded, starts, strict=False)], dim=1
+        ),
+        n_positions=starts[-1],
+        frame_N=torch.arange(len(encoded)).repeat_interleave(torch.tensor(n_tokens)),
+        row_N=torch.cat([tokens.row_N for tokens in encoded]),
+        column_N=torch.cat([tokens.column_N for tokens in encoded]),
+        times_seconds_N=times_F.repeat_interleave(torch.tensor(n_tokens)),
+        n_frames=len(encoded),
+        n_grids=len(encoded),
+        saliency_N=torch.cat(saliency) if saliency else None,
+    )
 
 
 def endless(pictures: Sequence[NDArray[np.uint8]], start: int, stop: int) -> Iterator[Frame]:

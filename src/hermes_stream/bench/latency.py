@@ -25,7 +25,7 @@ from hermes_stream.types import Frame, Query
 
 # Of a question with its template; published figures are of questions about as long.
 QUESTION_TOKENS = 64
-_N_PICTURES = 16
+_N_PICTURES, _PICTURES_EVERY_SECONDS = 8, 8
 _N_WARM_UP = 2
 
 
@@ -63,7 +63,7 @@ def measure_latency(adapter: Adapter, settings: LatencySettings, say: Callable[[
     disturbs all alike. say: is told what has been filled.
     Raises PolicyError or ConfigError for a memory that cannot work with the model.
     """
-    shown = pictures(_N_PICTURES)
+    shown = pictures(_N_PICTURES, every_seconds=_PICTURES_EVERY_SECONDS)
     bench = BenchAdapter(adapter, shown)
     room = reserved_positions(adapter.facts.max_positions) - settings.answer_tokens
     query = Query(question_of(adapter, min(QUESTION_TOKENS, room)), max_new_tokens=settings.answer_tokens)

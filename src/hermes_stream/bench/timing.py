@@ -65,6 +65,7 @@ def preparation_seconds(engine: Engine, session: Session, query: Query) -> float
     def prepare() -> None:
         task = AnswerTask(session.stream, query, AnswerChannel(AnswerStream(query)))
         if task.is_asking:
-            task.accept(int(run_forward(adapter, [task.segment()]).largest_A[0]))
+            run_forward(adapter, [task.segment()])
+            task.end_asking()
 
     return engine.call(session, lambda: timed(prepare, device)[1])

@@ -7,7 +7,8 @@ from cyclopts import App
 from hermes_stream.cli.bench_ingest import ingest
 from hermes_stream.cli.bench_latency import latency
 from hermes_stream.cli.bench_memory import memory
+from hermes_stream.cli.bench_peers import peers
 
 bench = App(name="bench", help="Measure what things cost on this machine.")
-for command in (memory, latency, ingest):
+for command in (memory, latency, ingest, peers):
     bench.command(command)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -35,6 +35,9 @@ class StreamOptions(EngineOptions):
         A policy with options, as in "hermes(reindex=eager)"; see hermes-stream policies.
     budget
         Tokens per layer, or bytes over all layers as in 16MiB. Default: the model's.
+    memory_bits
+        Of held keys and values: 16, the model's own precision, or 8, for three times the rows in as many bytes.
+        Default: what the policy says, 16 if nothing.
     layers
         Which layers hermes takes for shallow, middle and deep: shares as in 10/60/30, measured (by hermes-stream
         inspect; some models bring it), or the path of an inspection.json.
@@ -48,6 +51,7 @@ class StreamOptions(EngineOptions):
 
     memory: str = DEFAULT_MEMORY
     budget: str | None = None
+    memory_bits: Literal[16, 8] | None = None
     layers: str | None = None
     fps: float | None = None
     chunk: int | None = None
@@ -68,6 +72,8 @@ class StreamOptions(EngineOptions):
         if self.memory_limit is not None:
             parse_bytes(self.memory_limit, "--memory-limit")
         policy = parse_memory(self.memory, self.budget, bytes_per_token=1)
+        if self.memory_bits is not None:
+            policy = policy.with_memory_bits(self.memory_bits)
         if self.layers is not None:
             parse_layers(self.layers)
             policy.with_layers((0, 0))
@@ -100,7 +106,13 @@ def open_stream(source: str, options: StreamOptions) -> Iterator[Opened]:
     with ExitStack() as stack:
         engine = stack.enter_context(options.load_model())
         session = stack.enter_context(
-            engine.open(options.memory, budget=options.budget, chunk=options.chunk, layers=options.layers)
+            engine.open(
+                options.memory,
+                budget=options.budget,
+                chunk=options.chunk,
+                layers=options.layers,
+                memory_bits=options.memory_bits,
+            )
         )
         fps = engine.defaults.fps if options.fps is None else options.fps
         video = stack.enter_context(Video(stack.enter_context(open_source(source)), fps=fps))

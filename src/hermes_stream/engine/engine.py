@@ -15,6 +15,7 @@ import torch
 from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream
+from hermes_stream.engine.graphs.static_forwards import Capture
 from hermes_stream.engine.jobs import AskJob, CallJob, WatchJob
 from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.opening import commit_prefix, memory_shape, open_stream
@@ -22,9 +23,11 @@ from hermes_stream.engine.schedule import Limits
 from hermes_stream.engine.session import Session
 from hermes_stream.engine.snapshot import restore_stream
 from hermes_stream.engine.stream import Stream, check_times
+from hermes_stream.engine.warm_up import WarmUp, warm_up
 from hermes_stream.engine.worker import Worker
 from hermes_stream.errors import ConfigError, SessionClosed, SessionError
 from hermes_stream.memory.budget import parse_budget
+from hermes_stream.memory.shape import MemoryBits
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.models.adapter import Adapter, ModelFacts, StreamDefaults
 from hermes_stream.models.load import load_adapter
@@ -39,11 +42,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """used_bytes: promised, weights and one forward included. limit_bytes: None where nobody could say one."""
+    """used_bytes: promised, weights and one forward included. limit_bytes: None where nobody could say one.
+
+    captures: of each forward that `warm_up` recorded or could not, the newest try.
+    """
 
     n_sessions: int
     used_bytes: int
     limit_bytes: int | None
+    captures: tuple[Capture, ...] = ()
 
 
 class Engine:
@@ -84,7 +91,17 @@ class Engine:
             n_sessions=self._ledger.n_streams,
             used_bytes=self._ledger.used_bytes,
             limit_bytes=self._ledger.limit_bytes,
+            captures=() if self._worker.static is None else self._worker.static.captures,
         )
+
+    def warm_up(self, *, questions: int = 128, sessions: int = 1) -> WarmUp:
+        """Do now what the first question would wait for; returns what was done and how long it took.
+
+        questions: tokens of the longest one, its template included. sessions: how many are asked at once; for as many,
+        at the default budget, memory is taken too. On CUDA, forwards up to these sizes are recorded as graphs, up to
+        questions of 128 tokens and 64 answers at once; others, and all without this call, launch kernel by kernel.
+        """
+        return self._on_thread(lambda: warm_up(self._adapter, self._worker.static, questions, sessions))
 
     def open(
         self,
@@ -94,6 +111,7 @@ class Engine:
         chunk: int | None = None,
         layers: str | None = None,
         keep_raw: bool = True,
+        memory_bits: MemoryBits | None = None,
         seed: int = 0,
         max_waiting_frames: int | None = None,
     ) -> Session:
@@ -105,10 +123,12 @@ class Engine:
         layers: how a policy that groups layers does it: shares of shallow, middle and deep ones as in "10/60/30",
             "measured" for the borders that come with the checkpoint, or the path of an inspection.
         max_waiting_frames: of those that are offered, by default two intervals; see `Session.offer`.
+        memory_bits: of held keys and values: 16, the model's own precision (even if that has 32), or 8, for three times
+            the rows in as many bytes; by default what the memory says, 16 if nothing.
         Raises PolicyError or ConfigError for settings that cannot work, LimitError where the memory limit leaves no
         room for one session more.
         """
-        policy = self._policy(memory, budget, keep_raw=keep_raw)
+        policy = self._policy(memory, budget, keep_raw=keep_raw, memory_bits=memory_bits)
         if layers is not None:
             facts, measured = self.model, self.defaults.measured_layers
             policy = policy.with_layers(parse_layers(layers).borders_of(facts.name, facts.n_layers, measured))
@@ -196,16 +216,21 @@ class Engine:
         result: _T = job.done.result()
         return result
 
-    def _policy(self, memory: str | Policy, budget: int | str | None, *, keep_raw: bool) -> Policy:
+    def _policy(
+        self, memory: str | Policy, budget: int | str | None, *, keep_raw: bool, memory_bits: MemoryBits | None
+    ) -> Policy:
         if isinstance(memory, Policy):
-            policy = memory
+            policy = memory if memory_bits is None else memory.with_memory_bits(memory_bits)
             if budget is not None and policy.budget is not None:
                 raise ConfigError(f"two budgets: {policy.budget} in the memory and {budget} beside it; give one")
             if budget is not None:
                 policy = policy.with_budget(parse_budget(budget).tokens(self._bytes_per_token(policy, keep_raw)))
         else:
             kind = parse_memory(memory, bytes_per_token=1)
+            if memory_bits is not None:
+                kind = kind.with_memory_bits(memory_bits)
             policy = parse_memory(memory, budget, bytes_per_token=self._bytes_per_token(kind, keep_raw))
+            policy = policy.with_memory_bits(kind.memory_bits)
         return policy.with_budget(self.defaults.budget_tokens)
 
     def _bytes_per_token(self, policy: Policy, keep_raw: bool) -> int:
@@ -213,7 +238,7 @@ class Engine:
         shape = memory_shape(self.model)
         if policy.ingests == "features":
             return (1 + self.model.n_taps) * self.model.hidden_size * torch.empty(0, dtype=shape.dtype).element_size()
-        return shape.bytes_per_token(keep_raw=keep_raw)
+        return shape.bytes_per_token(keep_raw=keep_raw, memory_bits=policy.memory_bits)
 
 
 def load_model(

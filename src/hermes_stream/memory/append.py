@@ -5,15 +5,14 @@ Shape letters: K key/value heads, N held tokens, T new tokens, D head dimension.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from hermes_stream.errors import InvariantError
 from hermes_stream.memory.features import FeatureBank
-from hermes_stream.memory.slab import Slab
 from hermes_stream.memory.token_table import TokenTable
-from hermes_stream.memory.version import MemoryVersion
+from hermes_stream.memory.version import LayerMemory, MemoryVersion
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,23 +44,27 @@ class PendingAppend:
     def __init__(self, base: MemoryVersion, rows: NewRows) -> None:
         self.base = base
         self.rows = rows
-        self._slabs: list[Slab | None] = [None] * len(base.layers)
+        self._layers: list[LayerMemory | None] = [None] * len(base.layers)
+        self._tables: dict[int, TokenTable] = {}
 
     def write(
         self, layer_index: int, rotated_KTD: torch.Tensor, value_KTD: torch.Tensor, raw_KTD: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns rotated keys and values `[K, N + T, D]`, the new rows last."""
         layer = self.base.layers[layer_index]
-        self._slabs[layer_index] = layer.slab.append(layer.n_held, rotated_KTD, value_KTD, raw_KTD)
+        slab = layer.slab.append(layer.n_held, rotated_KTD, value_KTD, raw_KTD)
+        # Layers that hold the same tokens share one table.
+        if id(layer.table) not in self._tables:
+            self._tables[id(layer.table)] = layer.table.concat(self.rows.table)
+        self._layers[layer_index] = replace(layer, slab=slab, table=self._tables[id(layer.table)])
         return self.read(layer_index)
 
     def read(self, layer_index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotated keys and values of a layer that was written, new rows included."""
-        slab = self._slabs[layer_index]
-        if slab is None:
+        layer = self._layers[layer_index]
+        if layer is None:
             raise InvariantError(f"layer {layer_index} was read before it was written")
-        n = self.base.layers[layer_index].n_held + self.rows.table.n_tokens
-        return slab.keys(n), slab.values(n)
+        return layer.keys, layer.values
 
     def give_up(self) -> None:
         """Leave the rows of a forward that failed to the next one, which else would have to copy the slabs."""
@@ -77,8 +80,9 @@ class PendingAppend:
         """Where text goes that follows these rows."""
         return self.rows.grid_end if self.base.shape.text_overlaps_times else self.rows.next_position
 
-    def finished_slabs(self) -> list[Slab]:
-        slabs = [slab for slab in self._slabs if slab is not None]
-        if len(slabs) != len(self._slabs):
+    def finished_layers(self) -> tuple[LayerMemory, ...]:
+        """The base version's layers with the new rows in them. Raises InvariantError if one was not written."""
+        layers = tuple(layer for layer in self._layers if layer is not None)
+        if len(layers) != len(self._layers):
             raise InvariantError("commit of an append that has not reached every layer")
-        return slabs
+        return layers

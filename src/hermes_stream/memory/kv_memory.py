@@ -10,15 +10,16 @@ from dataclasses import replace
 
 import torch
 
-from hermes_stream.errors import InvariantError, LimitError
+from hermes_stream.errors import ConfigError, InvariantError, LimitError
 from hermes_stream.memory.append import NewRows, PendingAppend
 from hermes_stream.memory.apply import apply_plan
 from hermes_stream.memory.archive_store import ArchiveSettings, ArchiveStore
 from hermes_stream.memory.features import FeatureBank, token_kinds
 from hermes_stream.memory.laws import check_plan, check_version
 from hermes_stream.memory.plan import Plan, Positions
+from hermes_stream.memory.quantised_slab import QuantisedSlab
 from hermes_stream.memory.rope import Rope
-from hermes_stream.memory.shape import MemoryShape
+from hermes_stream.memory.shape import MemoryBits, MemoryShape
 from hermes_stream.memory.slab import FIRST_ROWS, Slab
 from hermes_stream.memory.token_table import TokenKind, TokenTable
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
@@ -33,6 +34,7 @@ class KVMemory:
     compaction: how positions are closed up when they run out.
     keep_raw: keep un-rotated keys beside the working copy, so that any number of placements stays exact; without
     them a third of the bytes is saved and each placement adds a rounding.
+    memory_bits: 8 stores keys and values in 8 bits, see `QuantisedSlab`; keep_raw must be left as it is then.
     archive: precision and limits for plans that archive rows; without it they are refused.
     """
 
@@ -44,6 +46,7 @@ class KVMemory:
         budgets_L: Sequence[int] | None = None,
         compaction: Positions = Positions.COMPACT,
         keep_raw: bool = True,
+        memory_bits: MemoryBits = 16,
         archive: ArchiveSettings | None = None,
     ) -> None:
         self.shape = shape
@@ -56,14 +59,7 @@ class KVMemory:
         empty = TokenTable.empty(shape.n_axes, shape.device)
         layers = tuple(
             LayerMemory(
-                Slab.empty(
-                    shape.n_kv_heads,
-                    shape.head_dim,
-                    FIRST_ROWS,
-                    dtype=shape.dtype,
-                    device=shape.device_of(index),
-                    keep_raw=keep_raw,
-                ),
+                _empty_slab(shape, rope, index, keep_raw=keep_raw, memory_bits=memory_bits),
                 empty,
                 torch.zeros(1, dtype=torch.int64, device=shape.device),
             )
@@ -196,19 +192,10 @@ class KVMemory:
         if base is not self.current:
             raise InvariantError("the memory has changed since this append began")
         is_prefix = base.number == 0
-        tables: dict[int, TokenTable] = {}
-        for layer in base.layers:
-            # Layers that hold the same tokens share one table.
-            if id(layer.table) not in tables:
-                tables[id(layer.table)] = layer.table.concat(rows.table)
-        layers = tuple(
-            replace(layer, slab=slab, table=tables[id(layer.table)])
-            for layer, slab in zip(base.layers, pending.finished_slabs(), strict=True)
-        )
         n_new = rows.table.n_tokens
         self.current = replace(
             base,
-            layers=layers,
+            layers=pending.finished_layers(),
             n_prefix=n_new if is_prefix else base.n_prefix,
             next_position=rows.next_position,
             grid_end=rows.grid_end,
@@ -256,3 +243,13 @@ class KVMemory:
         Law 2, the budget, is checked by `apply`: between plans a layer may hold one interval more.
         """
         check_version(self.current)
+
+
+def _empty_slab(shape: MemoryShape, rope: Rope, layer_index: int, *, keep_raw: bool, memory_bits: MemoryBits) -> Slab:
+    sizes = shape.n_kv_heads, shape.head_dim, FIRST_ROWS
+    device = shape.device_of(layer_index)
+    if memory_bits == 16:
+        return Slab.empty(*sizes, dtype=shape.dtype, device=device, keep_raw=keep_raw)
+    if not keep_raw:
+        raise ConfigError("memory_bits=8 stores un-rotated keys only; leave keep_raw as it is")
+    return QuantisedSlab.empty_of(*sizes, dtype=shape.dtype, device=device, rope=rope)

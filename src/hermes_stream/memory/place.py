@@ -32,8 +32,9 @@ def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ..
     tables, next_position, newest_time = _placed_tables(version, positions)
     layers = []
     for layer, table in zip(version.layers, tables, strict=True):
-        cos, sin = rope.tables(table.position_RHN, version.shape.dtype)
-        layer.slab.replace_keys(rotate(layer.raw_keys(rope), cos, sin))
+        if layer.slab.keeps_rotated:
+            cos, sin = rope.tables(table.position_RHN, version.shape.dtype)
+            layer.slab.replace_keys(rotate(layer.raw_keys(rope), cos, sin))
         layers.append(replace(layer, table=table))
     return replace(
         version,

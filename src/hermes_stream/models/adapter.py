@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from hermes_stream.memory.rope import Rope
 from hermes_stream.models.flops import TextSizes
 from hermes_stream.types import Frame, VisualTokens
+
+if TYPE_CHECKING:
+    from hermes_stream.models.stock import StockModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,10 @@ class Adapter(Protocol):
 
         Returns hidden states `[T, E]` and eager attention weights per layer `[1, H, T, T]`, if wanted.
         """
+        ...
+
+    def stock_model(self) -> StockModel:
+        """A model object of its own with the same weights, for comparisons with transformers alone."""
         ...
 
     def logits(self, hidden_LE: torch.Tensor) -> torch.Tensor:

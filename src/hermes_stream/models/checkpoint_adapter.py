@@ -15,6 +15,7 @@ from hermes_stream.errors import ConfigError, ModelError
 from hermes_stream.models.adapter import Batch, Clip, ModelFacts, StreamDefaults
 from hermes_stream.models.attention_seam import ModelRope, attach, project_text, run_stock_text_model, run_text_model
 from hermes_stream.models.flops import text_sizes
+from hermes_stream.models.stock import StockModel
 from hermes_stream.types import Frame, VisualTokens
 
 TEXT_POSITIONS = ("after", "overlap")
@@ -155,6 +156,9 @@ class CheckpointAdapter:
         return run_stock_text_model(
             self._model, self._text_model, embeddings_TE, position_RT, deepstack, want_attentions=want_attentions
         )
+
+    def stock_model(self) -> StockModel:
+        return StockModel(self._model)
 
     def logits(self, hidden_LE: torch.Tensor) -> torch.Tensor:
         logits_LV: torch.Tensor = self._model.lm_head(hidden_LE)

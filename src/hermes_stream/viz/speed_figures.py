@@ -46,3 +46,16 @@ def draw_latency(rows: Sequence[Row], path: Path) -> None:
     figure.legend(handles, labels, loc="outside right upper", fontsize=_SMALL, frameon=False, ncols=max(n_columns, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
+
+
+def draw_peers(rows: Sequence[Row], path: Path) -> None:
+    """Median time to first token of each way to answer, logarithmic. Raises ConfigError without matplotlib."""
+    figure, axes = new_figure(1, 1, size=(7.0, 0.6 + 0.45 * len(rows)))
+    place = axes[0][0]
+    bars = place.barh([row["name"] for row in rows][::-1], [row["ttft_ms_p50"] for row in rows][::-1])
+    place.bar_label(bars, fmt="{:.3g}", fontsize=_SMALL, padding=2)
+    place.set_xscale("log")
+    place.margins(x=0.15)
+    place.set_xlabel("time to first token, ms (median)", fontsize=_SMALL)
+    place.tick_params(labelsize=_SMALL)
+    figure.savefig(path, dpi=130)
