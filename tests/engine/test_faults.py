@@ -151,8 +151,8 @@ def test_answers_go_on_where_frames_do_not_fit(faulty: Faulty, engine: Engine) -
             faulty.forwards.clear()
             # One question fits, all of them do not.
             with held_up(session):
-                answers = [session.ask(QUESTION) for _ in range(6)]
-                faulty.most_rows = 60
+                answers = [session.ask(QUESTION) for _ in range(12)]
+                faulty.most_rows = 20
             assert all(answer.result().token_ids == expected for answer in answers)
             assert max(faulty.forwards) > faulty.most_rows
             session.watch(make_frames(2, start=12))

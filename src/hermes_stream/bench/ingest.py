@@ -8,13 +8,12 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+from hermes_stream.bench.full import fill
 from hermes_stream.bench.stage_times import StageTimes, clock_of
 from hermes_stream.bench.timing import timed
 from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.probe_text import probe_embeddings
-from hermes_stream.engine.session import Session
 from hermes_stream.engine.stream import Stream
-from hermes_stream.errors import ConfigError
 from hermes_stream.shapestream import EVALUATION_SEEDS, make_script, write_episode
 from hermes_stream.stages import EVICT, PLACE, PROBE, SCORE, STAGES, TEXT, listening
 from hermes_stream.types import Frame
@@ -25,7 +24,7 @@ ADDED = PROBE, SCORE, EVICT, PLACE
 OTHER = "other"
 # Of the file that is read over and over: as much as a camera gives.
 _FILE_FPS = 24
-_FILE_SECONDS = 16
+_FILE_SECONDS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +32,9 @@ class IngestRow:
     """One memory, from when it was full. share: of the time, by stage.
 
     The text model's time with a probe in its forward counts for the probe in proportion to its tokens, and so does what
-    the probe attends with. A file is decoded ahead in a thread of its own: shares may add up to more than 1, and
-    other is what is left where they do not. policy_share: probe, scoring, eviction and re-placement together.
+    the probe attends with. tokens: that the text model reads. A file is decoded ahead in a thread of its own: shares
+    may add up to more than 1, and other is what is left where they do not. policy_share: probe, scoring, eviction and
+    re-placement together.
     """
 
     policy: str
@@ -63,10 +63,8 @@ def measure_ingest(
     Raises PolicyError or ConfigError for a memory that cannot work with the model.
     """
     with engine.open(memory, budget=budget, chunk=chunk) as session:
-        if n_frames % session.chunk_frames:
-            raise ConfigError(f"{n_frames} frames are no whole intervals of {session.chunk_frames}; give a multiple")
         frames = _over_and_over(video)
-        _fill(session, frames, engine)
+        fill(engine, session, frames)
         before, times = session.stats, StageTimes(clock_of(engine.model.device))
         with listening(times):
             _, seconds = timed(lambda: session.watch(islice(frames, n_frames)), engine.model.device)
@@ -105,14 +103,6 @@ def _over_and_over(video: Path) -> Iterator[Frame]:
         with open_video(video, fps=1) as opened:
             for frame in opened:
                 yield Frame(start + frame.pts_seconds, frame.image_YXC)
-
-
-def _fill(session: Session, frames: Iterator[Frame], engine: Engine) -> None:
-    facts = engine.model
-    n_tokens = 2 * (session.policy.budget_tokens or engine.defaults.budget_tokens)
-    n_frames = n_tokens // facts.tokens_per_frame * facts.frames_per_grid
-    while session.stats.n_compressions == 0 and session.stats.frames_seen < n_frames:
-        session.watch(islice(frames, session.chunk_frames))
 
 
 def _probe_tokens(stream: Stream) -> int:

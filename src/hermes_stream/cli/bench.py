@@ -8,7 +8,8 @@ from hermes_stream.cli.bench_ingest import ingest
 from hermes_stream.cli.bench_latency import latency
 from hermes_stream.cli.bench_memory import memory
 from hermes_stream.cli.bench_peers import peers
+from hermes_stream.cli.bench_streams import streams
 
 bench = App(name="bench", help="Measure what things cost on this machine.")
-for command in (memory, latency, ingest, peers):
+for command in (memory, latency, ingest, streams, peers):
     bench.command(command)

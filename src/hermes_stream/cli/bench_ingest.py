@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from hermes_stream.cli.bench_options import BenchOptions, begin, check_counts, parse_memories
 from hermes_stream.cli.output import each_note_once
 from hermes_stream.defaults import DEFAULT_MEMORY
+from hermes_stream.errors import ConfigError
 
 if TYPE_CHECKING:
     from hermes_stream.bench.ingest import IngestRow
@@ -47,9 +48,12 @@ def ingest(
     from hermes_stream.bench.ingest import measure_ingest, write_clip
     from hermes_stream.engine.engine import Engine
 
-    check_counts(frames=frames)
+    check_counts(frames=frames, chunk=1 if chunk is None else chunk)
     memories = parse_memories(memory, budget)
     run = begin(options or BenchOptions())
+    chunk = chunk or run.adapter.defaults.chunk_frames
+    if frames % chunk:
+        raise ConfigError(f"--frames {frames} are no whole intervals of {chunk}; give a multiple")
     with TemporaryDirectory() as folder, Engine(run.adapter) as engine, each_note_once():
         video = write_clip(Path(folder))
         with run.profiled():

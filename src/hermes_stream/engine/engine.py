@@ -22,7 +22,7 @@ from hermes_stream.engine.opening import commit_prefix, memory_shape, open_strea
 from hermes_stream.engine.schedule import Limits
 from hermes_stream.engine.session import Session
 from hermes_stream.engine.snapshot import restore_stream
-from hermes_stream.engine.stream import Stream, check_times
+from hermes_stream.engine.stream import Stream
 from hermes_stream.engine.warm_up import WarmUp, warm_up
 from hermes_stream.engine.worker import Worker
 from hermes_stream.errors import ConfigError, SessionClosed, SessionError
@@ -44,12 +44,15 @@ _T = TypeVar("_T")
 class EngineStats:
     """used_bytes: promised, weights and one forward included. limit_bytes: None where nobody could say one.
 
+    n_answers, waiting_frames: questions without a complete answer and frames that are not in yet, of all sessions.
     captures: of each forward that `warm_up` recorded or could not, the newest try.
     """
 
     n_sessions: int
     used_bytes: int
     limit_bytes: int | None
+    n_answers: int
+    waiting_frames: int
     captures: tuple[Capture, ...] = ()
 
 
@@ -86,11 +89,14 @@ class Engine:
 
     @property
     def stats(self) -> EngineStats:
-        """How much is promised to sessions, and what waits."""
+        """How much is promised to sessions, and what is under way, as of the engine's last step."""
+        load = self._worker.load
         return EngineStats(
             n_sessions=self._ledger.n_streams,
             used_bytes=self._ledger.used_bytes,
             limit_bytes=self._ledger.limit_bytes,
+            n_answers=load.n_answers,
+            waiting_frames=load.waiting_frames,
             captures=() if self._worker.static is None else self._worker.static.captures,
         )
 
@@ -160,12 +166,16 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def submit_watch(self, session: Session, frames: Iterable[Frame]) -> None:
-        """Put frames into a session's memory and wait until they are in."""
-        job = WatchJob(_running(session), deque(frames), Future())
-        check_times(job.stream, job.frames)
+    def submit_watch(
+        self, session: Session, frames: Iterable[Frame], after: Future[None] | None = None
+    ) -> Future[None]:
+        """Put frames into a session's memory; the future resolves when they are in.
+
+        after: the future of frames without which these may not come in: what fails there fails here.
+        """
+        job = WatchJob(_running(session), deque(frames), Future(), after=after)
         self._worker.submit(job)
-        job.done.result()
+        return job.done
 
     def submit_offer(self, session: Session, live: LiveQueue, frames: Sequence[Frame]) -> int:
         """Queue frames for a session without waiting; returns how many were taken."""

@@ -20,7 +20,7 @@ from hermes_stream.types import Frame, Query, VisualTokens
 class WatchJob:
     """Frames on their way into one stream; the future resolves when the last one is in.
 
-    live: where more of them wait, which are taken as they are needed.
+    live: where more of them wait, which are taken as they are needed. after: what fails there fails here too.
     encoded: what the vision tower made of the first of them (and of those that wait in the stream), in whole grids.
     most_grids: how many go through it at once, where it had no room for more.
     """
@@ -29,6 +29,7 @@ class WatchJob:
     frames: deque[Frame]
     done: Future[None]
     live: LiveQueue | None = None
+    after: Future[None] | None = None
     encoded: VisualTokens | None = None
     most_grids: int | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -66,12 +67,19 @@ class Session:
     def watch(self, frames: Frame | Iterable[Frame]) -> None:
         """Put frames into the memory; returns once they are in.
 
-        An iterable is read one interval at a time, so a whole video may be given. Raises UsageError if a frame is older
-        than one that was watched before; the intervals before it are in then.
+        An iterable is read one interval at a time, so a whole video may be given, and one interval ahead of what is in.
+        Raises UsageError if a frame is older than one that was watched before; the intervals before it are in then.
         """
         waiting = iter([frames] if isinstance(frames, Frame) else frames)
-        while batch := list(islice(waiting, self.chunk_frames)):
-            self._engine.submit_watch(self, batch)
+        newest: Future[None] | None = None
+        try:
+            while batch := list(islice(waiting, self.chunk_frames)):
+                before, newest = newest, self._engine.submit_watch(self, batch, after=newest)
+                if before is not None:
+                    before.result()
+        finally:
+            if newest is not None:
+                newest.result()
 
     def offer(self, frames: Frame | Iterable[Frame]) -> int:
         """Give frames of a live source and go on at once; returns how many of them were taken.

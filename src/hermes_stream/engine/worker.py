@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
 import torch
@@ -27,6 +27,14 @@ class _Stop:
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is under way: questions without a complete answer, and frames that are not in yet."""
+
+    n_answers: int = 0
+    waiting_frames: int = 0
+
+
 class Worker:
     """Takes jobs, packs what is ready into forwards, hands out results.
 
@@ -46,6 +54,8 @@ class Worker:
         # Whether the last forward left frames waiting for the sake of new questions.
         self._kept_frames = False
         self._stopping = False
+        # As of the last step; read on other threads.
+        self.load = Load()
         self.static = static_forwards(adapter)
         self._runner = Runner(adapter, self._backlog, self._answering, self.static)
         # Between the question whether the thread still takes jobs and the putting of one.
@@ -72,6 +82,7 @@ class Worker:
         """Drop all work of a stream (called on the worker's thread)."""
         closed = SessionClosed("the session was closed")
         self._backlog.forget(stream, closed)
+        self._backlog.tell()
         self._answering.forget(stream, closed)
 
     def _run(self) -> None:
@@ -81,6 +92,8 @@ class Worker:
                     self._take_jobs()
                     if not self._stopping:
                         self._step()
+                        self.load = Load(len(self._answering), self._backlog.n_frames)
+                        self._backlog.tell()
         finally:
             # Also if something ends the thread that should not: nobody may wait for ever.
             with self._lock:
@@ -115,6 +128,7 @@ class Worker:
 
     def _step(self) -> None:
         self._answering.drop_cancelled()
+        self.load = Load(len(self._answering), self._backlog.n_frames)
         asks = Ready(
             [ask.n_rows for ask in self._answering.new()], len(self._answering.decoding()), [], self._kept_frames
         )
@@ -162,6 +176,7 @@ class Worker:
         closed = SessionClosed("the engine is closed")
         self._answering.forget_all(closed)
         self._backlog.forget_all(closed)
+        self._backlog.tell()
         try:
             while True:
                 waiting = self._inbox.get(block=False)
