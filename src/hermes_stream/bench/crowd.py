@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hermes_stream.bench.encoding import BenchAdapter, endless
 from hermes_stream.bench.full import fill
+from hermes_stream.bench.latency import QUESTION_TOKENS
 from hermes_stream.bench.pictures import pictures
 from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.session import Session
@@ -52,6 +53,7 @@ class Crowds:
     @contextmanager
     def of(self, n: int) -> Iterator[list[LiveStream]]:
         """So many streams, closed at the end. Raises LimitError where there is no room for them."""
+        self.engine.warm_up(questions=QUESTION_TOKENS, sessions=n)
         with ExitStack() as stack:
             streams = []
             for index in range(n):
