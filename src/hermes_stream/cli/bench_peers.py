@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hermes_stream.cli.bench_options import BenchOptions, begin, check_counts
-from hermes_stream.cli.output import human_bytes, say
+from hermes_stream.cli.output import each_note_once, human_bytes, say
 
 if TYPE_CHECKING:
     from hermes_stream.bench.peers import PeerRow
@@ -54,7 +54,7 @@ def peers(
         check_can_draw(out)
     run = begin(options or BenchOptions())
     settings = PeersSettings(frames=frames, budget=budget, n_questions=questions, answer_tokens=answer_tokens)
-    with run.profiled():
+    with run.profiled(), each_note_once():
         rows = measure_peers(run.adapter, settings, say)
     if json:
         run.put_json(rows)

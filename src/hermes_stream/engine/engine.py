@@ -253,6 +253,7 @@ def load_model(
     device_map: DeviceMap | None = None,
     max_pixels: int | None = None,
     text_positions: str = "after",
+    quantization: str | Any | None = None,
     memory_limit: int | str | None = None,
 ) -> Engine:
     """Load a checkpoint and start its engine; see `models.load.load_adapter` and `Engine` for the options."""
@@ -264,6 +265,7 @@ def load_model(
             device_map=device_map,
             max_pixels=max_pixels,
             text_positions=text_positions,
+            quantization=quantization,
         ),
         memory_limit=memory_limit,
     )

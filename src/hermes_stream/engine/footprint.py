@@ -72,11 +72,6 @@ def forward_bytes(adapter: Adapter) -> int:
     return n_rows * (4 * sizes.width + heads + 3 * sizes.inner) * element
 
 
-def weight_bytes(adapter: Adapter) -> int:
-    """Of all parameters in the model's precision."""
-    return adapter.facts.n_parameters * torch.empty(0, dtype=adapter.facts.dtype).element_size()
-
-
 def interval_rows(stream: Stream) -> int:
     """The most that the frames of one interval bring."""
     n_grids = -(-stream.chunk_frames // stream.adapter.facts.frames_per_grid)

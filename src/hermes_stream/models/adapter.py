@@ -25,6 +25,7 @@ class ModelFacts:
 
     n_axes, time_axes, has_absolute_time, text_overlaps_times: positions, see `MemoryShape`.
     device: of what enters the text model. layer_devices: of its layers, see `MemoryShape`.
+    weight_bytes: of all weights as they are stored; dtype: in which they compute and rows are held.
     tokens_per_frame: of one grid, at most. frames_per_grid: sampled frames that become one grid of tokens.
     has_saliency: whether `Adapter.embed` can give it. n_taps: early layers to which DeepStack adds vision features.
     """
@@ -45,6 +46,7 @@ class ModelFacts:
     text_overlaps_times: bool
     layer_devices: tuple[torch.device, ...]
     n_parameters: int
+    weight_bytes: int
     dtype: torch.dtype
     device: torch.device
     has_saliency: bool = False

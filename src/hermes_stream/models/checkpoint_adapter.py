@@ -15,6 +15,7 @@ from hermes_stream.errors import ConfigError, ModelError
 from hermes_stream.models.adapter import Batch, Clip, ModelFacts, StreamDefaults
 from hermes_stream.models.attention_seam import ModelRope, attach, project_text, run_stock_text_model, run_text_model
 from hermes_stream.models.flops import text_sizes
+from hermes_stream.models.quantization import stored_bytes
 from hermes_stream.models.stock import StockModel
 from hermes_stream.types import Frame, VisualTokens
 
@@ -109,6 +110,7 @@ class CheckpointAdapter:
             text_overlaps_times=checkpoint.text_positions == "overlap",
             layer_devices=() if set(layer_devices) == {weight.device} else layer_devices,
             n_parameters=model.num_parameters(),
+            weight_bytes=stored_bytes(model),
             dtype=weight.dtype,
             device=weight.device,
             has_saliency=has_saliency,
