@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import count
 from typing import cast
 
 import numpy as np
@@ -77,5 +76,5 @@ def crowds(adapter: Adapter, memory: str, *, budget: str | None, chunk: int | No
         Engine(cast(Adapter, BenchAdapter(adapter, known))) as engine,
         engine.open(memory, budget=budget, chunk=chunk, max_waiting_frames=_MAX_WAITING_FRAMES) as full,
     ):
-        fill(engine, full, (frame for start in count() for frame in endless(known, start, start + 1)))
+        fill(engine, full, known)
         yield Crowds(engine, full, known, fps)
