@@ -17,7 +17,7 @@ from hermes_stream.bench.latency_rows import LatencyRow, StoppedRow, growths
 from hermes_stream.bench.pictures import pictures
 from hermes_stream.bench.timing import preparation_seconds
 from hermes_stream.memory.kv_memory import KVMemory
-from hermes_stream.models.adapter import Adapter
+from hermes_stream.models.adapter import Adapter, Clip
 from hermes_stream.models.load import load_adapter
 from hermes_stream.types import Frame, VisualTokens
 from tests.tiny import save_checkpoint
@@ -113,19 +113,19 @@ def test_what_prepares_a_question_leaves_no_trace(adapter: Adapter) -> None:
 def test_known_pictures_are_encoded_once_and_as_ever(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = pictures(3, every_seconds=8)
     n_encoded: list[int] = []
-    embed = adapter.embed
+    embed_clips = adapter.embed_clips
 
-    def counting(frames: Sequence[Frame], **options: Any) -> VisualTokens:
-        n_encoded.append(len(frames))
-        return embed(frames, **options)
+    def counting(clips: Sequence[Clip], **options: Any) -> list[VisualTokens]:
+        n_encoded.extend(len(clip.frames) for clip in clips)
+        return embed_clips(clips, **options)
 
-    monkeypatch.setattr(adapter, "embed", counting)
+    monkeypatch.setattr(adapter, "embed_clips", counting)
     bench = BenchAdapter(adapter, shown)
     for start in (0, 3, 31):
         frames = list(endless(shown, start, start + 4))
         with torch.inference_mode():
             found = bench.embed(frames, since_seconds=0.0, wants_saliency=True)
-            expected = embed(frames, since_seconds=0.0, wants_saliency=True)
+            (expected,) = embed_clips([Clip(frames, 0.0)], wants_saliency=True)
         for field in fields(VisualTokens):
             torch.testing.assert_close(getattr(found, field.name), getattr(expected, field.name), msg=field.name)
     assert n_encoded == [1, 1, 1]

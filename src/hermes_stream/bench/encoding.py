@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hermes_stream.models.adapter import Adapter
+from hermes_stream.models.adapter import Adapter, Clip
 from hermes_stream.types import Frame, VisualTokens
 
 _WORDS = ("What", "is", "on", "the", "screen", "now", "and", "what", "was", "there", "before", "it")
@@ -45,14 +45,20 @@ class BenchAdapter:
         return REUSED if self._reuses else ENCODED
 
     def embed(self, frames: Sequence[Frame], *, since_seconds: float, wants_saliency: bool = False) -> VisualTokens:
-        if not self._reuses or not self._identities.issuperset(id(frame.image_YXC) for frame in frames):
-            return self._adapter.embed(frames, since_seconds=since_seconds, wants_saliency=wants_saliency)
-        return joined([self._encoded(frame, since_seconds, wants_saliency) for frame in frames], frames)
+        return self.embed_clips([Clip(frames, since_seconds)], wants_saliency=wants_saliency)[0]
 
-    def _encoded(self, frame: Frame, since_seconds: float, wants_saliency: bool) -> VisualTokens:
+    def embed_clips(self, clips: Sequence[Clip], *, wants_saliency: bool = False) -> list[VisualTokens]:
+        if not self._reuses or not all(self._is_known(frame) for clip in clips for frame in clip.frames):
+            return self._adapter.embed_clips(clips, wants_saliency=wants_saliency)
+        return [joined([self._encoded(frame, wants_saliency) for frame in clip.frames], clip.frames) for clip in clips]
+
+    def _is_known(self, frame: Frame) -> bool:
+        return id(frame.image_YXC) in self._identities
+
+    def _encoded(self, frame: Frame, wants_saliency: bool) -> VisualTokens:
         key = id(frame.image_YXC), wants_saliency
         if key not in self._known:
-            self._known[key] = self._adapter.embed([frame], since_seconds=since_seconds, wants_saliency=wants_saliency)
+            self._known[key] = self._adapter.embed([frame], since_seconds=0.0, wants_saliency=wants_saliency)
         return self._known[key]
 
     def __getattr__(self, name: str) -> Any:

@@ -75,6 +75,8 @@ def measure_latency(adapter: Adapter, settings: LatencySettings, say: Callable[[
                 filler = _Filler(engine, memory, chunk, settings, shown)
                 residents += filler.fill(say)
                 stopped += [] if filler.stopped is None else [filler.stopped]
+        # What was recorded before a memory grew would be lost.
+        engine.warm_up(questions=QUESTION_TOKENS)
         _ask_in_turn(engine, residents, query, settings.n_questions)
         n_tokens = adapter.question(query.prompt, after_video=True).shape[0]
         rows = [_row(resident, n_tokens, bench.filled_with) for resident in residents]

@@ -139,9 +139,11 @@ def _peers(adapter: Adapter, settings: PeersSettings, say: Callable[[str], None]
         sessions = []
         for name, session in zip(names, (rekv, ours), strict=True):
             session.watch(frames)
-            time_question(session, query)
             say(f"{name}: {settings.frames} frames are in")
             sessions.append(_session_peer(name, session, query))
+        engine.warm_up(questions=QUESTION_TOKENS)
+        for session in (rekv, ours):
+            time_question(session, query)
         yield [*stock, *sessions]
 
 

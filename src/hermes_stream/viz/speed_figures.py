@@ -59,3 +59,23 @@ def draw_peers(rows: Sequence[Row], path: Path) -> None:
     place.set_xlabel("time to first token, ms (median)", fontsize=_SMALL)
     place.tick_params(labelsize=_SMALL)
     figure.savefig(path, dpi=130)
+
+
+def draw_floor(rows: Sequence[Row], path: Path) -> None:
+    """What each figure's floor is made of, and where it was measured. Raises ConfigError without matplotlib."""
+    figure, axes = new_figure(1, 1, size=(8.0, 0.9 + 0.45 * len(rows)))
+    place = axes[0][0]
+    names = [f"{row['figure']}\n{row['source']}" for row in rows][::-1]
+    left = [0.0] * len(rows)
+    for part, label in (("weights_ms", "weights"), ("kv_ms", "keys and values"), ("arithmetic_ms", "arithmetic")):
+        sizes = [row[part] for row in rows][::-1]
+        place.barh(range(len(rows)), sizes, left=left, label=label)
+        left = [at + size for at, size in zip(left, sizes, strict=True)]
+    measured = [(index, row["measured_ms"]) for index, row in enumerate(rows[::-1]) if row["measured_ms"] is not None]
+    place.plot([ms for _, ms in measured], [index for index, _ in measured], "k|", markersize=12, label="measured")
+    place.set_yticks(range(len(rows)), names)
+    place.set_xscale("symlog", linthresh=max(min(left), 1e-3))
+    place.set_xlabel("ms", fontsize=_SMALL)
+    place.tick_params(labelsize=_SMALL)
+    figure.legend(loc="outside right upper", fontsize=_SMALL, frameon=False)
+    figure.savefig(path, dpi=130)
