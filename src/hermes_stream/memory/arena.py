@@ -113,6 +113,15 @@ class Arena:
         keys_RKD, values_RKD = self._held[layer_index].tensors
         return keys_RKD, values_RKD
 
+    def raw_rows(self, layer_index: int) -> torch.Tensor:
+        """Un-rotated keys of all sessions in a layer, `[R, K, D]`; regions there are others than in `rows`."""
+        (raw_RKD,) = self._raw[layer_index].tensors
+        return raw_RKD
+
+    @property
+    def n_layers(self) -> int:
+        return len(self._held)
+
     @property
     def generation(self) -> int:
         """Changes whenever `rows` have other addresses than before."""
