@@ -12,11 +12,11 @@ import argparse
 
 import record
 
-from hermes_stream.cli.bench import report_lines
-from hermes_stream.engine.cost_measure import measure_cost
+from hermes_stream.bench.cost_measure import measure_cost
+from hermes_stream.bench.pictures import pictures
+from hermes_stream.cli.bench_memory import report_lines
 from hermes_stream.models.load import load_adapter
 from hermes_stream.policies.spec import parse_memory
-from hermes_stream.shapestream import EVALUATION_SEEDS, make_script, render_frame
 
 
 def main() -> None:
@@ -31,9 +31,9 @@ def main() -> None:
 
     adapter = load_adapter(arguments.model)
     policy = parse_memory(arguments.memory, arguments.budget, bytes_per_token=1)
-    script = make_script(EVALUATION_SEEDS.start, arguments.frames)
-    pictures = [render_frame(script, second, 640, 360) for second in range(arguments.frames)]
-    cost = measure_cost(adapter, policy, pictures, chunk_frames=arguments.frames, n_intervals=arguments.intervals)
+    cost = measure_cost(
+        adapter, policy, pictures(arguments.frames), chunk_frames=arguments.frames, n_intervals=arguments.intervals
+    )
     print("\n".join(report_lines(cost)))
     row = {"dtype": str(adapter.facts.dtype), "device": str(adapter.facts.device), **cost.as_row()}
     print(record.save(arguments.name, vars(arguments), [row]))

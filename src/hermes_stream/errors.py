@@ -9,7 +9,7 @@ HermesError
 │   └── SnapshotError    a snapshot cannot be written or read, or is of another model
 ├── PlanError        a policy returned a plan that its memory cannot execute
 ├── InvariantError   an invariant of the memory does not hold: a bug in this package
-├── LimitError       a question or chunk does not fit the model's positions
+├── LimitError       a question, chunk or session does not fit the model's positions or the memory there is
 └── SessionClosed    the session or engine was closed, or the answer cancelled
 """
 
@@ -56,7 +56,7 @@ class InvariantError(HermesError):
 
 
 class LimitError(HermesError):
-    """A question or a chunk does not fit the positions that the model knows."""
+    """A question, a chunk or a session does not fit the positions that the model knows, or the memory that is left."""
 
 
 class SessionClosed(HermesError):

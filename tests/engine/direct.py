@@ -68,7 +68,7 @@ def question_logits(stream: Stream, text: str | Query) -> torch.Tensor:
         logits_V = stream.adapter.logits(stream.adapter.run(batch)[batch.last_rows])[0]
         if not task.is_asking:
             return logits_V
-        task.accept(logits_V)
+        task.end_asking()
 
 
 def memory_bits(stream: Stream) -> list[torch.Tensor]:

@@ -224,12 +224,12 @@ def test_sampling_follows_its_settings(engine: Engine) -> None:
     """Against probabilities written out: top-p cuts the tail, the repetition penalty sees the answer's tokens only."""
     logits = torch.tensor([2.0, 1.0, 0.5, -1.0])
     draws = Sampler(Query("x", temperature=1.0, top_p=0.8, seed=0), torch.device("cpu"))
-    assert {draws.pick(logits) for _ in range(60)} == {0, 1}
+    assert {int(draws.choose(logits)) for _ in range(60)} == {0, 1}
     # 2 / 5 falls below 1, then 1 / 5 below 0.5.
     penalised = Sampler(Query("x", repetition_penalty=5.0), torch.device("cpu"))
-    assert [penalised.pick(logits) for _ in range(3)] == [0, 1, 2]
+    assert [int(penalised.choose(logits)) for _ in range(3)] == [0, 1, 2]
     few = Sampler(Query("x", temperature=5.0, top_k=3, seed=1), torch.device("cpu"))
-    assert {few.pick(logits) for _ in range(80)} == {0, 1, 2}
+    assert {int(few.choose(logits)) for _ in range(80)} == {0, 1, 2}
 
 
 def test_an_answer_ends_where_the_models_positions_do(engine: Engine) -> None:

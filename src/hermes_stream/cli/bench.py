@@ -1,113 +1,11 @@
-"""`hermes-stream bench`: what things cost, measured here."""
+"""`hermes-stream bench`: what things cost, measured here. One module per subcommand, `bench_NAME.py`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from cyclopts import App
 
-from cyclopts import App, Parameter
-
-from hermes_stream.cli.model_options import ModelOptions
-from hermes_stream.cli.output import put_json, say
-from hermes_stream.defaults import DEFAULT_MEMORY
-from hermes_stream.errors import ConfigError
-
-if TYPE_CHECKING:
-    from hermes_stream.engine.cost import MemoryCost
+from hermes_stream.cli.bench_memory import memory
 
 bench = App(name="bench", help="Measure what things cost on this machine.")
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class BenchOptions(ModelOptions):
-    """The model; speed does not depend on the values of its weights."""
-
-    model: str = "random:llava-onevision-0.5b"
-
-
-@bench.command
-def memory(
-    *,
-    memory: str = DEFAULT_MEMORY,
-    frames: int = 16,
-    budget: str = "4096",
-    intervals: int = 3,
-    json: Annotated[bool, Parameter(negative="")] = False,
-    options: Annotated[BenchOptions | None, Parameter(name="*")] = None,
-) -> None:
-    """Count and time what a memory policy adds to an interval whose frames are encoded anyway.
-
-    Fills a memory first; the parts of an interval then run one by one: encoding its frames (vision tower, text model),
-    guidance prompts, scoring, eviction, and placing keys anew.
-
-    Parameters
-    ----------
-    memory
-        A policy that evicts rows, with options.
-    frames
-        Of an interval.
-    budget
-        Tokens per layer.
-    intervals
-        How many are measured; the medians are shown.
-    json
-        Print one JSON object.
-    """
-    from hermes_stream.engine.cost_measure import measure_cost
-    from hermes_stream.policies.spec import parse_memory
-    from hermes_stream.shapestream import EVALUATION_SEEDS, make_script, render_frame
-
-    for name, value in (("frames", frames), ("intervals", intervals)):
-        if value < 1:
-            raise ConfigError(f"--{name} is {value}; give at least 1")
-    policy = parse_memory(memory, budget, bytes_per_token=1)
-    options = options or BenchOptions()
-    adapter = options.load_adapter()
-    facts = adapter.facts
-    say(f"model {facts.name}, {facts.n_parameters / 1e6:.1f} M parameters, {facts.device}, {facts.dtype}")
-    script = make_script(EVALUATION_SEEDS.start, frames)
-    pictures = [render_frame(script, second, 640, 360) for second in range(frames)]
-    cost = measure_cost(adapter, policy, pictures, chunk_frames=frames, n_intervals=intervals)
-    if json:
-        settings = {"model": options.model, "memory": memory, "frames": frames, "budget": policy.budget_tokens}
-        put_json({**settings, "device": str(facts.device), "dtype": str(facts.dtype), **cost.as_row()})
-    else:
-        print("\n".join(report_lines(cost)))
-
-
-def report_lines(cost: MemoryCost) -> list[str]:
-    """A table of the parts, and what they come to."""
-    from hermes_stream.engine.cost import EXTRA, OWN, PLACE, PLAIN, PROBE
-
-    first = cost.intervals[0]
-    notes = {
-        PROBE: f" ({' + '.join(map(str, first.prompt_tokens)) or 'no'} tokens)",
-        PLACE: f" (1 interval in {first.intervals_per_placement})",
-    }
-    lines = [
-        f"an interval of {first.n_tokens} tokens on a full memory, median of {len(cost.intervals)}",
-        _line("", "GFLOP", "share", "seconds", "share"),
-    ]
-    for part in OWN + EXTRA:
-        lines.append(_row(part + notes.get(part, ""), cost.flops(part), cost.seconds(part), cost))
-        if part == OWN[-1]:
-            lines.append(_row("= encoding the frames", cost.own_flops, cost.own_seconds, cost))
-    lines += [
-        _row("= what the policy adds", cost.extra_flops, cost.extra_seconds, cost),
-        f"the text model with the prompts in its forward: {cost.packed_share:+.1%} (noise included)",
-        f"the interval against the same one under {PLAIN}: {cost.against_plain:+.1%}",
-        f"three extra passes as in HERMES' released code: {first.released_flops / cost.own_flops:.2%} of the "
-        f"operations with its shortcut, {first.released_passes_flops / cost.own_flops:.2%} as true forwards, "
-        f"{3 * cost.pass_bytes / 1e9:.1f} GB of weights read again",
-    ]
-    return lines
-
-
-def _row(name: str, flops: float, seconds: float, cost: MemoryCost) -> str:
-    shares = f"{flops / cost.own_flops:.2%}", f"{seconds / cost.own_seconds:.2%}"
-    return _line(name, f"{flops / 1e9:,.3f}", shares[0], f"{seconds:.4f}", shares[1])
-
-
-def _line(name: str, flops: str, flops_share: str, seconds: str, seconds_share: str) -> str:
-    return f"{name:36}{flops:>14}{flops_share:>10}{seconds:>12}{seconds_share:>10}"
+for command in (memory,):
+    bench.command(command)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hermes_stream.cli.model_options import ModelOptions
+from hermes_stream.cli.model_options import EngineOptions
 from hermes_stream.cli.output import progress_bar, say
 from hermes_stream.errors import ConfigError
 
@@ -23,7 +23,7 @@ _N_QUESTIONS = 8
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class InspectOptions(ModelOptions):
+class InspectOptions(EngineOptions):
     """What to watch, and what to ask.
 
     Parameters

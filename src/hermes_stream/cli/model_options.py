@@ -49,8 +49,22 @@ class ModelOptions:
         wanted = {name: value for name, value in asdict(self).items() if name in ModelOptions.__dataclass_fields__}
         return load_adapter(wanted.pop("model"), **wanted)
 
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions(ModelOptions):
+    """The model, and how much memory it and its sessions may take.
+
+    Parameters
+    ----------
+    memory_limit
+        Bytes of weights and sessions together, as in 12GiB. Default: a share of what is free.
+    """
+
+    memory_limit: str | None = None
+
     def load_model(self) -> Engine:
         """The model's engine."""
         from hermes_stream.engine.engine import Engine
 
-        return Engine(self.load_adapter())
+        return Engine(self.load_adapter(), memory_limit=self.memory_limit)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from hermes_stream.memory.budget import human_bytes as human_bytes
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -92,16 +94,6 @@ def settings_line(engine: Engine, session: Session, fps: float) -> str:
         f"memory {session.policy.title}, {limit}, chunk {session.chunk_frames} frames · "
         f"{facts.device}, {str(facts.dtype).removeprefix('torch.')}"
     )
-
-
-def human_bytes(n: int) -> str:
-    """1536 as "1.5 KiB"."""
-    size = float(n)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            break
-        size /= 1024
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
 @contextmanager

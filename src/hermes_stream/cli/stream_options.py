@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from hermes_stream.cli.model_options import ModelOptions
+from hermes_stream.cli.model_options import EngineOptions
 from hermes_stream.cli.output import say, settings_line
 from hermes_stream.defaults import DEFAULT_MEMORY
 from hermes_stream.errors import ConfigError
+from hermes_stream.memory.budget import parse_bytes
 
 if TYPE_CHECKING:
     from hermes_stream.engine.engine import Engine
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class StreamOptions(ModelOptions):
+class StreamOptions(EngineOptions):
     """Memory and sampling, beside the model.
 
     Parameters
@@ -58,6 +59,8 @@ class StreamOptions(ModelOptions):
             raise ConfigError(f"--chunk is {self.chunk}; an interval needs at least 1 frame")
         if self.device == "meta":
             raise ConfigError("--device meta holds no numbers to answer with; it is for hermes-stream doctor")
+        if self.memory_limit is not None:
+            parse_bytes(self.memory_limit, "--memory-limit")
         policy = parse_memory(self.memory, self.budget, bytes_per_token=1)
         if self.layers is not None:
             parse_layers(self.layers)

@@ -12,11 +12,13 @@ from queue import SimpleQueue
 
 import torch
 
-from hermes_stream.engine.batch import DeepStack, Tail, TailSegment
+from hermes_stream.engine.batch import DeepStack, TailSegment
 from hermes_stream.engine.decode import Sampler, TextStream
 from hermes_stream.engine.opening import reserved_positions
 from hermes_stream.engine.recall import Chooser, Settled, most_seen
 from hermes_stream.engine.stream import Stream
+from hermes_stream.engine.tail import Tail
+from hermes_stream.engine.token_segment import TokenSegment
 from hermes_stream.errors import LimitError, SessionClosed
 from hermes_stream.memory.features import place_fresh
 from hermes_stream.memory.recall import Recalled
@@ -126,14 +128,19 @@ class AnswerTask:
         """Whether a token has been decoded."""
         return bool(self._token_ids)
 
-    def accept(self, logits_V: torch.Tensor) -> Answer | None:
-        """Take the logits of the last token and send it; returns the answer if it is finished."""
-        if self._choice is not None:
-            # The question's own pass is over; its rows go, what it recalled stays.
-            recalled, self._choice = self._choice.settle(), None
-            self._begin_answer(recalled)
+    def choose(self, logits_V: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
+        """The next token, a scalar on the device. largest: which of these logits is the largest, also such a scalar."""
+        return largest if self.is_asking or self._sampler.takes_largest else self._sampler.choose(logits_V)
+
+    def accept(self, token_id: int) -> Answer | None:
+        """Take the token that was chosen and send it; returns the answer if it is finished.
+
+        After the question's own pass there is none to take, and the answer begins.
+        """
+        if self.is_asking:
+            self.end_asking()
             return None
-        token_id = self._sampler.pick(logits_V)
+        self._tail.n_rows += self._next.n_rows
         seconds = self.channel.seconds_since_ask()
         if not self._token_ids:
             self._ttft_seconds = seconds
@@ -147,8 +154,15 @@ class AnswerTask:
             self.channel.put(TokenEvent(token_id, piece, seconds))
         if is_last:
             return self._answer()
-        self._next = self._segment(self._adapter.token(token_id), self._text_positions(1), 1)
+        self._next = TokenSegment(self._adapter, token_id, self._tail.next_position, self._tail)
+        self._tail.next_position += 1
         return None
+
+    def end_asking(self) -> None:
+        """The question's own pass is over: its rows go, what it recalled stays."""
+        assert self._choice is not None
+        recalled, self._choice = self._choice.settle(), None
+        self._begin_answer(recalled)
 
     def _answer(self) -> Answer:
         version = self._version

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from hermes_stream.engine.recall import Chooser, Settled
+from hermes_stream.engine.recall import Chooser
+from hermes_stream.engine.tail import Tail
 from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.attention import (
     attend_causal,
@@ -26,50 +27,7 @@ from hermes_stream.memory.attention import (
 )
 from hermes_stream.memory.recall import SeenRows
 from hermes_stream.memory.rope import Rope, rotate
-from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.types import VisualTokens
-
-
-class Tail:
-    """Keys and values that belong to one question alone; grows with its answer, dies with it."""
-
-    def __init__(self, base: MemoryVersion, sees: Chooser | Settled | None = None) -> None:
-        """sees: what the tail attends to, where that is not the memory itself."""
-        self.base = base
-        self.sees = sees
-        self.next_position = base.text_position
-        self._rows: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * len(base.layers)
-        self._used = [0] * len(base.layers)
-
-    def append(
-        self, layer_index: int, key_KTD: torch.Tensor, value_KTD: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns all keys and values of the tail in this layer, `[K, M, D]`."""
-        n_kv_heads, n_new, head_dim = key_KTD.shape
-        used = self._used[layer_index]
-        rows = self._rows[layer_index]
-        if rows is None or used + n_new > rows[0].shape[1]:
-            # Room for the answer's tokens, so that a decode step seldom copies.
-            grown = tuple(key_KTD.new_empty(n_kv_heads, used + n_new + 32, head_dim) for _ in range(2))
-            if rows is not None:
-                for new, old in zip(grown, rows, strict=True):
-                    new[:, :used] = old[:, :used]
-            rows = (grown[0], grown[1])
-            self._rows[layer_index] = rows
-        keys, values = rows
-        keys[:, used : used + n_new] = key_KTD
-        values[:, used : used + n_new] = value_KTD
-        self._used[layer_index] = used + n_new
-        return keys[:, : used + n_new], values[:, : used + n_new]
-
-    def held(self, layer_index: int, query_HTD: torch.Tensor, rotated_query_HTD: torch.Tensor) -> SeenRows:
-        """What tokens with these queries attend to, besides the tail."""
-        if isinstance(self.sees, Chooser):
-            return self.sees.seen(layer_index, query_HTD, rotated_query_HTD)
-        if isinstance(self.sees, Settled):
-            return self.sees.seen(layer_index)
-        layer = self.base.layers[layer_index]
-        return SeenRows(layer.keys, layer.values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +104,10 @@ class TailSegment:
     n_apart: int = 0
     apart_distance: int = 0
     attention: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def n_rows(self) -> int:
+        return self.embeddings_TE.shape[0]
 
 
 Segment = CommitSegment | ProbeSegment | TailSegment

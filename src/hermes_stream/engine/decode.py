@@ -35,20 +35,29 @@ class Sampler:
             if query.top_p < 1:
                 self._processors.append(TopPLogitsWarper(query.top_p))
         self._generator = torch.Generator(device=device).manual_seed(query.seed)
-        self._new_ids: list[int] = []
+        self._chosen: list[torch.Tensor] = []
 
-    def pick(self, logits_V: torch.Tensor) -> int:
-        """The next token id. The repetition penalty sees the answer's own tokens only."""
+    @property
+    def takes_largest(self) -> bool:
+        """Whether the next token is the one with the largest logit, whatever came before it."""
+        return self._is_greedy and not self._processors
+
+    def choose(self, logits_V: torch.Tensor) -> torch.Tensor:
+        """The next token id, a scalar on the logits' device: nothing is read back here.
+
+        The repetition penalty sees the answer's own tokens only.
+        """
         scores = logits_V[None].float()
         if self._processors:
-            seen = torch.tensor([self._new_ids], dtype=torch.int64, device=scores.device)
-            scores = self._processors(seen, scores)
+            nothing = torch.empty(0, dtype=torch.int64, device=scores.device)
+            scores = self._processors(torch.stack(self._chosen)[None] if self._chosen else nothing[None], scores)
         if self._is_greedy:
-            token_id = int(scores.argmax())
+            token = scores[0].argmax()
         else:
-            token_id = int(torch.multinomial(scores.softmax(-1)[0], 1, generator=self._generator))
-        self._new_ids.append(token_id)
-        return token_id
+            token = torch.multinomial(scores.softmax(-1)[0], 1, generator=self._generator)[0]
+        if self._processors:
+            self._chosen.append(token)
+        return token
 
 
 class TextStream:

@@ -6,12 +6,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
+from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream
 from hermes_stream.engine.opening import commit_prefix, memory_shape, open_stream
 from hermes_stream.engine.session import Session
@@ -32,15 +34,29 @@ from hermes_stream.types import Frame
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """used_bytes: promised, weights and one forward included. limit_bytes: None where nobody could say one."""
+
+    n_sessions: int
+    used_bytes: int
+    limit_bytes: int | None
+
+
 class Engine:
     """One model on one thread, for any number of sessions. Use as a context manager, or `close()` it.
 
     Sessions share the weights and each forward; each has a memory of its own.
     """
 
-    def __init__(self, adapter: Adapter) -> None:
+    def __init__(self, adapter: Adapter, *, memory_limit: int | str | None = None) -> None:
+        """memory_limit: of weights and all sessions together, as in "12GiB"; by default a share of what is free.
+
+        Raises ConfigError if the model alone takes more.
+        """
         self._adapter = adapter
-        self._worker = Worker(adapter)
+        self._ledger = Ledger(adapter, memory_limit)
+        self._worker = Worker(adapter, self._ledger)
         # Also runs at interpreter exit, while the thread can still end in order.
         self._finalizer = weakref.finalize(self, self._worker.stop)
 
@@ -52,6 +68,15 @@ class Engine:
     def defaults(self) -> StreamDefaults:
         """Sampling rate, interval and budget that suit the checkpoint."""
         return self._adapter.defaults
+
+    @property
+    def stats(self) -> EngineStats:
+        """How much is promised to sessions, and what waits."""
+        return EngineStats(
+            n_sessions=self._ledger.n_streams,
+            used_bytes=self._ledger.used_bytes,
+            limit_bytes=self._ledger.limit_bytes,
+        )
 
     def open(
         self,
@@ -70,7 +95,8 @@ class Engine:
         chunk: frames of a compression interval.
         layers: how a policy that groups layers does it: shares of shallow, middle and deep ones as in "10/60/30",
             "measured" for the borders that come with the checkpoint, or the path of an inspection.
-        Raises PolicyError or ConfigError for settings that cannot work.
+        Raises PolicyError or ConfigError for settings that cannot work, LimitError where the memory limit leaves no
+        room for one session more.
         """
         policy = self._policy(memory, budget, keep_raw=keep_raw)
         if layers is not None:
@@ -80,7 +106,7 @@ class Engine:
         if chunk_frames < 1:
             raise ConfigError(f"chunk is {chunk_frames}; an interval needs at least 1 frame")
         stream = open_stream(self._adapter, policy, chunk_frames=chunk_frames, keep_raw=keep_raw, seed=seed)
-        session = Session(self, stream)
+        session = self._session(stream)
         self.call(session, lambda: commit_prefix(stream))
         return session
 
@@ -88,10 +114,11 @@ class Engine:
         """A session that goes on where a snapshot, or the file of one, was taken.
 
         own: classes of yours that it holds: a policy from outside this package, and the dataclasses of its state.
-        Raises SnapshotError for a file that is no snapshot or damaged, and where the model is not the one of then.
+        Raises SnapshotError for a file that is no snapshot or damaged, and where the model is not the one of then;
+        LimitError where the memory limit leaves no room.
         """
         saved = snapshot if isinstance(snapshot, Snapshot) else Snapshot.load(snapshot)
-        return Session(self, self._on_thread(lambda: restore_stream(self._adapter, saved, own)))
+        return self._session(self._on_thread(lambda: restore_stream(self._adapter, saved, own)))
 
     def close(self) -> None:
         """End the thread; what still waits fails with SessionClosed."""
@@ -119,14 +146,24 @@ class Engine:
         _open(session)
         return self._on_thread(function)
 
+    def fork(self, session: Session) -> Session:
+        """A second session with the same past. Raises LimitError where the memory limit leaves no room."""
+        return self._session(self.call(session, session.stream.fork))
+
     def forget(self, session: Session) -> None:
-        """Drop all work of a session that is being closed."""
+        """Drop all work of a session that is being closed, and give back what was promised to it."""
+        self._ledger.release(session.stream)
         job = CallJob(lambda: self._worker.forget(session.stream), Future())
         try:
             self._worker.submit(job)
         except SessionClosed:
             return
         job.done.result()
+
+    def _session(self, stream: Stream) -> Session:
+        """A session of a new stream, if there is room for it."""
+        self._ledger.admit(stream)
+        return Session(self, stream)
 
     def _on_thread(self, function: Callable[[], _T]) -> _T:
         job = CallJob(function, Future())
@@ -162,8 +199,9 @@ def load_model(
     device_map: DeviceMap | None = None,
     max_pixels: int | None = None,
     text_positions: str = "after",
+    memory_limit: int | str | None = None,
 ) -> Engine:
-    """Load a checkpoint and start its engine; see `models.load.load_adapter` for the options."""
+    """Load a checkpoint and start its engine; see `models.load.load_adapter` and `Engine` for the options."""
     return Engine(
         load_adapter(
             name,
@@ -172,7 +210,8 @@ def load_model(
             device_map=device_map,
             max_pixels=max_pixels,
             text_positions=text_positions,
-        )
+        ),
+        memory_limit=memory_limit,
     )
 
 

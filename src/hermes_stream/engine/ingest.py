@@ -43,6 +43,7 @@ class Piece:
         self._tokens, self._front_states = None, stream.front_states
         if encoded:
             self._tokens, self._front_states = stream.encode(encoded, self._since_seconds)
+            stream.check_growth(self._tokens.frame_N.numel())
         # What enters the text model now: the same, unless newest frames are held back.
         self._entering = self._tokens
         self._pending: PendingAppend | None = None
@@ -98,6 +99,7 @@ class Piece:
             stream.encoded = bank.append(self._tokens, version.shape, first_frame=first_frame, first_identity=0)
         if self._ends_interval:
             stream.end_interval(self._signals())
+        stream.check_growth(0)
 
     def _signals(self) -> Signals:
         """What probes and the newest frame attended to, once the interval is committed."""

@@ -40,8 +40,8 @@ def question_attention(stream: Stream, query: Query) -> QuestionAttention:
     """
     task = AnswerTask(stream, query, AnswerChannel(AnswerStream(query)))
     if task.is_asking:
-        hidden_TE = stream.adapter.run(PackedBatch([task.segment()], stream.adapter.rope))
-        task.accept(stream.adapter.logits(hidden_TE[-1:])[0])
+        stream.adapter.run(PackedBatch([task.segment()], stream.adapter.rope))
+        task.end_asking()
     segment = task.segment()
     segment.n_read = task.n_question_tokens
     stream.adapter.run(PackedBatch([segment], stream.adapter.rope))

@@ -81,7 +81,7 @@ class Session:
 
     def fork(self) -> Session:
         """A second session with the same past and a future of its own; rows are shared until one of them writes."""
-        return Session(self._engine, self._engine.call(self, self.stream.fork))
+        return self._engine.fork(self)
 
     def snapshot(self) -> Snapshot:
         """Everything watched so far, to be saved to a file and restored later; see `Engine.restore`.

@@ -6,7 +6,7 @@ Used on the engine's thread only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,6 +46,7 @@ class Stream:
     encoded: the interval's frames as the text model got them, for policies that want them. texts: see `MemoryView`.
     waiting: frames that have no partner yet, for families that make one grid of two. since_seconds: of the first frame.
     front_states: of the policy's front-ends, after the newest committed frame.
+    on_growth: told before so many rows come, and after each plan; raises LimitError if the engine has no room for them.
     """
 
     adapter: Adapter
@@ -65,11 +66,18 @@ class Stream:
     last_compression_seconds: float | None = None
     encoded: FeatureBank | None = None
     texts: tuple[torch.Tensor, ...] = ()
+    on_growth: Callable[[Stream, int], None] | None = None
 
     def fork(self) -> Stream:
         twin = Stream(**self.__dict__)
         twin.memory = self.memory.fork()
+        twin.on_growth = None
         return twin
+
+    def check_growth(self, n_new_rows: int) -> None:
+        """Raise LimitError if the engine has no room for what is about to come, or has come."""
+        if self.on_growth is not None:
+            self.on_growth(self, n_new_rows)
 
     @property
     def state_bytes(self) -> int:

@@ -14,8 +14,12 @@ from typing import Any
 
 import torch
 
+from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answer import AnswerChannel, AnswerTask
-from hermes_stream.engine.batch import PackedBatch, Segment
+from hermes_stream.engine.batch import Segment
+from hermes_stream.engine.choosing import choose_tokens
+from hermes_stream.engine.forward import run_forward
+from hermes_stream.engine.graphs.static_forwards import static_forwards
 from hermes_stream.engine.ingest import Piece
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import SessionClosed
@@ -68,12 +72,14 @@ class Worker:
     waiting. What fails alone fails alone; a failed forward fails the jobs in it and leaves every memory as it was.
     """
 
-    def __init__(self, adapter: Adapter) -> None:
+    def __init__(self, adapter: Adapter, ledger: Ledger) -> None:
         self._adapter = adapter
+        self._ledger = ledger
         self._inbox: SimpleQueue[Job | _Stop] = SimpleQueue()
         self._watching: dict[Stream, deque[WatchJob]] = {}
         self._answering: list[AskJob] = []
         self._stopping = False
+        self.static = static_forwards(adapter)
         # Between the question whether the thread still takes jobs and the putting of one.
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="hermes-stream engine", daemon=True)
@@ -135,7 +141,9 @@ class Worker:
     def _start_answer(self, job: AskJob) -> None:
         """Pin the version that the question is asked of: all frames that are in at this moment."""
         try:
-            job.task = AnswerTask(job.stream, job.query, job.channel)
+            task = AnswerTask(job.stream, job.query, job.channel)
+            self._ledger.pin(job.stream, task)
+            job.task = task
             self._answering.append(job)
         except BaseException as error:  # it is the asker's to handle: this thread must live on
             job.channel.put(error)
@@ -151,22 +159,15 @@ class Worker:
         for _, piece in pieces:
             segments.extend(piece.segments())
         try:
-            logits_LV = self._forward(segments)
+            outcome = run_forward(self._adapter, segments, self.static)
         except BaseException as error:
             self._fail_step(asks, pieces, error)
             return
-        for ask, logits_V in zip(asks, logits_LV, strict=True):
-            self._advance(ask, logits_V)
+        tasks = [ask.task for ask in asks if ask.task]
+        for ask, token in zip(asks, choose_tokens(tasks, outcome), strict=True):
+            self._advance(ask, token)
         for job, piece in pieces:
             self._finish_piece(job, piece)
-
-    def _forward(self, segments: list[Segment]) -> torch.Tensor:
-        if not segments:
-            return torch.empty(0)
-        batch = PackedBatch(segments, self._adapter.rope)
-        hidden_TE = self._adapter.run(batch)
-        rows = batch.last_rows
-        return self._adapter.logits(hidden_TE[rows]) if rows else torch.empty(0)
 
     def _next_pieces(self) -> list[tuple[WatchJob, Piece]]:
         """One piece of every stream that has frames waiting; small ones while answers wait for their next token."""
@@ -202,10 +203,12 @@ class Worker:
         else:
             job.done.set_exception(error)
 
-    def _advance(self, ask: AskJob, logits_V: torch.Tensor) -> None:
+    def _advance(self, ask: AskJob, token: int | Exception) -> None:
         try:
             assert ask.task is not None
-            answer = ask.task.accept(logits_V)
+            if isinstance(token, Exception):
+                raise token
+            answer = ask.task.accept(token)
             if answer is not None:
                 self._answering.remove(ask)
                 if ask.remember:

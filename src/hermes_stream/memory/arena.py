@@ -13,10 +13,10 @@ import torch
 
 from hermes_stream.memory.regions import Regions
 from hermes_stream.memory.shape import MemoryShape
-from hermes_stream.memory.slab import Slab
+from hermes_stream.memory.slab import FIRST_ROWS, Slab
 
 # Regions begin and end at multiples of this: what dies leaves holes that others fit.
-_GRAIN_ROWS = 64
+_GRAIN_ROWS = FIRST_ROWS
 # A pool grows by as much as it has, but by no more rows than this at once.
 _LARGEST_BLOCK = 65_536
 

@@ -1,4 +1,4 @@
-"""How much a memory may hold: tokens per layer, or bytes over all layers. The only place that converts them."""
+"""How much a memory may hold: tokens per layer, or bytes over all layers. Converted and written here only."""
 
 from __future__ import annotations
 
@@ -50,6 +50,29 @@ def parse_budget(text: str | int) -> Budget:
     if unit not in _BYTES_PER_UNIT:
         raise ConfigError(f"budget is {text!r} with the unknown unit {match[2]!r}; {_EXPECTED}")
     return _positive(text, Fraction(int(number * _BYTES_PER_UNIT[unit])), "bytes")
+
+
+def parse_bytes(text: str | int, name: str) -> int:
+    """`12GiB`, or a number of bytes. Raises ConfigError, which says `name`, for anything else."""
+    if isinstance(text, int) and not isinstance(text, bool) and text > 0:
+        return text
+    try:
+        budget = parse_budget(text)
+    except ConfigError:
+        budget = None
+    if budget is None or budget.unit != "bytes":
+        raise ConfigError(f"{name} is {text!r}; expected bytes such as 12GiB")
+    return budget.amount
+
+
+def human_bytes(n: int) -> str:
+    """1536 as "1.5 KiB"."""
+    size = float(n)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def _positive(text: str | int, amount: Fraction, unit: Literal["tokens", "bytes"]) -> Budget:

@@ -19,7 +19,7 @@ from hermes_stream.memory.laws import check_plan, check_version
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.rope import Rope
 from hermes_stream.memory.shape import MemoryShape
-from hermes_stream.memory.slab import Slab
+from hermes_stream.memory.slab import FIRST_ROWS, Slab
 from hermes_stream.memory.token_table import TokenKind, TokenTable
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
 from hermes_stream.types import VisualTokens
@@ -58,7 +58,7 @@ class KVMemory:
                 Slab.empty(
                     shape.n_kv_heads,
                     shape.head_dim,
-                    64,
+                    FIRST_ROWS,
                     dtype=shape.dtype,
                     device=shape.device_of(index),
                     keep_raw=keep_raw,

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from hermes_stream.memory.arena import Arena
 
 _ROTATED, _VALUE, _RAW = range(3)
+# Rows of an empty slab, and the most by which a full one grows beyond what it must.
+FIRST_ROWS = 64
+_MOST_SPARE_ROWS = 4096
+
+
+def most_capacity(n_rows: int) -> int:
+    """The largest capacity of a slab that never had to hold more rows than these; arenas round up to whole grains."""
+    n = max(FIRST_ROWS, min(2 * n_rows, n_rows + _MOST_SPARE_ROWS))
+    return -(-n // FIRST_ROWS) * FIRST_ROWS
 
 
 class Slab:
@@ -91,8 +100,10 @@ class Slab:
         """Take room for rows after the first `n_held`, to be written later: this slab, or a larger copy."""
         n_after = n_held + n_new
         slab = self
-        if n_held != self.n_used or n_after > self.capacity:
-            slab = self._copy(n_held, max(n_after, min(2 * self.capacity, n_after + 4096)))
+        if n_after > self.capacity:
+            slab = self._copy(n_held, max(n_after, min(2 * self.capacity, n_after + _MOST_SPARE_ROWS)))
+        elif n_held != self.n_used:
+            slab = self._copy(n_held, self.capacity)
         slab.n_used = n_after
         return slab
 

@@ -131,6 +131,10 @@ class Adapter(Protocol):
         """Embedding `[1, E]` of one answer token."""
         ...
 
+    def tokens(self, id_T: torch.Tensor) -> torch.Tensor:
+        """Embeddings `[T, E]` of token ids that are on the device already; reads nothing back."""
+        ...
+
     def run(self, batch: Batch) -> torch.Tensor:
         """One packed forward of the text model; hidden states `[T, E]`."""
         ...

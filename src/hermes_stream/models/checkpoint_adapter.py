@@ -126,6 +126,10 @@ class CheckpointAdapter:
     def token(self, token_id: int) -> torch.Tensor:
         return self._embed_ids([token_id])
 
+    def tokens(self, id_T: torch.Tensor) -> torch.Tensor:
+        embeddings_TE: torch.Tensor = self._text_model.embed_tokens(id_T)
+        return embeddings_TE
+
     def run(self, batch: Batch) -> torch.Tensor:
         return run_text_model(self._text_model, batch, n_axes=self.facts.n_axes)
 
@@ -156,10 +160,7 @@ class CheckpointAdapter:
         return self._embed_ids(self._ids(text))
 
     def _embed_ids(self, ids: Sequence[int]) -> torch.Tensor:
-        embeddings_TE: torch.Tensor = self._text_model.embed_tokens(
-            torch.tensor(ids, dtype=torch.int64, device=self._text_model.embed_tokens.weight.device)
-        )
-        return embeddings_TE
+        return self.tokens(torch.tensor(ids, dtype=torch.int64, device=self._text_model.embed_tokens.weight.device))
 
 
 def _measured_layers(name: str, given: Mapping[str, Any], n_layers: int) -> tuple[int, int] | None:

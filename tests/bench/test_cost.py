@@ -12,10 +12,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hermes_stream import Hermes, InfiniPotV, KeepAll, RecentFrames, SlidingWindow, StreamMem
+from hermes_stream.bench.cost import EXTRA, OWN, PLACE, PROBE
+from hermes_stream.bench.cost_count import ArithmeticCounter, chunk_flops, probe_flops, shortcut_flops
+from hermes_stream.bench.cost_measure import measure_cost
 from hermes_stream.engine.batch import CommitSegment, PackedBatch
-from hermes_stream.engine.cost import EXTRA, OWN, PLACE, PROBE
-from hermes_stream.engine.cost_count import ArithmeticCounter, chunk_flops, probe_flops, shortcut_flops
-from hermes_stream.engine.cost_measure import measure_cost
 from hermes_stream.engine.embedding_probe import embedding_mass
 from hermes_stream.engine.ingest import Piece
 from hermes_stream.errors import ConfigError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count, cycle, islice
@@ -12,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hermes_stream.bench.cost import CHUNK, ENCODE, EVICT, PLACE, PLAIN, PROBE, SCORE, Interval, MemoryCost
+from hermes_stream.bench.cost_count import ArithmeticCounter, chunk_flops, probe_flops, shortcut_flops
+from hermes_stream.bench.timing import timed
 from hermes_stream.engine.batch import CommitSegment, PackedBatch, ProbeSegment
-from hermes_stream.engine.cost import CHUNK, ENCODE, EVICT, PLACE, PLAIN, PROBE, SCORE, Interval, MemoryCost
-from hermes_stream.engine.cost_count import ArithmeticCounter, chunk_flops, probe_flops, shortcut_flops
 from hermes_stream.engine.embedding_probe import embedding_mass
 from hermes_stream.engine.ingest import Piece
 from hermes_stream.engine.opening import commit_prefix, open_stream, reserved_positions
@@ -89,13 +89,13 @@ def _fill(stream: Stream, encoded: _Encoded, frames: Iterator[Frame]) -> None:
 def _measure(stream: Stream, encoded: _Encoded, frames: Sequence[Frame]) -> Interval:
     adapter, device = encoded.adapter, stream.memory.shape.device
     seconds: dict[str, float] = {}
-    encoded.tokens, seconds[ENCODE] = _timed(lambda: adapter.embed(frames, since_seconds=0.0), device)
+    encoded.tokens, seconds[ENCODE] = timed(lambda: adapter.embed(frames, since_seconds=0.0), device)
     seconds[CHUNK], plain_seconds = _run_plain(stream, frames)
     piece = Piece(stream, frames)
     commit, *probe_segments = piece.segments()
     assert isinstance(commit, CommitSegment)
     batch = PackedBatch([commit, *probe_segments], adapter.rope)
-    _, packed_seconds = _timed(lambda: adapter.run(batch), device)
+    _, packed_seconds = timed(lambda: adapter.run(batch), device)
     end = _Ending(stream, commit, [segment for segment in probe_segments if isinstance(segment, ProbeSegment)])
     seconds |= end.seconds
     n_held = [layer.n_held for layer in commit.pending.base.layers]
@@ -147,7 +147,7 @@ def _run_plain(stream: Stream, frames: Sequence[Frame]) -> tuple[float, float]:
     commit = Piece(twin, frames).segments()[0]
     assert isinstance(commit, CommitSegment)
     batch = PackedBatch([commit], stream.adapter.rope)
-    _, chunk_seconds = _timed(lambda: stream.adapter.run(batch), device)
+    _, chunk_seconds = timed(lambda: stream.adapter.run(batch), device)
     version = twin.memory.commit(commit.pending)
     twin.policy = parse_memory(PLAIN).with_budget(min(stream.policy.layer_budgets(len(version.layers)) or ()))
     state = twin.policy.start(twin.facts)
@@ -156,7 +156,7 @@ def _run_plain(stream: Stream, frames: Sequence[Frame]) -> tuple[float, float]:
         plan, _ = twin.policy.after_chunk(memory_view(version, twin), state)
         twin.memory.apply(plan)
 
-    _, plain_seconds = _timed(finish, device)
+    _, plain_seconds = timed(finish, device)
     return chunk_seconds, plain_seconds
 
 
@@ -204,28 +204,14 @@ class _Ending:
                 adapter.run(PackedBatch(segments, adapter.rope))
             return {probe.name: embedding_mass(adapter, version, probe) for probe in shortcuts}
 
-        mass, self.seconds[PROBE] = _timed(run, self._device)
+        mass, self.seconds[PROBE] = timed(run, self._device)
         names = [probe.name for probe in probes if probe not in shortcuts]
         return mass | {name: segment.mass for name, segment in zip(names, segments, strict=True)}
 
     def _part(self, name: str, function: Callable[[], _T]) -> _T:
         """Run twice: for the time, and for the number of operations, since counting takes time."""
-        result, self.seconds[name] = _timed(function, self._device)
+        result, self.seconds[name] = timed(function, self._device)
         with ArithmeticCounter() as counter:
             function()
         self.flops[name] = counter.n_operations
         return result
-
-
-def _timed(function: Callable[[], _T], device: torch.device) -> tuple[_T, float]:
-    """The function's result and its seconds, the device's work included."""
-    _wait_for(device)
-    start = time.perf_counter()
-    result = function()
-    _wait_for(device)
-    return result, time.perf_counter() - start
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

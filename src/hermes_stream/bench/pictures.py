@@ -1,0 +1,16 @@
+"""Something to look at: frames of the synthetic world, for measurements that need no truth."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hermes_stream.shapestream import EVALUATION_SEEDS, make_script, render_frame
+
+_SIZE = 640, 360
+
+
+def pictures(n: int) -> list[NDArray[np.uint8]]:
+    """The first n seconds of a held-back script, uint8 RGB `[height, width, 3]`."""
+    script = make_script(EVALUATION_SEEDS.start, n)
+    return [render_frame(script, second, *_SIZE) for second in range(n)]

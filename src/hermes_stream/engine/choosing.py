@@ -1,0 +1,25 @@
+"""From a forward's logits to the next tokens of all its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from hermes_stream.engine.answer import AnswerTask
+from hermes_stream.engine.graphs.static_forwards import Outcome
+
+
+def choose_tokens(tasks: Sequence[AnswerTask], outcome: Outcome) -> list[int | Exception]:
+    """The next token of each answer, or why there is none; however many they are, the device is read once."""
+    if not tasks:
+        return []
+    failures: dict[int, Exception] = {}
+    chosen = []
+    for index, (task, logits_V, largest) in enumerate(zip(tasks, outcome.logits_AV, outcome.largest_A, strict=True)):
+        try:
+            chosen.append(task.choose(logits_V, largest))
+        except Exception as error:  # it is the asker's to handle
+            failures[index] = error
+            chosen.append(largest)
+    return [failures.get(index, token_id) for index, token_id in enumerate(torch.stack(chosen).tolist())]

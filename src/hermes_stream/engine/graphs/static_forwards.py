@@ -1,0 +1,148 @@
+"""The static forwards of one engine: which there are, which serves a step, and what became of each.
+
+Shape letters: A answers, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from hermes_stream.engine.batch import Segment, TailSegment
+from hermes_stream.engine.graphs.bucket import QUESTION_ROWS, Bucket, decode_bucket, question_bucket
+from hermes_stream.engine.graphs.place import Place, Places, is_plain, starts
+from hermes_stream.engine.graphs.recorder import CudaGraphs, Recorder
+from hermes_stream.engine.graphs.static_forward import StaticForward
+from hermes_stream.engine.token_segment import TokenSegment
+from hermes_stream.memory.arena import Arena
+from hermes_stream.models.adapter import Adapter
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What became of a bucket. error: why its forwards run as any others do; empty if it was recorded."""
+
+    bucket: Bucket
+    seconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """Logits `[A, V]` of the last row of each tail segment, and which is the largest; until the next forward."""
+
+    logits_AV: torch.Tensor
+    largest_A: torch.Tensor
+
+    @staticmethod
+    def of(logits_AV: torch.Tensor) -> Outcome:
+        return Outcome(logits_AV, logits_AV.argmax(dim=-1) if len(logits_AV) else torch.empty(0, dtype=torch.int64))
+
+
+class StaticForwards:
+    """Recordings of the buckets that were asked for; other forwards are none of its business.
+
+    When the arena has grown, they are made anew as they are needed. A bucket that failed is not tried again.
+    """
+
+    def __init__(self, adapter: Adapter, make_recorder: Callable[[], Recorder]) -> None:
+        self._adapter, self._make_recorder = adapter, make_recorder
+        self._wanted: set[Bucket] = set()
+        self._captures: dict[Bucket, Capture] = {}
+        self._places = Places()
+        self._shelf: _Shelf | None = None
+
+    @property
+    def captures(self) -> tuple[Capture, ...]:
+        """The newest try of each bucket."""
+        return tuple(self._captures[bucket] for bucket in sorted(self._captures))
+
+    def warm_up(self, arena: Arena, buckets: Iterable[Bucket]) -> None:
+        """Record these buckets, now and whenever they have to be again."""
+        for bucket in buckets:
+            self._wanted.add(bucket)
+            self._recording(arena, bucket)
+
+    def run(self, segments: Sequence[Segment]) -> Outcome | None:
+        """One forward of these segments; None if that is not for a static one to do, and nothing has happened then."""
+        tails = [segment for segment in segments if isinstance(segment, TailSegment) and is_plain(segment)]
+        bucket = _bucket_for(tails) if len(tails) == len(segments) else None
+        if bucket is None or bucket not in self._wanted:
+            return None
+        arenas = {self._places.arena_of(segment) for segment in tails}
+        arena = arenas.pop()
+        if arena is None or arenas:
+            return None
+        # Before the recording is looked for: what makes the arena grow makes recordings void.
+        places = [self._places.claim(segment) for segment in tails]
+        recording = self._recording(arena, bucket)
+        return None if recording is None else recording.play(tails, places)
+
+    def _recording(self, arena: Arena, bucket: Bucket) -> _Recording | None:
+        if self._shelf is None or not self._shelf.serves(arena):
+            self._shelf = _Shelf(self._adapter, arena, self._make_recorder())
+        if bucket not in self._shelf.recordings and not self._has_failed(bucket):
+            self._record(self._shelf, bucket)
+        return self._shelf.recordings.get(bucket)
+
+    def _has_failed(self, bucket: Bucket) -> bool:
+        return bucket in self._captures and bool(self._captures[bucket].error)
+
+    def _record(self, shelf: _Shelf, bucket: Bucket) -> None:
+        start, error = time.perf_counter(), ""
+        try:
+            shelf.record(bucket)
+        except Exception as failure:  # any kernel may refuse, each with an error of its own
+            error = " ".join(f"{type(failure).__name__}: {failure}".split())
+            _log.warning("%s runs uncaptured and slower, because its capture failed: %s", bucket, error)
+        self._captures[bucket] = Capture(bucket, time.perf_counter() - start, error)
+
+
+class _Recording:
+    def __init__(self, forward: StaticForward, replay: Callable[[], None]) -> None:
+        self._forward, self._replay = forward, replay
+
+    def play(self, segments: Sequence[TailSegment], places: Sequence[Place]) -> Outcome:
+        self._forward.load(segments, places)
+        self._replay()
+        n = len(segments)
+        return Outcome(self._forward.logits_AV[:n], self._forward.largest_A[:n])
+
+
+class _Shelf:
+    """Recordings that are good as long as the arena has the addresses that it has now."""
+
+    def __init__(self, adapter: Adapter, arena: Arena, recorder: Recorder) -> None:
+        self.recordings: dict[Bucket, _Recording] = {}
+        self._adapter, self._arena, self._recorder = adapter, arena, recorder
+        layers = range(adapter.facts.n_layers)
+        self._scratch = [arena.slab(index, max(QUESTION_ROWS), keep_raw=False) for index in layers]
+        # After what was just taken from it.
+        self._generation = arena.generation
+
+    def serves(self, arena: Arena) -> bool:
+        return arena is self._arena and arena.generation == self._generation
+
+    def record(self, bucket: Bucket) -> None:
+        forward = StaticForward(self._adapter, self._arena, bucket, starts(self._scratch))
+        self.recordings[bucket] = _Recording(forward, self._recorder.record(forward.run))
+
+
+def _bucket_for(segments: Sequence[TailSegment]) -> Bucket | None:
+    if segments and all(isinstance(segment, TokenSegment) for segment in segments):
+        return decode_bucket(len(segments))
+    return question_bucket(segments[0].n_rows) if len(segments) == 1 else None
+
+
+def static_forwards(adapter: Adapter) -> StaticForwards | None:
+    """For a model on one device that can record; None for any other."""
+    device = adapter.facts.device
+    if device.type != "cuda" or adapter.facts.layer_devices:
+        return None
+    return StaticForwards(adapter, lambda: CudaGraphs(device))

@@ -1,0 +1,64 @@
+"""Keys and values that belong to one question alone.
+
+Shape letters: H query heads, K key/value heads, T new tokens, M tail tokens, L layers, D head dimension.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from hermes_stream.engine.recall import Chooser, Settled
+from hermes_stream.memory.recall import SeenRows
+from hermes_stream.memory.slab import Slab
+from hermes_stream.memory.version import MemoryVersion
+
+# Room for the answer's tokens beside the question's, so that a decode step seldom copies.
+_SPARE_ROWS = 32
+
+
+class Tail:
+    """On top of a pinned version; grows with the answer, dies with it.
+
+    n_rows: rows of forwards that are over. What a forward writes stands behind them, and stays once whoever asked for
+    the forward adds its rows here: one that failed can be run again.
+    """
+
+    def __init__(self, base: MemoryVersion, sees: Chooser | Settled | None = None) -> None:
+        """sees: what the tail attends to, where that is not the memory itself."""
+        self.base = base
+        self.sees = sees
+        self.next_position = base.text_position
+        self.n_rows = 0
+        self._slabs: list[Slab | None] = [None] * len(base.layers)
+
+    def append(
+        self, layer_index: int, key_KTD: torch.Tensor, value_KTD: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns all keys and values of the tail in this layer, `[K, M, D]`."""
+        n_new = key_KTD.shape[1]
+        slab = self._room(layer_index, n_new)
+        # No third kind: un-rotated keys are for rows that may move.
+        slab.write(self.n_rows, key_KTD, value_KTD, key_KTD)
+        return slab.keys(self.n_rows + n_new), slab.values(self.n_rows + n_new)
+
+    def reserve(self, n_new: int) -> list[Slab]:
+        """Room for rows that somebody else will write: the slab of each layer, whose rows from `n_rows` on are free."""
+        return [self._room(index, n_new) for index in range(len(self._slabs))]
+
+    def held(self, layer_index: int, query_HTD: torch.Tensor, rotated_query_HTD: torch.Tensor) -> SeenRows:
+        """What tokens with these queries attend to, besides the tail."""
+        if isinstance(self.sees, Chooser):
+            return self.sees.seen(layer_index, query_HTD, rotated_query_HTD)
+        if isinstance(self.sees, Settled):
+            return self.sees.seen(layer_index)
+        layer = self.base.layers[layer_index]
+        return SeenRows(layer.keys, layer.values)
+
+    def _room(self, layer_index: int, n_new: int) -> Slab:
+        slab, n_after = self._slabs[layer_index], self.n_rows + n_new
+        if slab is None:
+            slab = self.base.layers[layer_index].slab.beside(n_after + _SPARE_ROWS, keep_raw=False)
+        elif n_after > slab.capacity:
+            slab = slab.claim(self.n_rows, n_new)
+        self._slabs[layer_index] = slab
+        return slab
