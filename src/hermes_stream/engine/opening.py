@@ -50,6 +50,7 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
         compaction=policy.placement,
         keep_raw=keep_raw,
         archive=policy.archive,
+        backend=adapter.backend,
     )
     front_states = (None,) * len(policy.front_ends)
     texts = tuple(adapter.guidance(text) for text in policy.texts)

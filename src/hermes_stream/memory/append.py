@@ -11,7 +11,7 @@ import torch
 
 from hermes_stream.errors import InvariantError
 from hermes_stream.memory.features import FeatureBank
-from hermes_stream.memory.slab import Slab
+from hermes_stream.memory.slab import Slab, Span
 from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.version import MemoryVersion
 
@@ -38,30 +38,38 @@ class NewRows:
 class PendingAppend:
     """Rows on their way into a memory, layer by layer, during one forward.
 
-    `write` stores a layer's keys and values behind the rows of the base version and returns everything up to them;
-    nobody else sees the new rows until `KVMemory.commit`. Dropping the object instead leaves the memory as it was.
+    A layer's keys and values go behind the rows of the base version: by `write`, or where `span` says by whoever writes
+    many appends at once. Nobody else sees the new rows until `KVMemory.commit`. Dropping the object instead leaves the
+    memory as it was.
     """
 
     def __init__(self, base: MemoryVersion, rows: NewRows) -> None:
         self.base = base
         self.rows = rows
-        self._slabs: list[Slab | None] = [None] * len(base.layers)
+        self._spans: list[Span | None] = [None] * len(base.layers)
+        self._n_written = 0
+
+    def span(self, layer_index: int) -> Span:
+        """Where a layer's rows stand, the new ones last; these are claimed by the first call."""
+        span = self._spans[layer_index]
+        if span is None:
+            layer, n_new = self.base.layers[layer_index], self.rows.table.n_tokens
+            span = Span(layer.slab.claim(layer.n_held, n_new), layer.n_held + n_new)
+            self._spans[layer_index] = span
+        return span
 
     def write(
         self, layer_index: int, rotated_KTD: torch.Tensor, value_KTD: torch.Tensor, raw_KTD: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns rotated keys and values `[K, N + T, D]`, the new rows last."""
-        layer = self.base.layers[layer_index]
-        self._slabs[layer_index] = layer.slab.append(layer.n_held, rotated_KTD, value_KTD, raw_KTD)
-        return self.read(layer_index)
+        span = self.span(layer_index)
+        span.write(rotated_KTD, value_KTD, raw_KTD)
+        self.mark_written(layer_index)
+        return span.keys_KND, span.values_KND
 
-    def read(self, layer_index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotated keys and values of a layer that was written, new rows included."""
-        slab = self._slabs[layer_index]
-        if slab is None:
-            raise InvariantError(f"layer {layer_index} was read before it was written")
-        n = self.base.layers[layer_index].n_held + self.rows.table.n_tokens
-        return slab.keys(n), slab.values(n)
+    def mark_written(self, layer_index: int) -> None:
+        """Say that a layer's span has its rows; layers come in order."""
+        self._n_written = layer_index + 1
 
     @property
     def text_position(self) -> int:
@@ -69,7 +77,6 @@ class PendingAppend:
         return self.rows.grid_end if self.base.shape.text_overlaps_times else self.rows.next_position
 
     def finished_slabs(self) -> list[Slab]:
-        slabs = [slab for slab in self._slabs if slab is not None]
-        if len(slabs) != len(self._slabs):
+        if self._n_written != len(self._spans):
             raise InvariantError("commit of an append that has not reached every layer")
-        return slabs
+        return [self.span(index).slab for index in range(len(self._spans))]

@@ -14,12 +14,14 @@ from hermes_stream.errors import InvariantError, LimitError
 from hermes_stream.memory.append import NewRows, PendingAppend
 from hermes_stream.memory.apply import apply_plan
 from hermes_stream.memory.archive_store import ArchiveSettings, ArchiveStore
+from hermes_stream.memory.backends.base import Backend
+from hermes_stream.memory.backends.reference import ReferenceBackend
 from hermes_stream.memory.features import FeatureBank, token_kinds
 from hermes_stream.memory.laws import check_plan, check_version
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.rope import Rope
 from hermes_stream.memory.shape import MemoryShape
-from hermes_stream.memory.slab import FIRST_ROWS, Slab
+from hermes_stream.memory.slab import FIRST_ROWS
 from hermes_stream.memory.token_table import TokenKind, TokenTable
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
 from hermes_stream.types import VisualTokens
@@ -34,6 +36,7 @@ class KVMemory:
     keep_raw: keep un-rotated keys beside the working copy, so that any number of placements stays exact; without
     them a third of the bytes is saved and each placement adds a rounding.
     archive: precision and limits for plans that archive rows; without it they are refused.
+    backend: where rows live and how they are attended to; the reference if not given.
     """
 
     def __init__(
@@ -45,8 +48,10 @@ class KVMemory:
         compaction: Positions = Positions.COMPACT,
         keep_raw: bool = True,
         archive: ArchiveSettings | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self.shape = shape
+        self.backend = backend or ReferenceBackend()
         self.rope = rope
         self.budgets_L = budgets_L
         self.compaction = compaction
@@ -55,14 +60,7 @@ class KVMemory:
         empty = TokenTable.empty(shape.n_axes, shape.device)
         layers = tuple(
             LayerMemory(
-                Slab.empty(
-                    shape.n_kv_heads,
-                    shape.head_dim,
-                    FIRST_ROWS,
-                    dtype=shape.dtype,
-                    device=shape.device_of(index),
-                    keep_raw=keep_raw,
-                ),
+                self.backend.empty_slab(shape, index, FIRST_ROWS, keep_raw=keep_raw),
                 empty,
                 torch.zeros(1, dtype=torch.int64, device=shape.device),
             )

@@ -7,6 +7,7 @@ D head dimension.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -142,3 +143,24 @@ class Slab:
         for old_KCD, new_KCD in zip(self.kinds_KCD, slab.kinds_KCD, strict=True):
             new_KCD[:, :n_held] = old_KCD[:, :n_held]
         return slab
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """The first `n_rows` rows of a slab, the last of which may have been claimed just now."""
+
+    slab: Slab
+    n_rows: int
+
+    @property
+    def keys_KND(self) -> torch.Tensor:
+        """Rotated keys."""
+        return self.slab.keys(self.n_rows)
+
+    @property
+    def values_KND(self) -> torch.Tensor:
+        return self.slab.values(self.n_rows)
+
+    def write(self, rotated_KTD: torch.Tensor, value_KTD: torch.Tensor, raw_KTD: torch.Tensor) -> None:
+        """Fill the last rows."""
+        self.slab.write(self.n_rows - rotated_KTD.shape[1], rotated_KTD, value_KTD, raw_KTD)

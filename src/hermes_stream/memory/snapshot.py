@@ -22,7 +22,7 @@ from hermes_stream.errors import SnapshotError
 from hermes_stream.memory.encoding import Reader, Writer, load
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.packed_rows import StoredTensor
-from hermes_stream.memory.slab import Slab
+from hermes_stream.memory.slab import FIRST_ROWS
 from hermes_stream.memory.snapshot_archive import pack_archive, unpack_archives
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
 
@@ -129,7 +129,10 @@ def unpack_memory(packed: Mapping[str, Any], reader: Reader, memory: KVMemory) -
     layers = []
     for index, (layer, archive) in enumerate(zip(packed["layers"], archives, strict=True)):
         rows_SKND = reader.tensor(layer["rows"], memory.shape.device_of(index))
-        slab = Slab(rows_SKND, rows_SKND.shape[2])
+        n_kinds, _, n_held, _ = rows_SKND.shape
+        empty = memory.backend.empty_slab(memory.shape, index, max(n_held, FIRST_ROWS), keep_raw=n_kinds == 3)
+        # Without a third kind nothing is written to one.
+        slab = empty.append(0, rows_SKND[0], rows_SKND[1], rows_SKND[-1])
         layers.append(LayerMemory(slab, tables[layer["table"]], reader.value(layer["n_dropped"]), archive))
     values = {name: reader.value(value) for name, value in packed["version"].items()}
     memory.current = MemoryVersion(shape=memory.shape, layers=tuple(layers), **values)

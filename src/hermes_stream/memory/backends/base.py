@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 
 from hermes_stream.memory.shape import MemoryShape
-from hermes_stream.memory.slab import Slab
+from hermes_stream.memory.slab import Slab, Span
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,30 +27,16 @@ class Projected:
 
     def split(self, lengths: Sequence[int]) -> list[Projected]:
         """One for each segment of the forward."""
+        if len(lengths) == 1:
+            return [self]
         tensors = self.query_HTD, self.key_KTD, self.value_KTD, self.raw_query_HTD, self.raw_key_KTD
         return [Projected(*parts) for parts in zip(*(x.split(list(lengths), dim=1) for x in tensors), strict=True)]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Span:
-    """The first `n_rows` rows of a slab."""
-
-    slab: Slab
-    n_rows: int
-
-    @property
-    def keys_KND(self) -> torch.Tensor:
-        return self.slab.keys(self.n_rows)
-
-    @property
-    def values_KND(self) -> torch.Tensor:
-        return self.slab.values(self.n_rows)
 
 
 class Reader(Protocol):
     """One segment of a forward, as a backend sees it: new tokens, and the rows that they attend to.
 
-    n_new: how many they are.
+    n_rows: how many new tokens.
     own: rows that end with the new ones, which are claimed and not written yet; each token sees them up to itself. None
         where the new rows are needed in this layer alone and go nowhere.
     held: rows that all of the new tokens see besides; None for none. They are written before this reader attends if the
@@ -59,7 +45,7 @@ class Reader(Protocol):
     """
 
     @property
-    def n_new(self) -> int: ...
+    def n_rows(self) -> int: ...
 
     def own(self, layer_index: int) -> Span | None: ...
 

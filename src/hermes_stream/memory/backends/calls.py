@@ -1,6 +1,7 @@
-"""What packed calls need to know of their segments: made on the host once per forward, for all layers, and sent at once.
+"""What packed calls need to know of their segments: made on the host once per forward and sent to the device at once.
 
-Shape letters: L layers, N segments of a call, T rows of a call, P parts into which held rows are split.
+Shape letters: L layers, N segments of a call, T rows of a call, P parts into which held rows are split,
+R rows of an arena, H query heads, K key/value heads, D head dimension.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from dataclasses import dataclass
 import torch
 
 from hermes_stream.memory.arena import ArenaSlab
-from hermes_stream.memory.backends.base import Span
+from hermes_stream.memory.backends.flash import packed_attention
+from hermes_stream.memory.slab import Span
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Rows `[first_row, first_row + n_new)` of a forward; for each layer the rows that they attend to, None for none."""
+    """Rows `[first_row, first_row + n_new)` of a forward; for each layer what they attend to, None for nothing."""
 
     first_row: int
     n_new: int
@@ -39,26 +41,43 @@ class Call:
     capacity: int
     n_parts: int = 1
 
-    def of_layer(self, layer_index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int, int]:
-        """cu_q, k_start, k_len, max_q and capacity of a layer."""
-        return self.cu_q, self.k_start_LN[layer_index], self.k_len_LN[layer_index], self.max_q, self.capacity
+    def attend(
+        self,
+        layer_index: int,
+        query_THD: torch.Tensor,
+        rows_RKD: tuple[torch.Tensor, torch.Tensor],
+        scaling: float,
+        *,
+        causal: bool,
+        want_lse: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`packed_attention` for the rows of the call, over the keys and values of a layer's arena."""
+        return packed_attention(
+            query_THD,
+            *rows_RKD,
+            self.cu_q,
+            self.k_start_LN[layer_index],
+            self.k_len_LN[layer_index],
+            self.max_q,
+            self.capacity,
+            scaling,
+            causal=causal,
+            want_lse=want_lse,
+        )
 
 
-def make_call(
-    segments: Sequence[Segment], device: torch.device, *, picks_rows: bool = False, n_parts: int = 1
-) -> Call:
+def make_call(segments: Sequence[Segment], device: torch.device, *, picks_rows: bool = False, n_parts: int = 1) -> Call:
     """The call of these segments.
 
     picks_rows: they are some of a forward's rows; otherwise all of them, in their order. n_parts: split the rows that
     each attends to in so many parts, each a segment of its own (not for causal calls).
     """
     k_start_LN, k_len_LN = _starts_and_lengths(segments)
-    capacity = max((s.slab.capacity for segment in segments for s in segment.spans_L if s is not None), default=1)
-    chunk = -(-capacity // n_parts)
-    first_P1 = torch.arange(n_parts)[:, None] * chunk
-    # Part by part, in each the segments in their order.
-    k_start_LN = (k_start_LN[:, None] + first_P1).flatten(1)
-    k_len_LN = (k_len_LN[:, None] - first_P1).clamp(0, chunk).flatten(1)
+    chunk = -(-max(int(k_len_LN.max()), 1) // n_parts)
+    before_P1 = torch.arange(n_parts)[:, None] * chunk
+    # Part by part, in each the segments in their order; those that end before a part have an empty one.
+    k_start_LN = (k_start_LN[:, None] + before_P1.minimum(k_len_LN[:, None])).flatten(1)
+    k_len_LN = (k_len_LN[:, None] - before_P1).clamp(0, chunk).flatten(1)
     n_new_N = torch.tensor([segment.n_new for segment in segments]).repeat(n_parts)
     rows_T = None
     if picks_rows:
@@ -86,9 +105,9 @@ class Destination:
 def make_destination(
     segments: Sequence[Segment], n_rows: int, device: torch.device, *, raw: bool = False
 ) -> Destination | None:
-    """Where the segments' new rows go, the last of their spans; raw: among the un-rotated keys, for those that keep them.
+    """Where the segments' new rows go: to the ends of their spans. None if nothing is to be written.
 
-    n_rows: of the forward. None if nothing is to be written.
+    n_rows: of the forward. raw: among the un-rotated keys, for those that keep them.
     """
     segments = [s for s in segments if not raw or (s.spans_L[0] is not None and s.spans_L[0].slab.keeps_raw)]
     if not segments:

@@ -4,8 +4,8 @@ In each layer one call for what new tokens see up to themselves (a chunk's memor
 question's own tokens), and one for the held rows that questions and probes see besides; a second one for single rows,
 which have a faster form. The parts meet by their log-sum-exp.
 
-Shape letters: H query heads, K key/value heads, T rows of the forward or of a call, P parts, R rows of the arena, D head
-dimension.
+Shape letters: H query heads, K key/value heads, T rows of the forward or of a call, P parts, R rows of the arena,
+D head dimension.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import torch
 
 from hermes_stream.memory.arena import Arena
-from hermes_stream.memory.backends.base import Attended, Projected, Reader, Span
+from hermes_stream.memory.backends.base import Attended, Projected, Reader
 from hermes_stream.memory.backends.calls import Call, Destination, Segment, make_call, make_destination
-from hermes_stream.memory.backends.flash import mass_from_lse, merge_parts, packed_attention
+from hermes_stream.memory.backends.flash import mass_from_lse, merge_parts
 from hermes_stream.memory.shape import MemoryShape
-from hermes_stream.memory.slab import Slab
+from hermes_stream.memory.slab import Slab, Span
 
 # The operation gives each 128 query rows of a head to one block and does not divide their keys: held rows are split by
 # hand until about as many blocks run as a large device has multiprocessors, in parts that are worth a block.
@@ -83,16 +83,14 @@ class PackedForward:
         calls = self._calls[device]
         self._write(layer_index, new, calls)
         query_THD, rows_RKD = new.query_HTD.transpose(0, 1), self._arena.rows(layer_index)
-        out_THD, lse_HT = packed_attention(
-            query_THD, *rows_RKD, *calls.own.of_layer(layer_index), scaling, causal=True, want_lse=bool(calls.held)
+        out_THD, lse_HT = calls.own.attend(
+            layer_index, query_THD, rows_RKD, scaling, causal=True, want_lse=bool(calls.held)
         )
         masses: dict[int, torch.Tensor] = {}
         for held in calls.held:
             assert lse_HT is not None
             masses |= self._add_held(layer_index, held, new.query_HTD, rows_RKD, out_THD, lse_HT, scaling)
-        return {
-            index: (out_THD[self._rows_of(index)].transpose(0, 1), masses.get(index)) for index in self._readers
-        }
+        return {index: (out_THD[self._rows_of(index)].transpose(0, 1), masses.get(index)) for index in self._readers}
 
     def _rows_of(self, index: int) -> slice:
         return slice(self._first_rows[index], self._first_rows[index] + self._lengths[index])
@@ -110,14 +108,8 @@ class PackedForward:
         """Put what held rows add into `out_THD`; returns the wanted masses."""
         call, rows_T = held.call, held.call.rows_T
         assert rows_T is not None
-        parts_THD, parts_HT = packed_attention(
-            query_HTD[:, rows_T].transpose(0, 1),
-            *rows_RKD,
-            *call.of_layer(layer_index),
-            scaling,
-            causal=False,
-            want_lse=True,
-        )
+        query_THD = query_HTD[:, rows_T].transpose(0, 1)
+        parts_THD, parts_HT = call.attend(layer_index, query_THD, rows_RKD, scaling, causal=False, want_lse=True)
         assert parts_HT is not None
         rows_T = rows_T[: rows_T.shape[0] // call.n_parts]
         out_PTHD = torch.cat((out_THD[rows_T][None], parts_THD.unflatten(0, (call.n_parts, -1))))
@@ -129,7 +121,7 @@ class PackedForward:
             reader = self._readers[index]
             span = reader.held(layer_index)
             if span is not None and reader.wants_mass(layer_index):
-                lse = merged_HT[:, first_row : first_row + reader.n_new]
+                lse = merged_HT[:, first_row : first_row + reader.n_rows]
                 masses[index] = mass_from_lse(query_HTD[:, self._rows_of(index)], span.keys_KND, lse, scaling)
         return masses
 
@@ -158,7 +150,9 @@ class PackedForward:
     def _groups(self) -> list[list[int]]:
         """Readers that see held rows: single rows and longer segments apart; none are empty."""
         riders = [index for index, reader in self._readers.items() if reader.held(0) is not None]
-        groups = [[index for index in riders if (self._lengths[index] == 1) == is_single] for is_single in (True, False)]
+        groups = [
+            [index for index in riders if (self._lengths[index] == 1) == is_single] for is_single in (True, False)
+        ]
         return [group for group in groups if group]
 
     def _held_call(self, group: Sequence[int], n_heads: int, device: torch.device) -> _Held:
@@ -181,8 +175,8 @@ def _own(reader: Reader, layer_index: int) -> Span:
         return own
     held = reader.held(layer_index)
     assert held is not None
-    slab = held.slab.beside(reader.n_new, keep_raw=False)
-    return Span(slab.claim(0, reader.n_new), reader.n_new)
+    slab = held.slab.beside(reader.n_rows, keep_raw=False)
+    return Span(slab.claim(0, reader.n_rows), reader.n_rows)
 
 
 def _n_parts(n_new: Sequence[int], n_heads: int, longest: int) -> int:

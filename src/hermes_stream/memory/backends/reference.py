@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from hermes_stream.memory.attention import attend_causal, attend_with_tail, lower_right_mask
-from hermes_stream.memory.backends.base import Attended, Projected, Reader, Span
+from hermes_stream.memory.backends.base import Attended, Projected, Reader
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
 
@@ -51,10 +51,13 @@ class ReferenceForward:
 
     def _attend_one(self, layer_index: int, reader: Reader, new: Projected, scaling: float) -> Attended:
         own = reader.own(layer_index)
-        keys, values = (new.key_KTD, new.value_KTD) if own is None else write_own(own, new)
+        keys, values = new.key_KTD, new.value_KTD
+        if own is not None:
+            own.write(new.key_KTD, new.value_KTD, new.raw_key_KTD)
+            keys, values = own.keys_KND, own.values_KND
         held = reader.held(layer_index)
         if held is None:
-            mask_TN = self._mask(reader.n_new, keys.shape[1], keys.device)
+            mask_TN = self._mask(reader.n_rows, keys.shape[1], keys.device)
             return attend_causal(new.query_HTD, keys, values, scaling, mask_TN), None
         return attend_with_tail(
             new.query_HTD,
@@ -74,9 +77,3 @@ class ReferenceForward:
         if key not in self._masks:
             self._masks[key] = lower_right_mask(*key)
         return self._masks[key]
-
-
-def write_own(own: Span, new: Projected) -> tuple[torch.Tensor, torch.Tensor]:
-    """Put new rows where they were claimed; returns keys and values `[K, N, D]` up to them."""
-    own.slab.write(own.n_rows - new.key_KTD.shape[1], new.key_KTD, new.value_KTD, new.raw_key_KTD)
-    return own.keys_KND, own.values_KND
