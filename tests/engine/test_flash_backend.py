@@ -16,7 +16,7 @@ from hermes_stream.memory.backends.packed import FlashBackend
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
 from tests.engine.direct import make_task, open_direct, question_logits, watch_direct, watch_packed
-from tests.oracles.packed_attention_oracle import packed_attention_slowly
+from tests.oracles.packed_attention_oracle import packed_attention_by_segment
 from tests.tiny import make_frames, save_checkpoint
 
 QUESTION = "red or green?"
@@ -24,7 +24,7 @@ QUESTION = "red or green?"
 
 @pytest.fixture(autouse=True)
 def _kernel_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flash, "kernel", packed_attention_slowly)
+    monkeypatch.setattr(flash, "kernel", packed_attention_by_segment)
 
 
 def load_both(folder: Path) -> tuple[Adapter, Adapter]:
@@ -59,13 +59,14 @@ def packed_answers(streams: list[Stream], n_steps: int) -> torch.Tensor:
     return torch.cat(logits)
 
 
-@pytest.mark.parametrize("family", ["llava_onevision", "qwen3_vl"])
+@pytest.mark.parametrize(("family", "budgets"), [("llava_onevision", (40, 27)), ("qwen3_vl", (60, 70))])
 def test_sessions_packed_together_watch_evict_fork_and_answer_as_on_the_reference(
-    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, family: str, budgets: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HERMES with its probes, a window, and everything; questions split into parts as on a large device."""
     monkeypatch.setattr(packed, "_ROWS_PER_PART", 8)
-    policies: tuple[Policy, ...] = Hermes(budget=40), SlidingWindow(budget=27, positions="compact"), KeepAll()
+    window = SlidingWindow(budget=budgets[1], positions="compact")
+    policies: tuple[Policy, ...] = Hermes(budget=budgets[0]), window, KeepAll()
     clips = [make_frames(6, seed=seed) for seed in range(len(policies))]
     results = []
     for adapter in load_both(save_checkpoint(family, tmp_path / family)):

@@ -49,3 +49,36 @@ def packed_attention_slowly(
                 weight_N = (score_N - lse_HT[head, row]).exp().to(query_THD.dtype)
                 out_THD[row, head] = weight_N @ value_rows_RKD[start : start + n_seen, head // group]
     return out_THD, lse_HT
+
+
+def packed_attention_by_segment(
+    query_THD: torch.Tensor,
+    key_rows_RKD: torch.Tensor,
+    value_rows_RKD: torch.Tensor,
+    cu_q: torch.Tensor,
+    k_start: torch.Tensor,
+    k_len: torch.Tensor,
+    max_q: int,
+    capacity: int,
+    scale: float,
+    causal: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same, fast enough for whole engines: a segment's rows and heads at once."""
+    n_heads, group = query_THD.shape[1], query_THD.shape[1] // key_rows_RKD.shape[1]
+    out_THD = torch.full_like(query_THD, float("nan"))
+    lse_HT = torch.full((n_heads, len(query_THD)), float("nan"), dtype=query_THD.dtype)
+    assert max_q == 1 or max_q >= int(cu_q.diff().max())
+    for first, end, start, length in zip(cu_q[:-1].tolist(), cu_q[1:].tolist(), k_start.tolist(), k_len.tolist()):
+        keys_HND, values_HND = (
+            rows_RKD[start : start + length].transpose(0, 1).repeat_interleave(group, dim=0)
+            for rows_RKD in (key_rows_RKD, value_rows_RKD)
+        )
+        score_HTN = query_THD[first:end].transpose(0, 1) @ keys_HND.transpose(1, 2) * scale
+        if causal:
+            n_new = end - first
+            is_hidden_TN = torch.ones(n_new, length, dtype=torch.bool).triu(length - n_new + 1)
+            score_HTN = score_HTN.masked_fill(is_hidden_TN, float("-inf"))
+        lse = score_HTN.logsumexp(dim=-1)
+        out_THD[first:end] = (score_HTN.softmax(dim=-1).nan_to_num() @ values_HND).transpose(0, 1)
+        lse_HT[:, first:end] = lse.masked_fill(lse == float("-inf"), float("inf"))
+    return out_THD, lse_HT
