@@ -44,7 +44,7 @@ ALLOWED = {
         "bench",
     },
 }
-BOTTOM = {"types", "errors", "defaults"}
+BOTTOM = {"types", "errors", "defaults", "stages"}
 # Which files may import a foreign package whose API moves.
 HOMES = {
     "av": ("video/",),

@@ -74,6 +74,46 @@ class VisualTokens:
     deepstack: tuple[torch.Tensor, ...] = ()
     saliency_N: torch.Tensor | None = None
 
+    @property
+    def n_rows(self) -> int:
+        return self.frame_N.numel()
+
+    def rows_of_grids(self) -> list[int]:
+        """Tokens of each grid."""
+        n_rows: list[int] = self.frame_N.bincount(minlength=self.n_grids).tolist()
+        return n_rows
+
+    def grids(self, start: int, stop: int) -> VisualTokens:
+        """Grids `[start, stop)`, as if they alone had been encoded; tensors share storage."""
+        if start == 0 and stop == self.n_grids:
+            return self
+        n_rows = self.rows_of_grids()
+        first, last = sum(n_rows[:start]), sum(n_rows[:stop])
+        rows = slice(first, last)
+        n_text = [0, 0] if self.is_text_N is None else [int(self.is_text_N[:end].sum()) for end in (first, last)]
+        taps = slice(first - n_text[0], last - n_text[1])
+        begin, end = self._grid_start(first), self._grid_start(last)
+        return VisualTokens(
+            embeddings_NE=self.embeddings_NE[rows],
+            positions_RN=self.positions_RN[:, rows] - begin,
+            n_positions=end - begin,
+            frame_N=self.frame_N[rows] - start,
+            row_N=self.row_N[rows],
+            column_N=self.column_N[rows],
+            times_seconds_N=self.times_seconds_N[rows],
+            n_frames=self.n_frames // self.n_grids * (stop - start),
+            n_grids=stop - start,
+            is_text_N=None if self.is_text_N is None else self.is_text_N[rows],
+            deepstack=tuple(tap_NE[taps] for tap_NE in self.deepstack),
+            saliency_N=None if self.saliency_N is None else self.saliency_N[rows],
+        )
+
+    def _grid_start(self, first_row: int) -> int:
+        """Where the grid that begins with this row stands; 0 in families with absolute time."""
+        if self.n_positions == 0:
+            return 0
+        return self.n_positions if first_row == self.frame_N.numel() else int(self.positions_RN[:, first_row].min())
+
 
 @dataclass(frozen=True, slots=True)
 class Query:

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hermes_stream import Hermes, InfiniPotV, KeepAll, RecentFrames, SlidingWindow, StreamMem
-from hermes_stream.bench.cost import EXTRA, OWN, PLACE, PROBE
+from hermes_stream.bench.cost import EXTRA, OWN
 from hermes_stream.bench.cost_count import ArithmeticCounter, chunk_flops, probe_flops, shortcut_flops
 from hermes_stream.bench.cost_measure import measure_cost
 from hermes_stream.engine.batch import CommitSegment, PackedBatch
@@ -23,6 +23,7 @@ from hermes_stream.memory.rope import rotate
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
 from hermes_stream.policies.base import Probe
+from hermes_stream.stages import PLACE, PROBE
 from tests.engine.direct import open_direct, watch_direct
 from tests.tiny import make_frames, save_checkpoint
 

@@ -123,7 +123,10 @@ def test_an_endless_iterable_goes_in_interval_by_interval(engine: Engine) -> Non
                 yield frame
 
         session.watch(frames())
-        assert seen == [0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8]
+        # One interval ahead of what is in, and no further.
+        assert all(index - index % 4 - 4 <= n <= index for index, n in enumerate(seen))
+        assert seen[8] >= 4
+        assert session.stats.frames_seen == 12
 
 
 @pytest.mark.parametrize(

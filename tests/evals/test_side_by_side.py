@@ -15,7 +15,7 @@ from hermes_stream.engine.timeline import TimedQuestion, answer_in_time
 from hermes_stream.errors import LimitError
 from hermes_stream.evals.shared_encoding import SharedEncoding, share_encoding
 from hermes_stream.evals.side_by_side import SideBySide, answer_side_by_side
-from hermes_stream.models.adapter import Adapter
+from hermes_stream.models.adapter import Adapter, Clip
 from hermes_stream.models.load import load_adapter
 from hermes_stream.types import Answer, VisualTokens
 from tests.tiny import make_frames, save_checkpoint
@@ -35,8 +35,11 @@ class Counting:
         self.encoded: list[tuple[float, ...]] = []
 
     def embed(self, frames: Sequence[Frame], *, since_seconds: float, wants_saliency: bool = False) -> VisualTokens:
-        self.encoded.append(tuple(frame.pts_seconds for frame in frames))
-        return self._adapter.embed(frames, since_seconds=since_seconds, wants_saliency=wants_saliency)
+        return self.embed_clips([Clip(frames, since_seconds)], wants_saliency=wants_saliency)[0]
+
+    def embed_clips(self, clips: Sequence[Clip], *, wants_saliency: bool = False) -> list[VisualTokens]:
+        self.encoded += [tuple(frame.pts_seconds for frame in clip.frames) for clip in clips]
+        return self._adapter.embed_clips(clips, wants_saliency=wants_saliency)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._adapter, name)
@@ -142,7 +145,7 @@ def test_who_is_in_a_failed_forward_tries_again_alone(llava_folder: Path, memory
 
 def test_who_fails_alone_too_is_out(llava_folder: Path) -> None:
     asked = [TimedQuestion(99.0, Query("What?"), 0)]
-    with Engine(cast(Adapter, Breaking(load_adapter(str(llava_folder)), range(6, 1000)))) as engine:
+    with Engine(cast(Adapter, Breaking(load_adapter(str(llava_folder)), range(5, 1000)))) as engine:
         side = SideBySide({seed: engine.open("sliding-window", seed=seed) for seed in (1, 2)})
         assert list(answer_side_by_side(side, make_frames(13), asked, batch_frames=4)) == []
     assert [str(error) for error in side.failed.values()] == ["this forward fails"] * 2

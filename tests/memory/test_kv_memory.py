@@ -100,12 +100,12 @@ def random_prototypes(n_rows: int, generator: torch.Generator) -> tuple[Prototyp
 @given(
     seed=st.integers(0, 2**20),
     steps=st.lists(st.sampled_from(["watch", "keep", "compact", "heads"]), min_size=1, max_size=12),
-    keep_raw=st.booleans(),
+    store=st.sampled_from([{}, {"keep_raw": False}, {"memory_bits": 8}]),
 )
-def test_laws_hold_under_any_history(seed: int, steps: list[str], keep_raw: bool) -> None:
+def test_laws_hold_under_any_history(seed: int, steps: list[str], store: dict[str, Any]) -> None:
     """After each step: every law, and every rotated key is its un-rotated key at its recorded position."""
     generator = torch.Generator().manual_seed(seed)
-    memory = make_memory(keep_raw=keep_raw)
+    memory = make_memory(**store)
     per_head = "heads" in steps
     for index, step in enumerate(steps):
         if step == "watch":
@@ -118,7 +118,7 @@ def test_laws_hold_under_any_history(seed: int, steps: list[str], keep_raw: bool
         assert version.n_prefix == N_PREFIX
         for layer in version.layers:
             assert layer.table.position_RHN[0, :, :N_PREFIX].tolist() == [[0, 1]] * layer.table.n_heads
-            if keep_raw:
+            if layer.slab.keeps_raw:
                 cos, sin = memory.rope.tables(layer.table.position_RHN, torch.float64)
                 raw_KND = layer.slab.raw_keys(layer.n_held)
                 torch.testing.assert_close(layer.keys, rotate(raw_KND, cos, sin), atol=1e-12, rtol=0)

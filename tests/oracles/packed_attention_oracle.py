@@ -63,22 +63,23 @@ def packed_attention_by_segment(
     scale: float,
     causal: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same, fast enough for whole engines: a segment's rows and heads at once."""
-    n_heads, group = query_THD.shape[1], query_THD.shape[1] // key_rows_RKD.shape[1]
+    """The same, a segment at a time: for tests of whole models, where loops over rows and heads take too long."""
+    n_rows, n_heads, _ = query_THD.shape
+    group = n_heads // key_rows_RKD.shape[1]
+    assert int(k_len.max()) <= capacity
+    assert max_q > 1 or n_rows == len(k_len)
     out_THD = torch.full_like(query_THD, float("nan"))
-    lse_HT = torch.full((n_heads, len(query_THD)), float("nan"), dtype=query_THD.dtype)
-    assert max_q == 1 or max_q >= int(cu_q.diff().max())
-    for first, end, start, length in zip(cu_q[:-1].tolist(), cu_q[1:].tolist(), k_start.tolist(), k_len.tolist()):
-        keys_HND, values_HND = (
-            rows_RKD[start : start + length].transpose(0, 1).repeat_interleave(group, dim=0)
-            for rows_RKD in (key_rows_RKD, value_rows_RKD)
-        )
-        score_HTN = query_THD[first:end].transpose(0, 1) @ keys_HND.transpose(1, 2) * scale
+    lse_HT = torch.full((n_heads, n_rows), float("nan"), dtype=query_THD.dtype)
+    ends, bounds = cu_q.tolist(), zip(k_start[:-1].tolist(), k_len.tolist(), strict=True)
+    for first, end, (start, length) in zip(ends, ends[1:], bounds, strict=False):
+        rows, seen = slice(first, end), slice(start, start + length)
+        keys_HDN = key_rows_RKD[seen].repeat_interleave(group, dim=1).permute(1, 2, 0)
+        values_HND = value_rows_RKD[seen].repeat_interleave(group, dim=1).transpose(0, 1)
+        score_HTN = query_THD[rows].transpose(0, 1) @ keys_HDN * scale
         if causal:
-            n_new = end - first
-            is_hidden_TN = torch.ones(n_new, length, dtype=torch.bool).triu(length - n_new + 1)
-            score_HTN = score_HTN.masked_fill(is_hidden_TN, float("-inf"))
-        lse = score_HTN.logsumexp(dim=-1)
-        out_THD[first:end] = (score_HTN.softmax(dim=-1).nan_to_num() @ values_HND).transpose(0, 1)
-        lse_HT[:, first:end] = lse.masked_fill(lse == float("-inf"), float("inf"))
-    return out_THD, lse_HT
+            is_seen_TN = torch.ones(end - first, length, dtype=torch.bool).tril(length - (end - first))
+            score_HTN = score_HTN.masked_fill(~is_seen_TN, float("-inf"))
+        lse_HT[:, rows] = score_HTN.logsumexp(dim=-1)
+        out_THD[rows] = (score_HTN.softmax(dim=-1).nan_to_num() @ values_HND).transpose(0, 1)
+    # Nothing seen.
+    return out_THD, lse_HT.masked_fill(lse_HT == float("-inf"), float("inf"))

@@ -16,7 +16,7 @@ from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.rope import rotate
-from hermes_stream.memory.shape import MemoryShape
+from hermes_stream.memory.shape import MemoryBits, MemoryShape
 from hermes_stream.memory.token_table import TokenKind, TokenTable
 from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
 from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn
@@ -42,6 +42,7 @@ def empty_memory(
     n_heads: int = HEADS,
     max_positions: int = 2**31,
     archive: ArchiveSettings | None = None,
+    memory_bits: MemoryBits = 16,
 ) -> KVMemory:
     shape = MemoryShape(
         n_layers=n_layers,
@@ -52,7 +53,7 @@ def empty_memory(
         dtype=torch.float32,
         device=torch.device("cpu"),
     )
-    return KVMemory(shape, QuarterTurnRope(), budgets_L=budgets_L, archive=archive)
+    return KVMemory(shape, QuarterTurnRope(), budgets_L=budgets_L, archive=archive, memory_bits=memory_bits)
 
 
 def append(memory: KVMemory, pending: PendingAppend, raw_KTD: torch.Tensor, value_KTD: torch.Tensor) -> None:
@@ -170,7 +171,13 @@ class FakeStream:
         self.state = self.policy.start(self.facts)
         archive = self.policy.archive
         budgets_L = self.policy.layer_budgets(self.n_layers)
-        self.memory = empty_memory(self.n_layers, budgets_L, max_positions=self.max_positions, archive=archive)
+        self.memory = empty_memory(
+            self.n_layers,
+            budgets_L,
+            max_positions=self.max_positions,
+            archive=archive,
+            memory_bits=self.policy.memory_bits,
+        )
         append_prefix(self.memory, self.prefix_tokens)
         self._generator = torch.Generator().manual_seed(self.seed)
         words = torch.Generator().manual_seed(1)

@@ -32,7 +32,9 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
 def _variants(policy_class: type[Policy]) -> dict[str, dict[str, Any]]:
     """Each preset, and each option with few values set to each of them."""
     variants = {f"{policy_class.name}:{preset}": options for preset, options in policy_class.presets.items()}
-    for option, field in policy_class.model_fields.items():
+    for option, field in policy_class.options().items():
+        if option in Policy.options():
+            continue  # what all policies share is no variant of each
         for value in _choices(field.annotation):
             if value != field.default:
                 variants[f"{policy_class.name}({option}={value})"] = {option: value}
@@ -46,6 +48,11 @@ VARIANTS = [
     pytest.param(policy_class(**options), id=name)
     for policy_class in POLICIES.values()
     for name, options in _variants(policy_class).items()
+]
+# Rows in 8 bits: that keys are read where they stand, means, recalled rows, rows that are features first, and no folds.
+VARIANTS += [
+    pytest.param(POLICIES[name](memory_bits=8), id=f"{name}(memory_bits=8)")
+    for name in ("hermes", "sliding-window", "streammem", "tiered", "v-rex", "dscache")
 ]
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-ENCODE, CHUNK = "vision tower", "text model"
-PROBE, SCORE, EVICT, PLACE = "probe", "scoring", "eviction", "re-placement"
+from hermes_stream.stages import EVICT, PLACE, PROBE, SCORE, TEXT, VISION
+
 # What encoding the frames takes, under any policy; and what this one adds.
-OWN, EXTRA = (ENCODE, CHUNK), (PROBE, SCORE, EVICT, PLACE)
+OWN, EXTRA = (VISION, TEXT), (PROBE, SCORE, EVICT, PLACE)
 # A policy that needs no probe and hardly any arithmetic; others are compared with it.
 PLAIN = "sliding-window"
 
@@ -72,7 +72,7 @@ class MemoryCost:
     @property
     def packed_share(self) -> float:
         """How much longer the text model takes with the probes in its forward; small shares drown in noise."""
-        return median(interval.packed_seconds / interval.seconds[CHUNK] for interval in self.intervals) - 1
+        return median(interval.packed_seconds / interval.seconds[TEXT] for interval in self.intervals) - 1
 
     @property
     def against_plain(self) -> float:

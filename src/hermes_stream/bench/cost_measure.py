@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hermes_stream.bench.cost import CHUNK, ENCODE, EVICT, PLACE, PLAIN, PROBE, SCORE, Interval, MemoryCost
+from hermes_stream.bench.cost import PLAIN, Interval, MemoryCost
 from hermes_stream.bench.cost_count import ArithmeticCounter, chunk_flops, probe_flops, shortcut_flops
 from hermes_stream.bench.timing import timed
 from hermes_stream.engine.batch import CommitSegment, PackedBatch, ProbeSegment
@@ -28,6 +28,7 @@ from hermes_stream.models.adapter import Adapter
 from hermes_stream.policies.base import Policy, Probe
 from hermes_stream.policies.hermes_prompts import global_prompt, local_prompt, mixed_prompt
 from hermes_stream.policies.spec import parse_memory
+from hermes_stream.stages import EVICT, PLACE, PROBE, SCORE, TEXT, VISION
 from hermes_stream.types import Frame, VisualTokens
 
 _T = TypeVar("_T")
@@ -89,8 +90,8 @@ def _fill(stream: Stream, encoded: _Encoded, frames: Iterator[Frame]) -> None:
 def _measure(stream: Stream, encoded: _Encoded, frames: Sequence[Frame]) -> Interval:
     adapter, device = encoded.adapter, stream.memory.shape.device
     seconds: dict[str, float] = {}
-    encoded.tokens, seconds[ENCODE] = timed(lambda: adapter.embed(frames, since_seconds=0.0), device)
-    seconds[CHUNK], plain_seconds = _run_plain(stream, frames)
+    encoded.tokens, seconds[VISION] = timed(lambda: adapter.embed(frames, since_seconds=0.0), device)
+    seconds[TEXT], plain_seconds = _run_plain(stream, frames)
     piece = Piece(stream, frames)
     commit, *probe_segments = piece.segments()
     assert isinstance(commit, CommitSegment)
@@ -103,8 +104,8 @@ def _measure(stream: Stream, encoded: _Encoded, frames: Sequence[Frame]) -> Inte
     n_rows = [n + n_new for n in n_held]
     n_prompts = [adapter.guidance(prompt(None)).shape[0] for prompt in (local_prompt, mixed_prompt, global_prompt)]
     flops: dict[str, float] = {
-        ENCODE: adapter.encoding_flops(frames),
-        CHUNK: chunk_flops(sizes, n_held, n_new),
+        VISION: adapter.encoding_flops(frames),
+        TEXT: chunk_flops(sizes, n_held, n_new),
         **end.flops,
     }
     piece.finish()

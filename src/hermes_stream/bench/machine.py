@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -44,6 +45,21 @@ class Machine:
 
     def as_row(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def process_peak_bytes() -> int | None:
+    """Most memory that this process has had, weights and everything; None where the system does not say."""
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return getrusage(RUSAGE_SELF).ru_maxrss * unit
+
+
+def device_peak_bytes(device: torch.device) -> int | None:
+    """Most memory that PyTorch has had on an accelerator; None on a CPU."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def _accelerator() -> str | None:

@@ -10,7 +10,7 @@ from hermes_stream.shapestream import EVALUATION_SEEDS, make_script, render_fram
 _SIZE = 640, 360
 
 
-def pictures(n: int) -> list[NDArray[np.uint8]]:
-    """The first n seconds of a held-back script, uint8 RGB `[height, width, 3]`."""
-    script = make_script(EVALUATION_SEEDS.start, n)
-    return [render_frame(script, second, *_SIZE) for second in range(n)]
+def pictures(n: int, *, every_seconds: int = 1) -> list[NDArray[np.uint8]]:
+    """n moments from the beginning of a held-back script, uint8 RGB `[height, width, 3]`."""
+    script = make_script(EVALUATION_SEEDS.start, n * every_seconds)
+    return [render_frame(script, second, *_SIZE) for second in range(0, n * every_seconds, every_seconds)]

@@ -10,6 +10,9 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
+from hermes_stream.engine.engine import Engine
+from hermes_stream.engine.forward import run_forward
 from hermes_stream.engine.session import Session
 from hermes_stream.types import Query
 
@@ -50,3 +53,19 @@ def time_question(session: Session, query: Query) -> AskTimes:
     times = [event.seconds_since_ask for event in answer]
     ttft_seconds, n_more = answer.result().ttft_seconds, len(times) - 1
     return AskTimes(ttft_seconds, (times[-1] - times[0]) / n_more if n_more > 0 else None)
+
+
+def preparation_seconds(engine: Engine, session: Session, query: Query) -> float:
+    """What happens to a question before the forward that its answer begins with; part of its time to first token.
+
+    Text to embeddings, a frame without a partner encoded, rows recalled, the pass with which the question chooses them.
+    """
+    adapter, device = session.stream.adapter, engine.model.device
+
+    def prepare() -> None:
+        task = AnswerTask(session.stream, query, AnswerChannel(AnswerStream(query)))
+        if task.is_asking:
+            run_forward(adapter, [task.segment()])
+            task.end_asking()
+
+    return engine.call(session, lambda: timed(prepare, device)[1])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from hermes_stream.cli.bench_options import BenchOptions, check_counts, say_model
+from hermes_stream.cli.bench_options import BenchOptions, begin, check_counts
 from hermes_stream.cli.output import put_json
 from hermes_stream.defaults import DEFAULT_MEMORY
 
@@ -47,21 +47,20 @@ def memory(
 
     check_counts(frames=frames, intervals=intervals)
     policy = parse_memory(memory, budget, bytes_per_token=1)
-    options = options or BenchOptions()
-    adapter = options.load_adapter()
-    facts = adapter.facts
-    say_model(adapter)
-    cost = measure_cost(adapter, policy, pictures(frames), chunk_frames=frames, n_intervals=intervals)
+    run = begin(options or BenchOptions())
+    with run.profiled():
+        cost = measure_cost(run.adapter, policy, pictures(frames), chunk_frames=frames, n_intervals=intervals)
     if json:
-        settings = {"model": options.model, "memory": memory, "frames": frames, "budget": policy.budget_tokens}
-        put_json({**settings, "device": str(facts.device), "dtype": str(facts.dtype), **cost.as_row()})
+        settings = {"memory": memory, "frames": frames, "budget": policy.budget_tokens}
+        put_json({**settings, **cost.as_row(), **run.model, "machine": run.machine.as_row()})
     else:
         print("\n".join(report_lines(cost)))
 
 
 def report_lines(cost: MemoryCost) -> list[str]:
     """A table of the parts, and what they come to."""
-    from hermes_stream.bench.cost import EXTRA, OWN, PLACE, PLAIN, PROBE
+    from hermes_stream.bench.cost import EXTRA, OWN, PLAIN
+    from hermes_stream.stages import PLACE, PROBE
 
     first = cost.intervals[0]
     notes = {

@@ -81,7 +81,7 @@ def _sizes(adapter: Adapter) -> dict[str, Any]:
     return {
         "model": facts.name,
         "parameters": facts.n_parameters,
-        "weight_bytes": facts.n_parameters * facts.dtype.itemsize,
+        "weight_bytes": facts.weight_bytes,
         "bytes_per_token": shape.bytes_per_token(),
         "bytes_per_token_without_unrotated_keys": shape.bytes_per_token(keep_raw=False),
         "budget_tokens": budget,

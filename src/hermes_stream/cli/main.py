@@ -22,6 +22,9 @@ from hermes_stream.cli.shapestream import shapestream
 from hermes_stream.cli.watch import watch
 from hermes_stream.errors import HermesError, UsageError
 
+# PyTorch's profiler reports its own start and stop otherwise; its library reads this once, when PyTorch is imported.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+
 app = App(
     name="hermes-stream",
     help="A vision-language model that watches endless video in bounded memory and answers at any moment.",

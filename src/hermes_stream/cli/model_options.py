@@ -31,6 +31,8 @@ class ModelOptions:
         Instead of a device, auto: over all accelerators.
     max_pixels
         Pixels of a frame after resizing, for families that keep a picture's shape.
+    quantization
+        Of the language model's weights: torchao-int8 or bitsandbytes-nf4. Default: as the checkpoint is.
     text_positions
         Where questions stand in Qwen2.5-VL: after the video's times, or in overlap with them.
     """
@@ -40,6 +42,7 @@ class ModelOptions:
     device: str | None = None
     device_map: str | None = None
     max_pixels: int | None = None
+    quantization: str | None = None
     text_positions: str = "after"
 
     def load_adapter(self) -> Adapter:

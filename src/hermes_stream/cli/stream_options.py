@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from hermes_stream.cli.model_options import EngineOptions
 from hermes_stream.cli.output import say, settings_line
+from hermes_stream.cli.profiling import check_can_trace, profiling
 from hermes_stream.defaults import DEFAULT_MEMORY
 from hermes_stream.errors import ConfigError
 from hermes_stream.memory.budget import parse_bytes
@@ -33,6 +35,9 @@ class StreamOptions(EngineOptions):
         A policy with options, as in "hermes(reindex=eager)"; see hermes-stream policies.
     budget
         Tokens per layer, or bytes over all layers as in 16MiB. Default: the model's.
+    memory_bits
+        Of held keys and values: 16, the model's own precision, or 8, for three times the rows in as many bytes.
+        Default: what the policy says, 16 if nothing.
     layers
         Which layers hermes takes for shallow, middle and deep: shares as in 10/60/30, measured (by hermes-stream
         inspect; some models bring it), or the path of an inspection.json.
@@ -40,13 +45,17 @@ class StreamOptions(EngineOptions):
         Frames per second to look at. Default: the model's.
     chunk
         Frames between two compressions. Default: the model's.
+    profile
+        File for a trace of what runs when, as Chrome and Perfetto show it (.gz: compressed); for minutes, not hours.
     """
 
     memory: str = DEFAULT_MEMORY
     budget: str | None = None
+    memory_bits: Literal[16, 8] | None = None
     layers: str | None = None
     fps: float | None = None
     chunk: int | None = None
+    profile: Path | None = None
 
     def check(self) -> None:
         """Raise UsageError for what is wrong whatever the model and the video are."""
@@ -57,11 +66,14 @@ class StreamOptions(EngineOptions):
             raise ConfigError(f"--fps is {self.fps}; give a number above 0")
         if self.chunk is not None and self.chunk < 1:
             raise ConfigError(f"--chunk is {self.chunk}; an interval needs at least 1 frame")
+        check_can_trace(self.profile)
         if self.device == "meta":
             raise ConfigError("--device meta holds no numbers to answer with; it is for hermes-stream doctor")
         if self.memory_limit is not None:
             parse_bytes(self.memory_limit, "--memory-limit")
         policy = parse_memory(self.memory, self.budget, bytes_per_token=1)
+        if self.memory_bits is not None:
+            policy = policy.with_memory_bits(self.memory_bits)
         if self.layers is not None:
             parse_layers(self.layers)
             policy.with_layers((0, 0))
@@ -94,9 +106,16 @@ def open_stream(source: str, options: StreamOptions) -> Iterator[Opened]:
     with ExitStack() as stack:
         engine = stack.enter_context(options.load_model())
         session = stack.enter_context(
-            engine.open(options.memory, budget=options.budget, chunk=options.chunk, layers=options.layers)
+            engine.open(
+                options.memory,
+                budget=options.budget,
+                chunk=options.chunk,
+                layers=options.layers,
+                memory_bits=options.memory_bits,
+            )
         )
         fps = engine.defaults.fps if options.fps is None else options.fps
         video = stack.enter_context(Video(stack.enter_context(open_source(source)), fps=fps))
         say(settings_line(engine, session, fps))
+        stack.enter_context(profiling(options.profile))
         yield Opened(engine, session, video, fps)

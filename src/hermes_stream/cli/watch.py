@@ -72,6 +72,7 @@ def watch(
         handling(signal.SIGTERM, leave),
         open_stream(source, options or StreamOptions()) as opened,
     ):
+        opened.engine.warm_up()
         recorder = None if map_folder is None else MapRecorder(opened)
         watching = _Watching(opened, questions, recorder, remember=remember, has_json=json)
         try:

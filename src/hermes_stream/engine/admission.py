@@ -17,7 +17,6 @@ from hermes_stream.engine.footprint import (
     footprint,
     forward_bytes,
     interval_rows,
-    weight_bytes,
 )
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import ConfigError, LimitError
@@ -47,7 +46,7 @@ class Ledger:
         Raises ConfigError if weights and one forward alone pass a limit that was given.
         """
         self._lock = threading.RLock()
-        self._weight_bytes, self._forward_bytes = weight_bytes(adapter), forward_bytes(adapter)
+        self._weight_bytes, self._forward_bytes = adapter.facts.weight_bytes, forward_bytes(adapter)
         self._streams: WeakKeyDictionary[Stream, Footprint] = WeakKeyDictionary()
         self._pins: WeakKeyDictionary[AnswerTask, _Pin] = WeakKeyDictionary()
         free = available_bytes(adapter.facts) if memory_limit is None else None

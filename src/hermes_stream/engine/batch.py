@@ -25,6 +25,7 @@ from hermes_stream.memory.backends.packed import PackedForward
 from hermes_stream.memory.backends.reference import ReferenceForward
 from hermes_stream.memory.rope import Rope, rotate
 from hermes_stream.memory.slab import Span
+from hermes_stream.memory.version import LayerMemory
 from hermes_stream.types import VisualTokens
 
 
@@ -74,8 +75,8 @@ class CommitSegment:
     def n_rows(self) -> int:
         return self.embeddings_TE.shape[0]
 
-    def own(self, layer_index: int) -> Span:
-        return self.pending.span(layer_index)
+    def own(self, layer_index: int) -> LayerMemory:
+        return self.pending.layer(layer_index)
 
     def held(self, layer_index: int) -> None:  # noqa: ARG002
         return None
@@ -112,8 +113,8 @@ class ProbeSegment:
     def own(self, layer_index: int) -> None:  # noqa: ARG002
         return None
 
-    def held(self, layer_index: int) -> Span:
-        return self.reads.span(layer_index)
+    def held(self, layer_index: int) -> LayerMemory:
+        return self.reads.layer(layer_index)
 
     def wants_mass(self, layer_index: int) -> bool:
         return layer_index in self.layers and not self.wants_query
@@ -149,9 +150,8 @@ class TailSegment:
     def own(self, layer_index: int) -> Span:
         return self.tail.span(layer_index, self.n_rows)
 
-    def held(self, layer_index: int) -> Span:
-        layer = self.tail.base.layers[layer_index]
-        return Span(layer.slab, layer.n_held)
+    def held(self, layer_index: int) -> LayerMemory:
+        return self.tail.base.layers[layer_index]
 
     def wants_mass(self, layer_index: int) -> bool:  # noqa: ARG002
         return False
@@ -261,7 +261,7 @@ def _note(layer_index: int, segment: Segment, new: Projected, mass_KN: torch.Ten
     if isinstance(segment, CommitSegment):
         segment.pending.mark_written(layer_index)
         if segment.n_read:
-            keys_KND = segment.own(layer_index).keys_KND
+            keys_KND = segment.own(layer_index).keys
             segment.mass[layer_index] = mass_of_newest(new.query_HTD[:, -segment.n_read :], keys_KND, scaling)
     elif isinstance(segment, ProbeSegment):
         if mass_KN is not None:

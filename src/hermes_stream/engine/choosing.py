@@ -8,12 +8,18 @@ import torch
 
 from hermes_stream.engine.answer import AnswerTask
 from hermes_stream.engine.graphs.static_forwards import Outcome
+from hermes_stream.stages import SAMPLE, stage
 
 
 def choose_tokens(tasks: Sequence[AnswerTask], outcome: Outcome) -> list[int | Exception]:
     """The next token of each answer, or why there is none; however many they are, the device is read once."""
     if not tasks:
         return []
+    with stage(SAMPLE):
+        return _chosen(tasks, outcome)
+
+
+def _chosen(tasks: Sequence[AnswerTask], outcome: Outcome) -> list[int | Exception]:
     failures: dict[int, Exception] = {}
     chosen = []
     for index, (task, logits_V, largest) in enumerate(zip(tasks, outcome.logits_AV, outcome.largest_A, strict=True)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,19 @@ import torch
 from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream
+from hermes_stream.engine.graphs.static_forwards import Capture
+from hermes_stream.engine.jobs import AskJob, CallJob, WatchJob
+from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.opening import commit_prefix, memory_shape, open_stream
+from hermes_stream.engine.schedule import Limits
 from hermes_stream.engine.session import Session
 from hermes_stream.engine.snapshot import restore_stream
-from hermes_stream.engine.stream import Stream, check_times
-from hermes_stream.engine.worker import AskJob, CallJob, WatchJob, Worker
+from hermes_stream.engine.stream import Stream
+from hermes_stream.engine.warm_up import WarmUp, warm_up
+from hermes_stream.engine.worker import Worker
 from hermes_stream.errors import ConfigError, SessionClosed
 from hermes_stream.memory.budget import parse_budget
+from hermes_stream.memory.shape import MemoryBits
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.models.adapter import Adapter, ModelFacts, StreamDefaults
 from hermes_stream.models.load import load_adapter
@@ -36,11 +42,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """used_bytes: promised, weights and one forward included. limit_bytes: None where nobody could say one."""
+    """used_bytes: promised, weights and one forward included. limit_bytes: None where nobody could say one.
+
+    captures: of each forward that `warm_up` recorded or could not, the newest try.
+    """
 
     n_sessions: int
     used_bytes: int
     limit_bytes: int | None
+    captures: tuple[Capture, ...] = ()
 
 
 class Engine:
@@ -49,14 +59,19 @@ class Engine:
     Sessions share the weights and each forward; each has a memory of its own.
     """
 
-    def __init__(self, adapter: Adapter, *, memory_limit: int | str | None = None) -> None:
+    def __init__(
+        self, adapter: Adapter, *, memory_limit: int | str | None = None, max_forward_tokens: int | None = None
+    ) -> None:
         """memory_limit: of weights and all sessions together, as in "12GiB"; by default a share of what is free.
+        max_forward_tokens: a forward takes on frames until it has so many rows; by default what suits the device. With
+            fewer, questions and decode steps wait for less; with more, each row costs less.
 
-        Raises ConfigError if the model alone takes more.
+        Raises ConfigError if the model alone takes more than the memory limit, or a forward could not have a row.
         """
+        limits = Limits.of(adapter.facts.device.type, max_forward_tokens)
         self._adapter = adapter
         self._ledger = Ledger(adapter, memory_limit)
-        self._worker = Worker(adapter, self._ledger)
+        self._worker = Worker(adapter, self._ledger, limits)
         # Also runs at interpreter exit, while the thread can still end in order.
         self._finalizer = weakref.finalize(self, self._worker.stop)
 
@@ -76,7 +91,17 @@ class Engine:
             n_sessions=self._ledger.n_streams,
             used_bytes=self._ledger.used_bytes,
             limit_bytes=self._ledger.limit_bytes,
+            captures=() if self._worker.static is None else self._worker.static.captures,
         )
+
+    def warm_up(self, *, questions: int = 128, sessions: int = 1) -> WarmUp:
+        """Do now what the first question would wait for; returns what was done and how long it took.
+
+        questions: tokens of the longest one, its template included. sessions: how many are asked at once; for as many,
+        at the default budget, memory is taken too. On CUDA, forwards up to these sizes are recorded as graphs, up to
+        questions of 128 tokens and 64 answers at once; others, and all without this call, launch kernel by kernel.
+        """
+        return self._on_thread(lambda: warm_up(self._adapter, self._worker.static, questions, sessions))
 
     def open(
         self,
@@ -86,7 +111,9 @@ class Engine:
         chunk: int | None = None,
         layers: str | None = None,
         keep_raw: bool = True,
+        memory_bits: MemoryBits | None = None,
         seed: int = 0,
+        max_waiting_frames: int | None = None,
     ) -> Session:
         """Start a stream.
 
@@ -95,10 +122,13 @@ class Engine:
         chunk: frames of a compression interval.
         layers: how a policy that groups layers does it: shares of shallow, middle and deep ones as in "10/60/30",
             "measured" for the borders that come with the checkpoint, or the path of an inspection.
+        max_waiting_frames: of those that are offered, by default two intervals; see `Session.offer`.
+        memory_bits: of held keys and values: 16, the model's own precision (even if that has 32), or 8, for three times
+            the rows in as many bytes; by default what the memory says, 16 if nothing.
         Raises PolicyError or ConfigError for settings that cannot work, LimitError where the memory limit leaves no
         room for one session more.
         """
-        policy = self._policy(memory, budget, keep_raw=keep_raw)
+        policy = self._policy(memory, budget, keep_raw=keep_raw, memory_bits=memory_bits)
         if layers is not None:
             facts, measured = self.model, self.defaults.measured_layers
             policy = policy.with_layers(parse_layers(layers).borders_of(facts.name, facts.n_layers, measured))
@@ -106,7 +136,7 @@ class Engine:
         if chunk_frames < 1:
             raise ConfigError(f"chunk is {chunk_frames}; an interval needs at least 1 frame")
         stream = open_stream(self._adapter, policy, chunk_frames=chunk_frames, keep_raw=keep_raw, seed=seed)
-        session = self._session(stream)
+        session = self._session(stream, max_waiting_frames)
         self.call(session, lambda: commit_prefix(stream))
         return session
 
@@ -130,12 +160,30 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def submit_watch(self, session: Session, frames: Iterable[Frame]) -> None:
-        """Put frames into a session's memory and wait until they are in."""
-        job = WatchJob(_open(session), deque(frames), Future())
-        check_times(job.stream, job.frames)
+    def submit_watch(
+        self, session: Session, frames: Iterable[Frame], after: Future[None] | None = None
+    ) -> Future[None]:
+        """Put frames into a session's memory; the future resolves when they are in.
+
+        after: the future of frames without which these may not come in: what fails there fails here.
+        """
+        job = WatchJob(_open(session), deque(frames), Future(), after=after)
         self._worker.submit(job)
-        job.done.result()
+        return job.done
+
+    def submit_offer(self, session: Session, live: LiveQueue, frames: Sequence[Frame]) -> int:
+        """Queue frames for a session without waiting; returns how many were taken."""
+        stream = _open(session)
+        n_taken, must_begin = live.offer(frames)
+        if must_begin:
+            job = WatchJob(stream, deque(), Future(), live)
+            job.done.add_done_callback(lambda done: _tell(live, done))
+            try:
+                self._worker.submit(job)
+            except SessionClosed as error:
+                job.done.set_exception(error)
+                raise
+        return n_taken
 
     def submit_ask(self, session: Session, answer: AnswerStream, *, remember: bool) -> None:
         """Start answering a question; tokens go to `answer`."""
@@ -148,7 +196,7 @@ class Engine:
 
     def fork(self, session: Session) -> Session:
         """A second session with the same past. Raises LimitError where the memory limit leaves no room."""
-        return self._session(self.call(session, session.stream.fork))
+        return self._session(self.call(session, session.stream.fork), session.max_waiting_frames)
 
     def forget(self, session: Session) -> None:
         """Drop all work of a session that is being closed, and give back what was promised to it."""
@@ -160,10 +208,11 @@ class Engine:
             return
         job.done.result()
 
-    def _session(self, stream: Stream) -> Session:
+    def _session(self, stream: Stream, max_waiting_frames: int | None = None) -> Session:
         """A session of a new stream, if there is room for it."""
+        session = Session(self, stream, max_waiting_frames=max_waiting_frames)
         self._ledger.admit(stream)
-        return Session(self, stream)
+        return session
 
     def _on_thread(self, function: Callable[[], _T]) -> _T:
         job = CallJob(function, Future())
@@ -171,16 +220,21 @@ class Engine:
         result: _T = job.done.result()
         return result
 
-    def _policy(self, memory: str | Policy, budget: int | str | None, *, keep_raw: bool) -> Policy:
+    def _policy(
+        self, memory: str | Policy, budget: int | str | None, *, keep_raw: bool, memory_bits: MemoryBits | None
+    ) -> Policy:
         if isinstance(memory, Policy):
-            policy = memory
+            policy = memory if memory_bits is None else memory.with_memory_bits(memory_bits)
             if budget is not None and policy.budget is not None:
                 raise ConfigError(f"two budgets: {policy.budget} in the memory and {budget} beside it; give one")
             if budget is not None:
                 policy = policy.with_budget(parse_budget(budget).tokens(self._bytes_per_token(policy, keep_raw)))
         else:
             kind = parse_memory(memory, bytes_per_token=1)
+            if memory_bits is not None:
+                kind = kind.with_memory_bits(memory_bits)
             policy = parse_memory(memory, budget, bytes_per_token=self._bytes_per_token(kind, keep_raw))
+            policy = policy.with_memory_bits(kind.memory_bits)
         return policy.with_budget(self.defaults.budget_tokens)
 
     def _bytes_per_token(self, policy: Policy, keep_raw: bool) -> int:
@@ -188,7 +242,7 @@ class Engine:
         shape = memory_shape(self.model)
         if policy.ingests == "features":
             return (1 + self.model.n_taps) * self.model.hidden_size * torch.empty(0, dtype=shape.dtype).element_size()
-        return shape.bytes_per_token(keep_raw=keep_raw)
+        return shape.bytes_per_token(keep_raw=keep_raw, memory_bits=policy.memory_bits)
 
 
 def load_model(
@@ -199,6 +253,7 @@ def load_model(
     device_map: DeviceMap | None = None,
     max_pixels: int | None = None,
     text_positions: str = "after",
+    quantization: str | Any | None = None,
     memory_limit: int | str | None = None,
 ) -> Engine:
     """Load a checkpoint and start its engine; see `models.load.load_adapter` and `Engine` for the options."""
@@ -210,9 +265,17 @@ def load_model(
             device_map=device_map,
             max_pixels=max_pixels,
             text_positions=text_positions,
+            quantization=quantization,
         ),
         memory_limit=memory_limit,
     )
+
+
+def _tell(live: LiveQueue, done: Future[None]) -> None:
+    """Nobody waits for frames that were offered: what went wrong is told when the next ones are."""
+    error = done.exception()
+    if error is not None:
+        live.fail(error)
 
 
 def _open(session: Session) -> Stream:

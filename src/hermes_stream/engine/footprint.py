@@ -30,7 +30,7 @@ _QUESTION_ROWS = 256
 class Footprint:
     """held_bytes: what a stream keeps between two forwards. slab_bytes: its slabs alone, of which there may be two.
 
-    tail_bytes: what an answer keeps beside the slabs of its version: its own rows, and what it recalled.
+    tail_bytes: what an answer takes beside the slabs of its version: its own rows, and what it recalled or unpacked.
     """
 
     held_bytes: int
@@ -57,6 +57,7 @@ def footprint(stream: Stream, n_new_rows: int, *, n_tail_rows: int | None = None
         n_tail_rows = _QUESTION_ROWS + waiting + stream.facts.tokens_per_frame
     # Keys and values: a tail is not moved.
     tail_bytes = (n_tail_rows + _most_recalled(stream, rows_L)) * version.shape.bytes_per_token(keep_raw=False)
+    tail_bytes += _unpacked_bytes(stream, rows_L)
     return Footprint(slab_bytes + beside + _archive_bytes(stream, rows_L), slab_bytes, tail_bytes)
 
 
@@ -69,11 +70,6 @@ def forward_bytes(adapter: Adapter) -> int:
     heads = 2 * (sizes.n_heads + 2 * sizes.n_kv_heads) * sizes.head_dim
     element = torch.empty(0, dtype=facts.dtype).element_size()
     return n_rows * (4 * sizes.width + heads + 3 * sizes.inner) * element
-
-
-def weight_bytes(adapter: Adapter) -> int:
-    """Of all parameters in the model's precision."""
-    return adapter.facts.n_parameters * torch.empty(0, dtype=adapter.facts.dtype).element_size()
 
 
 def interval_rows(stream: Stream) -> int:
@@ -111,6 +107,14 @@ def _most_recalled(stream: Stream, rows_L: list[int]) -> int:
     most = stream.policy.seen_rows(stream.facts)
     archived = max(stream.memory.current.archived_tokens) + max(rows_L)
     return max(rows_L) + (archived if most is None else min(archived, most))
+
+
+def _unpacked_bytes(stream: Stream, rows_L: list[int]) -> int:
+    """Of the layer with most rows while it is read, where they are held in 8 bits: keys twice, values and one sum."""
+    shape = stream.memory.shape
+    if stream.policy.memory_bits == 16:
+        return 0
+    return 2 * max(rows_L) * shape.bytes_per_token(keep_raw=False) // shape.n_layers
 
 
 def _feature_row_bytes(stream: Stream) -> int:

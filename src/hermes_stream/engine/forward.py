@@ -12,6 +12,7 @@ import torch
 from hermes_stream.engine.batch import PackedBatch, Segment
 from hermes_stream.engine.graphs.static_forwards import Outcome, StaticForwards
 from hermes_stream.models.adapter import Adapter
+from hermes_stream.stages import TEXT, stage
 
 
 def run_forward(adapter: Adapter, segments: Sequence[Segment], static: StaticForwards | None = None) -> Outcome:
@@ -19,11 +20,14 @@ def run_forward(adapter: Adapter, segments: Sequence[Segment], static: StaticFor
 
     static: what may run them as a recording.
     """
-    outcome = None if static is None else static.run(segments)
-    if outcome is not None:
-        return outcome
     if not segments:
         return Outcome.of(torch.empty(0, 0))
+    with stage(TEXT):
+        outcome = None if static is None else static.run(segments)
+        return outcome or _run_packed(adapter, segments)
+
+
+def _run_packed(adapter: Adapter, segments: Sequence[Segment]) -> Outcome:
     batch = PackedBatch(segments, adapter.rope)
     hidden_TE = adapter.run(batch)
     rows = batch.last_rows

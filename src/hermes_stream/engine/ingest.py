@@ -18,6 +18,7 @@ from hermes_stream.engine.stream import Signals, Stream, check_times
 from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.features import FeatureBank
 from hermes_stream.policies.base import Probe
+from hermes_stream.stages import PROBE, stage
 from hermes_stream.types import Frame, VisualTokens
 
 
@@ -27,22 +28,29 @@ class Piece:
     Families that make one grid of several frames leave those without a partner waiting in the stream.
     """
 
-    def __init__(self, stream: Stream, frames: Sequence[Frame]) -> None:
-        """Encodes the frames. Raises LimitError, with nothing changed but a compaction, if they do not fit."""
+    def __init__(self, stream: Stream, frames: Sequence[Frame], encoded: VisualTokens | None = None) -> None:
+        """encoded: the first of the frames (after those that wait in the stream), whole grids of one interval, as the
+        vision tower makes them; by default as many as may go together are encoded here.
+
+        Raises LimitError, with nothing changed but a compaction, if they do not fit.
+        """
         check_times(stream, frames)
         self.stream = stream
         candidates = [*stream.waiting, *frames]
-        n_encoded = self._n_encoded(len(candidates))
-        encoded = candidates[:n_encoded]
+        if encoded is None:
+            clip = stream.next_clip(frames, stream.grids_at_once)
+            encoded = None if clip is None else stream.embed(clip)
+        n_encoded = 0 if encoded is None else encoded.n_frames
+        self.n_grids = 0 if encoded is None else encoded.n_grids
         # Without a partner: all that is left, if it is less than a grid.
-        self._waiting = tuple(candidates) if not encoded else ()
-        self.n_frames = len(encoded or candidates) - len(stream.waiting)
+        self._waiting = () if n_encoded else tuple(candidates)
+        self.n_frames = (n_encoded or len(candidates)) - len(stream.waiting)
         self._interval_frames = stream.interval_frames + n_encoded
         self._since_seconds = candidates[0].pts_seconds if stream.since_seconds is None else stream.since_seconds
         self._seconds = candidates[max(n_encoded, 1) - 1].pts_seconds
         self._tokens, self._front_states = None, stream.front_states
-        if encoded:
-            self._tokens, self._front_states = stream.encode(encoded, self._since_seconds)
+        if encoded is not None:
+            self._tokens, self._front_states = stream.reduce(encoded)
             stream.check_growth(self._tokens.frame_N.numel())
         # What enters the text model now: the same, unless newest frames are held back.
         self._entering = self._tokens
@@ -106,7 +114,10 @@ class Piece:
         adapter, version = self.stream.adapter, self.stream.memory.current
         segments = self._segments
         mass = {name: segment.mass for name, segment in segments.items() if not segment.wants_query}
-        mass |= {p.name: embedding_mass(adapter, version, p) for p in self._probes if p.name not in segments}
+        shortcuts = [probe for probe in self._probes if probe.name not in segments]
+        if shortcuts:
+            with stage(PROBE):
+                mass |= {probe.name: embedding_mass(adapter, version, probe) for probe in shortcuts}
         if self._commit is not None and self._commit.n_read:
             mass["newest"] = self._commit.mass
         return Signals(mass, {name: segment.query for name, segment in segments.items() if segment.wants_query})
@@ -114,16 +125,6 @@ class Piece:
     @property
     def _ends_interval(self) -> bool:
         return self._interval_frames >= self.stream.chunk_frames
-
-    def _n_encoded(self, n_candidates: int) -> int:
-        """Up to the interval's end, in whole grids; at least one grid where there is one."""
-        per_grid = self.stream.adapter.facts.frames_per_grid
-        n_left = self.stream.chunk_frames - self.stream.interval_frames
-        if self.stream.policy.recalls_at == "always" and self.stream.view_for(None).asks_first:
-            # What one frame recalls must not depend on those that happen to come with it.
-            n_left = per_grid
-        n_wanted = min(n_candidates, max(n_left - n_left % per_grid, per_grid))
-        return n_wanted - n_wanted % per_grid
 
     def _prepare_commit(self, tokens: VisualTokens) -> None:
         memory, n_held_back = self.stream.memory, self.stream.held_back

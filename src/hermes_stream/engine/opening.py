@@ -49,6 +49,7 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
         budgets_L=policy.layer_budgets(facts.n_layers),
         compaction=policy.placement,
         keep_raw=keep_raw,
+        memory_bits=policy.memory_bits,
         archive=policy.archive,
         backend=adapter.backend,
     )

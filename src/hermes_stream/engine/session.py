@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from hermes_stream.engine.answer import AnswerStream
+from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.question_attention import QuestionAttention, question_attention
 from hermes_stream.engine.snapshot import take_snapshot
 from hermes_stream.memory.snapshot import Snapshot
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from hermes_stream.memory.version import MemoryVersion
     from hermes_stream.policies.base import Policy
 
+# Of frames that are offered: one that is encoded next, and one that comes meanwhile.
+_INTERVALS_WAITING = 2
+
 
 @dataclass(frozen=True, slots=True)
 class SessionStats:
@@ -27,6 +32,9 @@ class SessionStats:
     memory_bytes: of held rows and features, and of tensors that the policy keeps; archive_bytes, disk_bytes: of
     archived keys and values in host memory and on disk.
     last_compression_seconds: of the newest frame when the policy last evicted; None if it never did.
+    frames_dropped: frames that were given and never came into the memory: offered ones that waited too long, and those
+    for which memory ran out. waiting_frames: offered and still on their way. lag_seconds: from the newest frame in the
+    memory to the newest one offered.
     """
 
     frames_seen: int
@@ -40,25 +48,47 @@ class SessionStats:
     last_compression_seconds: float | None = None
     archive_bytes: int = 0
     disk_bytes: int = 0
+    frames_dropped: int = 0
+    waiting_frames: int = 0
+    lag_seconds: float = 0.0
 
 
 class Session:
     """Watch frames, ask questions, fork. Safe to use from several threads; made by `Engine.open`."""
 
-    def __init__(self, engine: Engine, stream: Stream) -> None:
+    def __init__(self, engine: Engine, stream: Stream, *, max_waiting_frames: int | None = None) -> None:
         self._engine = engine
         self.stream = stream
+        self._live = LiveQueue(
+            _INTERVALS_WAITING * stream.chunk_frames if max_waiting_frames is None else max_waiting_frames
+        )
         self._is_closed = False
 
     def watch(self, frames: Frame | Iterable[Frame]) -> None:
         """Put frames into the memory; returns once they are in.
 
-        An iterable is read one interval at a time, so a whole video may be given. Raises UsageError if a frame is older
-        than one that was watched before; the intervals before it are in then.
+        An iterable is read one interval at a time, so a whole video may be given, and one interval ahead of what is in.
+        Raises UsageError if a frame is older than one that was watched before; the intervals before it are in then.
         """
         waiting = iter([frames] if isinstance(frames, Frame) else frames)
-        while batch := list(islice(waiting, self.chunk_frames)):
-            self._engine.submit_watch(self, batch)
+        newest: Future[None] | None = None
+        try:
+            while batch := list(islice(waiting, self.chunk_frames)):
+                before, newest = newest, self._engine.submit_watch(self, batch, after=newest)
+                if before is not None:
+                    before.result()
+        finally:
+            if newest is not None:
+                newest.result()
+
+    def offer(self, frames: Frame | Iterable[Frame]) -> int:
+        """Give frames of a live source and go on at once; returns how many of them were taken.
+
+        At most `max_waiting_frames` wait to be encoded. Where the engine cannot keep up the oldest of these are dropped
+        and counted (`stats.frames_dropped`); a question sees all that are in. Raises UsageError if times fall, and
+        whatever went wrong with frames that were offered before, once.
+        """
+        return self._engine.submit_offer(self, self._live, [frames] if isinstance(frames, Frame) else list(frames))
 
     def ask(self, query: str | Query, *, remember: bool = False, max_new_tokens: int | None = None) -> AnswerStream:
         """Ask about everything watched so far; asking never changes the memory.
@@ -105,12 +135,20 @@ class Session:
         return self.stream.chunk_frames
 
     @property
+    def max_waiting_frames(self) -> int:
+        """How many of the frames that were offered may wait to be encoded."""
+        return self._live.capacity
+
+    @property
     def stats(self) -> SessionStats:
-        version = self.memory
+        # Frames on their way are counted before the memory is looked at: one that arrives meanwhile is not missed.
+        n_waiting, version = self._live.n_waiting, self.memory
+        n_frames = version.frames_seen + len(self.stream.waiting)
+        newest_seconds = self.stream.waiting[-1].pts_seconds if self.stream.waiting else version.time_seconds
         return SessionStats(
-            frames_seen=version.frames_seen + len(self.stream.waiting),
+            frames_seen=n_frames,
             tokens_seen=version.n_seen,
-            time_seconds=self.stream.waiting[-1].pts_seconds if self.stream.waiting else version.time_seconds,
+            time_seconds=newest_seconds,
             held_tokens=version.held_tokens,
             memory_bytes=version.n_bytes + self.stream.state_bytes,
             archive_bytes=version.archive_bytes(),
@@ -119,6 +157,9 @@ class Session:
             n_compressions=self.stream.n_compressions,
             next_position=version.next_position,
             last_compression_seconds=self.stream.last_compression_seconds,
+            frames_dropped=self._live.n_dropped,
+            waiting_frames=n_waiting,
+            lag_seconds=self._live.lag_seconds(newest_seconds if n_frames else None),
         )
 
     def check_invariants(self) -> None:

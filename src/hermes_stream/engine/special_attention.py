@@ -30,12 +30,12 @@ def attend_recalling(layer_index: int, segment: CommitSegment, new: Projected, s
 def attend_asking(layer_index: int, segment: TailSegment, new: Projected, scaling: float, rope: Rope) -> torch.Tensor:
     """A question that recalls, brings frames that stand apart, or whose attention is wanted; `[H, T, D]`."""
     own, n_apart = segment.own(layer_index), segment.n_apart
-    own.write(new.key_KTD, new.value_KTD, new.raw_key_KTD)
+    own.slab.write(own.n_held - segment.n_rows, new.key_KTD, new.value_KTD, new.raw_key_KTD)
     seen = segment.tail.held(layer_index, new.raw_query_HTD, new.query_HTD)
     if segment.n_read:
         read_HTD = new.query_HTD[:, -segment.n_read :]
-        segment.attention[layer_index] = attention_by_head(read_HTD, seen.keys_KND, own.keys_KND, scaling)
-    out_HTD = _attend_seen(new.query_HTD[:, n_apart:], seen, own.keys_KND, own.values_KND, scaling)
+        segment.attention[layer_index] = attention_by_head(read_HTD, seen.keys_KND, own.keys, scaling)
+    out_HTD = _attend_seen(new.query_HTD[:, n_apart:], seen, own.keys, own.values, scaling)
     if not n_apart:
         return out_HTD
     prefix = segment.tail.base.prefix_moved(layer_index, segment.apart_distance, rope)

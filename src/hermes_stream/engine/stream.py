@@ -18,9 +18,10 @@ from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.sizes import tensor_bytes
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
-from hermes_stream.models.adapter import Adapter
+from hermes_stream.models.adapter import Adapter, Clip
 from hermes_stream.policies.base import Policy, StreamFacts, Turn, ViewSpec
 from hermes_stream.policies.front_ends.base import reduce_tokens
+from hermes_stream.stages import EVICT, SCORE, VISION, stage
 from hermes_stream.types import Frame, VisualTokens
 
 _log = logging.getLogger(__name__)
@@ -89,14 +90,38 @@ class Stream:
         if not self.waiting or self.since_seconds is None:
             return None
         n_missing = self.adapter.facts.frames_per_grid - len(self.waiting)
-        frames = [*self.waiting, *[self.waiting[-1]] * n_missing]
-        return replace(self.encode(frames, self.since_seconds)[0], n_frames=len(self.waiting))
+        clip = Clip([*self.waiting, *[self.waiting[-1]] * n_missing], self.since_seconds)
+        return replace(self.reduce(self.embed(clip))[0], n_frames=len(self.waiting))
 
-    def encode(self, frames: Sequence[Frame], since_seconds: float) -> tuple[VisualTokens, tuple[Any, ...]]:
+    def next_clip(self, frames: Sequence[Frame], most_grids: int | None = None) -> Clip | None:
+        """What the vision tower can encode of the frames that come next: whole grids up to the interval's end.
+
+        At least one grid where there is one, also in an interval shorter than that; None for frames without a partner.
+        """
+        per_grid, candidates = self.adapter.facts.frames_per_grid, [*self.waiting, *frames]
+        n_left = max(self.chunk_frames - self.interval_frames, per_grid)
+        if most_grids is not None:
+            n_left = min(n_left, most_grids * per_grid)
+        n = min(len(candidates), n_left)
+        n -= n % per_grid
+        since_seconds = candidates[0].pts_seconds if self.since_seconds is None else self.since_seconds
+        return Clip(candidates[:n], since_seconds) if n else None
+
+    @property
+    def grids_at_once(self) -> int | None:
+        """The most grids that may enter the text model together; None is any number."""
+        # What one frame recalls must not depend on those that happen to come with it.
+        return 1 if self.policy.recalls_at == "always" and self.view_for(None).asks_first else None
+
+    def embed(self, clip: Clip) -> VisualTokens:
+        """What the vision tower makes of frames."""
+        wants_saliency = self.policy.needs_saliency
+        with stage(VISION):
+            return self.adapter.embed(clip.frames, since_seconds=clip.since_seconds, wants_saliency=wants_saliency)
+
+    def reduce(self, tokens: VisualTokens) -> tuple[VisualTokens, tuple[Any, ...]]:
         """What the text model will read of the frames that come next, and the front-ends' states after them."""
-        policy = self.policy
-        tokens = self.adapter.embed(frames, since_seconds=since_seconds, wants_saliency=policy.needs_saliency)
-        return reduce_tokens(policy.front_ends, tokens, self.front_states)
+        return reduce_tokens(self.policy.front_ends, tokens, self.front_states)
 
     @property
     def held_back(self) -> int:
@@ -111,10 +136,12 @@ class Stream:
     def end_interval(self, signals: Signals) -> None:
         """Let the policy decide, given what its probes brought, and execute its plan."""
         self._note_large_interval()
-        view = memory_view(self.memory.current, self, signals)
-        plan, state = self.policy.after_chunk(view, self.state)
+        with stage(SCORE):
+            view = memory_view(self.memory.current, self, signals)
+            plan, state = self.policy.after_chunk(view, self.state)
         is_eviction = plan.evicts(self.memory.current.held_tokens)
-        self.memory.apply(plan)
+        with stage(EVICT):
+            self.memory.apply(plan)
         self.state = state
         self.interval_frames = self.interval_tokens = 0
         self.encoded = None

@@ -51,7 +51,7 @@ class Tail:
     def _room(self, layer_index: int, n_new: int) -> Slab:
         slab, n_after = self._slabs[layer_index], self.n_rows + n_new
         if slab is None:
-            slab = self.base.layers[layer_index].slab.beside(n_after + _SPARE_ROWS, keep_raw=False)
+            slab = self.base.layers[layer_index].slab.for_tail(n_after + _SPARE_ROWS)
         elif n_after > slab.capacity:
             slab = slab.claim(self.n_rows, n_new)
         self._slabs[layer_index] = slab

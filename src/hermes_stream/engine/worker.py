@@ -4,80 +4,60 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from typing import Any
 
 import torch
 
 from hermes_stream.engine.admission import Ledger
-from hermes_stream.engine.answer import AnswerChannel, AnswerTask
+from hermes_stream.engine.answering import Answering
+from hermes_stream.engine.backlog import Backlog
 from hermes_stream.engine.batch import Segment
 from hermes_stream.engine.choosing import choose_tokens
 from hermes_stream.engine.forward import run_forward
 from hermes_stream.engine.graphs.static_forwards import static_forwards
 from hermes_stream.engine.ingest import Piece
+from hermes_stream.engine.jobs import AskJob, CallJob, Job, WatchJob
+from hermes_stream.engine.schedule import Limits, Ready, choose, frame_room
 from hermes_stream.engine.stream import Stream
+from hermes_stream.engine.vision import Encoded, VisionStage, overlaps_vision
 from hermes_stream.errors import SessionClosed
 from hermes_stream.models.adapter import Adapter
-from hermes_stream.policies.base import Turn
-from hermes_stream.types import Frame, Query
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class WatchJob:
-    """Frames on their way into one stream; the future resolves when the last one is in."""
-
-    stream: Stream
-    frames: deque[Frame]
-    done: Future[None]
-
-
-@dataclass(eq=False)
-class AskJob:
-    """A question; once started, `task` holds its progress."""
-
-    stream: Stream
-    query: Query
-    channel: AnswerChannel
-    remember: bool
-    task: AnswerTask | None = None
-
-
-@dataclass(eq=False)
-class CallJob:
-    """Something to run between two forwards."""
-
-    function: Callable[[], Any]
-    done: Future[Any]
 
 
 class _Stop:
     pass
 
 
-Job = WatchJob | AskJob | CallJob
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The work of one forward."""
+
+    asks: list[AskJob]
+    pieces: list[tuple[WatchJob, Piece]]
 
 
 class Worker:
     """Takes jobs, packs what is ready into forwards, hands out results.
 
-    Each step runs one forward: a segment of every unfinished answer, and one piece of every stream with frames
-    waiting. What fails alone fails alone; a failed forward fails the jobs in it and leaves every memory as it was.
+    Each step encodes frames, chooses a forward (`schedule`), runs it and finishes what was in it. What fails alone
+    fails alone; a failed forward fails the jobs in it and leaves every memory as it was.
     """
 
-    def __init__(self, adapter: Adapter, ledger: Ledger) -> None:
+    def __init__(self, adapter: Adapter, ledger: Ledger, limits: Limits) -> None:
         self._adapter = adapter
-        self._ledger = ledger
-        self._inbox: SimpleQueue[Job | _Stop] = SimpleQueue()
-        self._watching: dict[Stream, deque[WatchJob]] = {}
-        self._answering: list[AskJob] = []
+        self._limits = limits
+        self._inbox: SimpleQueue[Job | list[Encoded] | _Stop] = SimpleQueue()
+        self._backlog = Backlog()
+        self._answering = Answering(ledger)
+        overlaps = overlaps_vision(adapter.facts.device)
+        self._vision = VisionStage(adapter, self._inbox.put if overlaps else self._take_encoded, overlaps=overlaps)
+        self._is_encoding = False
+        # Whether the last forward left frames waiting for the sake of new questions.
+        self._kept_frames = False
         self._stopping = False
         self.static = static_forwards(adapter)
         # Between the question whether the thread still takes jobs and the putting of one.
@@ -102,10 +82,10 @@ class Worker:
 
     def forget(self, stream: Stream) -> None:
         """Drop all work of a stream (called on the worker's thread)."""
-        for job in self._watching.pop(stream, ()):
-            job.done.set_exception(SessionClosed("the session was closed"))
-        for ask in [ask for ask in self._answering if ask.stream is stream]:
-            self._end(ask, SessionClosed("the session was closed"))
+        closed = SessionClosed("the session was closed")
+        self._backlog.forget(stream, closed)
+        self._backlog.tell()
+        self._answering.forget(stream, closed)
 
     def _run(self) -> None:
         try:
@@ -114,6 +94,7 @@ class Worker:
                     self._take_jobs()
                     if not self._stopping:
                         self._step()
+                        self._backlog.tell()
         finally:
             # Also if something ends the thread that should not: nobody may wait for ever.
             with self._lock:
@@ -121,7 +102,7 @@ class Worker:
             self._fail_everything()
 
     def _take_jobs(self) -> None:
-        is_idle = not self._answering and not self._watching
+        is_idle = not self._has_work()
         try:
             while True:
                 job = self._inbox.get(block=is_idle)
@@ -130,125 +111,112 @@ class Worker:
         except Empty:
             pass
 
-    def _accept(self, job: Job | _Stop) -> None:
-        if isinstance(job, WatchJob):
-            self._watching.setdefault(job.stream, deque()).append(job)
-        elif isinstance(job, AskJob):
-            self._start_answer(job)
-        elif isinstance(job, CallJob):
-            _resolve(job)
+    def _has_work(self) -> bool:
+        if self._is_encoding and not self._answering:
+            return any(job.encoded is not None for job in self._backlog.heads())
+        return bool(self._answering or self._backlog)
 
-    def _start_answer(self, job: AskJob) -> None:
-        """Pin the version that the question is asked of: all frames that are in at this moment."""
-        try:
-            task = AnswerTask(job.stream, job.query, job.channel)
-            self._ledger.pin(job.stream, task)
-            job.task = task
-            self._answering.append(job)
-        except BaseException as error:  # it is the asker's to handle: this thread must live on
-            job.channel.put(error)
+    def _accept(self, job: Job | list[Encoded] | _Stop) -> None:
+        if isinstance(job, WatchJob):
+            self._backlog.add(job)
+        elif isinstance(job, AskJob):
+            self._answering.start(job)
+        elif isinstance(job, CallJob):
+            job.resolve()
+        elif isinstance(job, list):
+            self._is_encoding = False
+            self._take_encoded(job)
 
     def _step(self) -> None:
-        for ask in [ask for ask in self._answering if ask.channel.is_cancelled]:
-            self._end(ask, SessionClosed("the answer was cancelled"))
-        asks = list(self._answering)
-        # A new question goes first and alone: its first token must not wait for a chunk.
-        new = [ask for ask in asks if ask.task and not ask.task.has_begun]
-        asks, pieces = (new, []) if new else (asks, self._next_pieces())
-        segments: list[Segment] = [ask.task.segment() for ask in asks if ask.task]
-        for _, piece in pieces:
+        self._answering.drop_cancelled()
+        asks = Ready(
+            [ask.n_rows for ask in self._answering.new()], len(self._answering.decoding()), [], self._kept_frames
+        )
+        self._start_encoding(frame_room(asks, self._limits))
+        self._run_chosen(self._choose(asks))
+
+    def _start_encoding(self, room: int) -> None:
+        """Let the vision tower have frames that may go into the next forward and are not encoded yet."""
+        if self._is_encoding:
+            return
+        heads = self._backlog.heads()
+        # What is encoded on this thread delays the forward, so no more of it than goes along.
+        room = self._limits.n_rows if self._vision.overlaps else room
+        room -= sum(job.encoded.n_rows for job in heads if job.encoded is not None)
+        has_begun = self._vision.start([job for job in heads if job.encoded is None], room)
+        self._is_encoding = has_begun and self._vision.overlaps
+
+    def _take_encoded(self, batch: Sequence[Encoded]) -> None:
+        for encoded in batch:
+            if encoded.job not in self._backlog:
+                continue
+            try:
+                encoded.job.encoded = encoded.tokens()
+            except BaseException as error:  # frames, too, are the watcher's to answer for
+                self._backlog.fail(encoded.job, error)
+
+    def _choose(self, asks: Ready) -> Chosen:
+        heads = self._backlog.heads()
+        ready = replace(asks, grid_rows=[job.grid_rows() for job in heads])
+        choice = choose(ready, self._limits)
+        self._kept_frames = bool(asks.question_rows) and not any(choice.n_grids) and bool(heads)
+        pieces = []
+        for job, n_grids in zip(heads, choice.n_grids, strict=True):
+            if not n_grids and not job.lacks_partner:
+                continue
+            try:
+                pieces.append((job, job.piece(n_grids)))
+            except BaseException as error:
+                self._backlog.fail(job, error)
+        return Chosen([*self._answering.decoding(), *self._answering.new()[: choice.n_questions]], pieces)
+
+    def _run_chosen(self, chosen: Chosen) -> None:
+        """One forward, and what it brought for each job in it."""
+        segments: list[Segment] = [ask.begun.segment() for ask in chosen.asks]
+        for _, piece in chosen.pieces:
             segments.extend(piece.segments())
         try:
             outcome = run_forward(self._adapter, segments, self.static)
         except BaseException as error:
-            self._fail_step(asks, pieces, error)
+            self._fail_chosen(chosen, error)
             return
-        tasks = [ask.task for ask in asks if ask.task]
-        for ask, token in zip(asks, choose_tokens(tasks, outcome), strict=True):
-            self._advance(ask, token)
-        for job, piece in pieces:
+        tokens = choose_tokens([ask.begun for ask in chosen.asks], outcome)
+        for ask, token in zip(chosen.asks, tokens, strict=True):
+            self._answering.advance(ask, token)
+        for job, piece in chosen.pieces:
             self._finish_piece(job, piece)
-
-    def _next_pieces(self) -> list[tuple[WatchJob, Piece]]:
-        """One piece of every stream that has frames waiting; small ones while answers wait for their next token."""
-        pieces = []
-        for stream in list(self._watching):
-            job = self._watching[stream][0]
-            most = self._adapter.facts.frames_per_grid if self._answering else stream.chunk_frames
-            try:
-                pieces.append((job, Piece(stream, list(islice(job.frames, most)))))
-            except BaseException as error:
-                self._drop_watch(job, error)
-        return pieces
 
     def _finish_piece(self, job: WatchJob, piece: Piece) -> None:
         try:
             piece.finish()
         except BaseException as error:
             # A policy is foreign code: whatever it raises belongs to who watches.
-            self._drop_watch(job, error)
+            self._backlog.fail(job, error)
             return
-        for _ in range(piece.n_frames):
-            job.frames.popleft()
-        if not job.frames:
-            self._drop_watch(job, None)
-
-    def _drop_watch(self, job: WatchJob, error: BaseException | None) -> None:
-        waiting = self._watching[job.stream]
-        waiting.remove(job)
-        if not waiting:
-            del self._watching[job.stream]
-        if error is None:
-            job.done.set_result(None)
+        if job.arrive(piece.n_frames, piece.n_grids):
+            self._backlog.done(job)
         else:
-            job.done.set_exception(error)
+            self._backlog.served(job)
 
-    def _advance(self, ask: AskJob, token: int | Exception) -> None:
-        try:
-            assert ask.task is not None
-            if isinstance(token, Exception):
-                raise token
-            answer = ask.task.accept(token)
-            if answer is not None:
-                self._answering.remove(ask)
-                if ask.remember:
-                    ask.stream.history = (Turn(ask.query.text, ask.query.meant_by(answer.text)),)
-                ask.channel.put(answer)
-        except BaseException as error:
-            self._end(ask, error)
-
-    def _end(self, ask: AskJob, error: BaseException) -> None:
-        self._answering.remove(ask)
-        ask.channel.put(error)
-
-    def _fail_step(self, asks: list[AskJob], pieces: list[tuple[WatchJob, Piece]], error: BaseException) -> None:
+    def _fail_chosen(self, chosen: Chosen, error: BaseException) -> None:
         _log.exception("a forward failed; the memories in it are unchanged")
-        for ask in asks:
-            self._end(ask, error)
-        for job, _ in pieces:
-            self._drop_watch(job, error)
+        for ask in chosen.asks:
+            self._answering.end(ask, error)
+        for job, _ in chosen.pieces:
+            self._backlog.fail(job, error)
 
     def _fail_everything(self) -> None:
         closed = SessionClosed("the engine is closed")
-        for ask in list(self._answering):
-            self._end(ask, closed)
-        for jobs in self._watching.values():
-            for job in jobs:
-                job.done.set_exception(closed)
-        self._watching.clear()
+        self._answering.forget_all(closed)
+        self._backlog.forget_all(closed)
+        self._backlog.tell()
         try:
             while True:
                 waiting = self._inbox.get(block=False)
                 if isinstance(waiting, AskJob):
                     waiting.channel.put(closed)
-                elif not isinstance(waiting, _Stop):
+                elif isinstance(waiting, WatchJob | CallJob):
                     waiting.done.set_exception(closed)
         except Empty:
             pass
-
-
-def _resolve(job: CallJob) -> None:
-    try:
-        job.done.set_result(job.function())
-    except BaseException as error:
-        job.done.set_exception(error)
+        self._vision.close()

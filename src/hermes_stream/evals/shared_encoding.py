@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any, cast
 
-from hermes_stream.models.adapter import Adapter
+from hermes_stream.models.adapter import Adapter, Clip
 from hermes_stream.types import Frame, VisualTokens
 
 # Sessions that watch the same batch stand at most a few pieces apart.
@@ -25,14 +26,23 @@ class SharedEncoding:
         self._adapter = adapter
         # Keys hold their frames, so no identity is given to another frame while it is known here.
         self._known: OrderedDict[tuple[tuple[Frame, ...], float, bool], VisualTokens] = OrderedDict()
+        # A question encodes frames that wait for a partner, perhaps while others are being encoded.
+        self._lock = Lock()
 
     def embed(self, frames: Sequence[Frame], *, since_seconds: float, wants_saliency: bool = False) -> VisualTokens:
-        key = (tuple(frames), since_seconds, wants_saliency)
-        if key not in self._known:
-            self._known[key] = self._adapter.embed(frames, since_seconds=since_seconds, wants_saliency=wants_saliency)
-            if len(self._known) > _N_BATCHES:
+        return self.embed_clips([Clip(frames, since_seconds)], wants_saliency=wants_saliency)[0]
+
+    def embed_clips(self, clips: Sequence[Clip], *, wants_saliency: bool = False) -> list[VisualTokens]:
+        keys = [(tuple(clip.frames), clip.since_seconds, wants_saliency) for clip in clips]
+        with self._lock:
+            unknown = {key: clip for key, clip in zip(keys, clips, strict=True) if key not in self._known}
+            if unknown:
+                new = self._adapter.embed_clips(list(unknown.values()), wants_saliency=wants_saliency)
+                self._known.update(zip(unknown, new, strict=True))
+            tokens = [self._known[key] for key in keys]
+            while len(self._known) > _N_BATCHES:
                 self._known.popitem(last=False)
-        return self._known[key]
+        return tokens
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._adapter, name)

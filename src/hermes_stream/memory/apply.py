@@ -118,6 +118,10 @@ class _MeanRows:
     def _raw_KND(self) -> torch.Tensor:
         return self._layer.raw_keys(self._rope)
 
+    @cached_property
+    def _value_KND(self) -> torch.Tensor:
+        return self._layer.values
+
     def append(
         self, parts: Sequence[tuple[torch.Tensor, torch.Tensor, TokenTable]], slab: Slab, table: TokenTable
     ) -> tuple[Slab, TokenTable]:
@@ -127,7 +131,7 @@ class _MeanRows:
             new_rows = new_rows.concat(row)
         raw_KPD, value_KPD = (
             torch.cat([_weighted_mean(x_KND, rows_N, weight_N) for rows_N, weight_N, _ in parts], dim=1)
-            for x_KND in (self._raw_KND, self._layer.values)
+            for x_KND in (self._raw_KND, self._value_KND)
         )
         rotated_KPD = rotate(raw_KPD, *self._rope.tables(new_rows.position_RHN[:, 0], raw_KPD.dtype))
         return slab.append(table.n_tokens, rotated_KPD, value_KPD, raw_KPD), table.concat(new_rows)

@@ -192,5 +192,11 @@ class ArenaSlab(Slab):
     def _regions(self) -> tuple[Region, ...]:
         return (self._held,) if self._raw is None else (self._held, self._raw)
 
+    def of_parts(self, parts: tuple[torch.Tensor, ...]) -> Slab:
+        (rows_SKND,) = parts
+        n_kinds, _, n, _ = rows_SKND.shape
+        # Where two kinds are stored, the third is not looked at.
+        return self.beside(n, keep_raw=n_kinds == 3).append(0, rows_SKND[0], rows_SKND[1], rows_SKND[-1])
+
     def beside(self, capacity: int, *, keep_raw: bool) -> ArenaSlab:
         return self._arena.slab(self._layer_index, capacity, keep_raw=keep_raw)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 
-from hermes_stream.errors import InvariantError, LimitError
+from hermes_stream.errors import ConfigError, InvariantError, LimitError
 from hermes_stream.memory.append import NewRows, PendingAppend
 from hermes_stream.memory.apply import apply_plan
 from hermes_stream.memory.archive_store import ArchiveSettings, ArchiveStore
@@ -19,9 +19,10 @@ from hermes_stream.memory.backends.reference import ReferenceBackend
 from hermes_stream.memory.features import FeatureBank, token_kinds
 from hermes_stream.memory.laws import check_plan, check_version
 from hermes_stream.memory.plan import Plan, Positions
+from hermes_stream.memory.quantised_slab import QuantisedSlab
 from hermes_stream.memory.rope import Rope
-from hermes_stream.memory.shape import MemoryShape
-from hermes_stream.memory.slab import FIRST_ROWS
+from hermes_stream.memory.shape import MemoryBits, MemoryShape
+from hermes_stream.memory.slab import FIRST_ROWS, Slab
 from hermes_stream.memory.token_table import TokenKind, TokenTable
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
 from hermes_stream.types import VisualTokens
@@ -35,6 +36,7 @@ class KVMemory:
     compaction: how positions are closed up when they run out.
     keep_raw: keep un-rotated keys beside the working copy, so that any number of placements stays exact; without
     them a third of the bytes is saved and each placement adds a rounding.
+    memory_bits: 8 stores keys and values in 8 bits, see `QuantisedSlab`; keep_raw must be left as it is then.
     archive: precision and limits for plans that archive rows; without it they are refused.
     backend: where rows live and how they are attended to; the reference if not given.
     """
@@ -47,6 +49,7 @@ class KVMemory:
         budgets_L: Sequence[int] | None = None,
         compaction: Positions = Positions.COMPACT,
         keep_raw: bool = True,
+        memory_bits: MemoryBits = 16,
         archive: ArchiveSettings | None = None,
         backend: Backend | None = None,
     ) -> None:
@@ -57,10 +60,11 @@ class KVMemory:
         self.compaction = compaction
         self.store = None if archive is None else ArchiveStore(archive, pin=shape.device.type == "cuda")
         self.peak_tokens = 0
+        self._peak_bytes = 0
         empty = TokenTable.empty(shape.n_axes, shape.device)
         layers = tuple(
             LayerMemory(
-                self.backend.empty_slab(shape, index, FIRST_ROWS, keep_raw=keep_raw),
+                _empty_slab(shape, rope, index, self.backend, keep_raw=keep_raw, memory_bits=memory_bits),
                 empty,
                 torch.zeros(1, dtype=torch.int64, device=shape.device),
             )
@@ -193,19 +197,10 @@ class KVMemory:
         if base is not self.current:
             raise InvariantError("the memory has changed since this append began")
         is_prefix = base.number == 0
-        tables: dict[int, TokenTable] = {}
-        for layer in base.layers:
-            # Layers that hold the same tokens share one table.
-            if id(layer.table) not in tables:
-                tables[id(layer.table)] = layer.table.concat(rows.table)
-        layers = tuple(
-            replace(layer, slab=slab, table=tables[id(layer.table)])
-            for layer, slab in zip(base.layers, pending.finished_slabs(), strict=True)
-        )
         n_new = rows.table.n_tokens
         self.current = replace(
             base,
-            layers=layers,
+            layers=pending.finished_layers(),
             n_prefix=n_new if is_prefix else base.n_prefix,
             next_position=rows.next_position,
             grid_end=rows.grid_end,
@@ -220,11 +215,18 @@ class KVMemory:
             number=base.number + 1,
         )
         self.peak_tokens = max(self.peak_tokens, *self.current.held_tokens)
+        self._peak_bytes = self.peak_bytes
         return self.current
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most bytes of rows, room to grow included, and of features since the stream began or was restored."""
+        return max(self._peak_bytes, self.current.allocated_bytes + self.current.features.n_bytes)
 
     def commit_features(self, tokens: VisualTokens, time_seconds: float) -> MemoryVersion:
         """Hold encoded frames beside the memory, without running them through the text model."""
         self.current = self.current.with_features(tokens, time_seconds)
+        self._peak_bytes = self.peak_bytes
         return self.current
 
     def apply(self, plan: Plan) -> MemoryVersion:
@@ -246,3 +248,16 @@ class KVMemory:
         Law 2, the budget, is checked by `apply`: between plans a layer may hold one interval more.
         """
         check_version(self.current)
+
+
+def _empty_slab(
+    shape: MemoryShape, rope: Rope, layer_index: int, backend: Backend, *, keep_raw: bool, memory_bits: MemoryBits
+) -> Slab:
+    if memory_bits == 16:
+        return backend.empty_slab(shape, layer_index, FIRST_ROWS, keep_raw=keep_raw)
+    if not keep_raw:
+        raise ConfigError("memory_bits=8 stores un-rotated keys only; leave keep_raw as it is")
+    device = shape.device_of(layer_index)
+    return QuantisedSlab.empty_of(
+        shape.n_kv_heads, shape.head_dim, FIRST_ROWS, dtype=shape.dtype, device=device, rope=rope
+    )

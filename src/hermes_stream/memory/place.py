@@ -16,6 +16,7 @@ from hermes_stream.memory.positions import TimeMap, close_gaps, compact_rows, en
 from hermes_stream.memory.rope import Rope, rotate
 from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.version import MemoryVersion
+from hermes_stream.stages import PLACE, stage
 
 
 def place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...], rope: Rope) -> MemoryVersion:
@@ -23,11 +24,17 @@ def place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...
 
     The slabs must be new, seen by no reader. The clock goes on behind the largest position.
     """
+    with stage(PLACE):
+        return _place(version, positions, rope)
+
+
+def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...], rope: Rope) -> MemoryVersion:
     tables, next_position, newest_time = _placed_tables(version, positions)
     layers = []
     for layer, table in zip(version.layers, tables, strict=True):
-        cos, sin = rope.tables(table.position_RHN, version.shape.dtype)
-        layer.slab.replace_keys(rotate(layer.raw_keys(rope), cos, sin))
+        if layer.slab.keeps_rotated:
+            cos, sin = rope.tables(table.position_RHN, version.shape.dtype)
+            layer.slab.replace_keys(rotate(layer.raw_keys(rope), cos, sin))
         layers.append(replace(layer, table=table))
     return replace(
         version,

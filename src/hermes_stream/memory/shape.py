@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+
+# 16: the model's own precision; 8: see `QuantisedSlab`.
+MemoryBits = Literal[16, 8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,9 @@ class MemoryShape:
         """Where text stands that follows frames at these positions."""
         return self.grid_end(position_RN) if self.text_overlaps_times else int(position_RN.max()) + 1
 
-    def bytes_per_token(self, *, keep_raw: bool = True) -> int:
-        """Bytes of one token over all layers: rotated key, value, and un-rotated key if kept."""
+    def bytes_per_token(self, *, keep_raw: bool = True, memory_bits: MemoryBits = 16) -> int:
+        """Bytes of one token over all layers: rotated key, value, and un-rotated key if kept; or as `QuantisedSlab`."""
+        if memory_bits == 8:
+            return 2 * self.n_layers * self.n_kv_heads * (self.head_dim + 2)
         element = torch.empty(0, dtype=self.dtype).element_size()
         return (3 if keep_raw else 2) * self.n_layers * self.n_kv_heads * self.head_dim * element

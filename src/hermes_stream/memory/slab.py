@@ -1,7 +1,7 @@
 """Storage of one layer's keys and values.
 
 Shape letters: K key/value heads, N tokens, C capacity, S what a row is stored as (rotated key, value, un-rotated key),
-D head dimension.
+D head dimension, R position axes, H table heads (1 or K).
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Slab:
 
     Rows `[0, n_used)` are never written again, so any number of readers may hold a prefix of them. A writer that
     continues at `n_used` appends in place; one that continues earlier (a fork, or a failed forward) gets a copy.
-    Not thread-safe: one thread writes. This one has a tensor of its own, head by head; see also `ArenaSlab`.
+    Not thread-safe: one thread writes. This one has a tensor of its own, head by head; see also `ArenaSlab` and
+    `QuantisedSlab`.
     """
 
     def __init__(self, rows_SKCD: torch.Tensor, n_used: int) -> None:
@@ -57,6 +58,11 @@ class Slab:
         return self._rows_SKCD.shape[0] == 3
 
     @property
+    def keeps_rotated(self) -> bool:
+        """Whether rotated keys are stored, and are remade when positions change."""
+        return True
+
+    @property
     def capacity(self) -> int:
         return self._rows_SKCD.shape[2]
 
@@ -75,20 +81,37 @@ class Slab:
         return self.capacity * self.bytes_per_row
 
     def keys(self, n: int) -> torch.Tensor:
-        """Rotated keys of the first n rows, `[K, n, D]`, sharing storage."""
+        """Rotated keys of the first n rows, `[K, n, D]`, sharing storage. Only if `keeps_rotated`."""
         return self.kinds_KCD[_ROTATED][:, :n]
 
+    def keys_at(self, position_RHN: torch.Tensor) -> torch.Tensor:
+        """Rotated keys of the first N rows, `[K, N, D]`, which stand at these positions; not to be written to."""
+        return self.keys(position_RHN.shape[-1])
+
     def values(self, n: int) -> torch.Tensor:
-        """Values of the first n rows, `[K, n, D]`, sharing storage."""
+        """Values of the first n rows, `[K, n, D]`; not to be written to."""
         return self.kinds_KCD[_VALUE][:, :n]
 
     def raw_keys(self, n: int) -> torch.Tensor:
-        """Un-rotated keys of the first n rows, `[K, n, D]`, sharing storage. Only if `keeps_raw`."""
+        """Un-rotated keys of the first n rows, `[K, n, D]`; not to be written to. Only if `keeps_raw`."""
         return self.kinds_KCD[_RAW][:, :n]
 
     def rows(self, n: int) -> torch.Tensor:
         """All that is stored of the first n rows, `[2 or 3, K, n, D]`; it outlives the slab."""
         return self._rows_SKCD[:, :, :n]
+
+    def parts(self, n: int) -> tuple[torch.Tensor, ...]:
+        """All that is stored of the first n rows, as `of_parts` takes it."""
+        return (self.rows(n),)
+
+    def of_parts(self, parts: tuple[torch.Tensor, ...]) -> Slab:
+        """A slab with what `parts` gave, and no room beyond."""
+        (rows_SKND,) = parts
+        return Slab(rows_SKND, rows_SKND.shape[2])
+
+    def for_tail(self, capacity: int) -> Slab:
+        """An empty slab for rows that nobody will keep: in the model's precision, without un-rotated keys."""
+        return self.beside(capacity, keep_raw=False)
 
     def beside(self, capacity: int, *, keep_raw: bool) -> Slab:
         """An empty slab of the same layer and kind of storage."""
@@ -134,7 +157,7 @@ class Slab:
         return slab
 
     def replace_keys(self, rotated_KND: torch.Tensor) -> None:
-        """Overwrite the rotated keys of all rows. Only for a slab that no reader has seen yet."""
+        """Overwrite the rotated keys of all rows. Only if `keeps_rotated`, and for one that no reader has seen yet."""
         self.kinds_KCD[_ROTATED][:, : self.n_used].copy_(rotated_KND)
 
     def _copy(self, n_held: int, capacity: int) -> Slab:
@@ -147,20 +170,17 @@ class Slab:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Span:
-    """The first `n_rows` rows of a slab, the last of which may have been claimed just now."""
+    """The first `n_held` rows of a slab that stores rotated keys."""
 
     slab: Slab
-    n_rows: int
+    n_held: int
 
     @property
-    def keys_KND(self) -> torch.Tensor:
-        """Rotated keys."""
-        return self.slab.keys(self.n_rows)
+    def keys(self) -> torch.Tensor:
+        """Rotated keys, `[K, N, D]`."""
+        return self.slab.keys(self.n_held)
 
     @property
-    def values_KND(self) -> torch.Tensor:
-        return self.slab.values(self.n_rows)
-
-    def write(self, rotated_KTD: torch.Tensor, value_KTD: torch.Tensor, raw_KTD: torch.Tensor) -> None:
-        """Fill the last rows."""
-        self.slab.write(self.n_rows - rotated_KTD.shape[1], rotated_KTD, value_KTD, raw_KTD)
+    def values(self) -> torch.Tensor:
+        """Values, `[K, N, D]`."""
+        return self.slab.values(self.n_held)

@@ -1,8 +1,4 @@
-"""A stream's whole past as one value, and as one file: tensors as safetensors, everything else as JSON beside them.
-
-Shape letters: S what a row is stored as (rotated key, value, un-rotated key), K key/value heads, N held tokens, D head
-dimension.
-"""
+"""A stream's whole past as one value, and as one file: tensors as safetensors, everything else as JSON beside them."""
 
 from __future__ import annotations
 
@@ -22,13 +18,12 @@ from hermes_stream.errors import SnapshotError
 from hermes_stream.memory.encoding import Reader, Writer, load
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.packed_rows import StoredTensor
-from hermes_stream.memory.slab import FIRST_ROWS
 from hermes_stream.memory.snapshot_archive import pack_archive, unpack_archives
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
 
 _FORMAT = "hermes-stream snapshot"
 # Raised whenever what stands in `structure` changes.
-_VERSION = "1"
+_VERSION = "2"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +100,10 @@ def pack_memory(memory: KVMemory, writer: Writer) -> dict[str, Any]:
         "tables": [writer.value(table, f"memory.tables.{index}") for index, table in enumerate(tables.values())],
         "layers": [
             {
-                "rows": writer.tensor(layer.slab.rows(layer.n_held), f"memory.layers.{index}.rows_SKND"),
+                "rows": [
+                    writer.tensor(part, f"memory.layers.{index}.rows.{place}")
+                    for place, part in enumerate(layer.slab.parts(layer.n_held))
+                ],
                 "table": table_ids.index(id(layer.table)),
                 "n_dropped": writer.value(layer.n_dropped_H, f"memory.layers.{index}.n_dropped_H"),
                 "archive": pack_archive(layer.archive, writer, f"memory.layers.{index}.archive"),
@@ -128,11 +126,8 @@ def unpack_memory(packed: Mapping[str, Any], reader: Reader, memory: KVMemory) -
     archives = unpack_archives(packed_archives, reader, memory.store, devices)
     layers = []
     for index, (layer, archive) in enumerate(zip(packed["layers"], archives, strict=True)):
-        rows_SKND = reader.tensor(layer["rows"], memory.shape.device_of(index))
-        n_kinds, _, n_held, _ = rows_SKND.shape
-        empty = memory.backend.empty_slab(memory.shape, index, max(n_held, FIRST_ROWS), keep_raw=n_kinds == 3)
-        # Without a third kind nothing is written to one.
-        slab = empty.append(0, rows_SKND[0], rows_SKND[1], rows_SKND[-1])
+        parts = tuple(reader.tensor(name, devices[index]) for name in layer["rows"])
+        slab = memory.current.layers[index].slab.of_parts(parts)
         layers.append(LayerMemory(slab, tables[layer["table"]], reader.value(layer["n_dropped"]), archive))
     values = {name: reader.value(value) for name, value in packed["version"].items()}
     memory.current = MemoryVersion(shape=memory.shape, layers=tuple(layers), **values)

@@ -42,7 +42,7 @@ class LayerMemory:
     @property
     def keys(self) -> torch.Tensor:
         """Rotated keys, `[K, N, D]`."""
-        return self.slab.keys(self.n_held)
+        return self.slab.keys_at(self.table.position_RHN)
 
     @property
     def values(self) -> torch.Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -16,6 +16,9 @@ from hermes_stream.memory.rope import Rope
 from hermes_stream.models.flops import TextSizes
 from hermes_stream.types import Frame, VisualTokens
 
+if TYPE_CHECKING:
+    from hermes_stream.models.stock import StockModel
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
@@ -23,6 +26,7 @@ class ModelFacts:
 
     n_axes, time_axes, has_absolute_time, text_overlaps_times: positions, see `MemoryShape`.
     device: of what enters the text model. layer_devices: of its layers, see `MemoryShape`.
+    weight_bytes: of all weights as they are stored; dtype: in which they compute and rows are held.
     tokens_per_frame: of one grid, at most. frames_per_grid: sampled frames that become one grid of tokens.
     has_saliency: whether `Adapter.embed` can give it. n_taps: early layers to which DeepStack adds vision features.
     """
@@ -43,6 +47,7 @@ class ModelFacts:
     text_overlaps_times: bool
     layer_devices: tuple[torch.device, ...]
     n_parameters: int
+    weight_bytes: int
     dtype: torch.dtype
     device: torch.device
     has_saliency: bool = False
@@ -60,6 +65,17 @@ class StreamDefaults:
     chunk_frames: int
     budget_tokens: int
     measured_layers: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Frames of one stream to be encoded, a multiple of `frames_per_grid`.
+
+    since_seconds: presentation time of the stream's first frame.
+    """
+
+    frames: Sequence[Frame]
+    since_seconds: float
 
 
 class Batch(Protocol):
@@ -84,7 +100,7 @@ class Batch(Protocol):
 
 
 class Adapter(Protocol):
-    """One loaded checkpoint. Methods run on the engine's thread, without gradients, and keep no state."""
+    """One loaded checkpoint. Methods run on the engine's threads, without gradients, and keep no state."""
 
     @property
     def facts(self) -> ModelFacts: ...
@@ -114,10 +130,14 @@ class Adapter(Protocol):
         ...
 
     def embed(self, frames: Sequence[Frame], *, since_seconds: float, wants_saliency: bool = False) -> VisualTokens:
-        """Encode frames, a multiple of `frames_per_grid`; the result does not depend on how they are grouped.
+        """`embed_clips` for one clip."""
+        ...
 
-        since_seconds: presentation time of the stream's first frame. wants_saliency: fill `saliency_N`, which the facts
-        say whether this family can; otherwise nothing is computed for it.
+    def embed_clips(self, clips: Sequence[Clip], *, wants_saliency: bool = False) -> list[VisualTokens]:
+        """Encode clips of several streams in one call of the vision tower; no result depends on how they are grouped.
+
+        wants_saliency: fill `saliency_N`, which the facts say whether this family can; otherwise nothing is computed
+        for it. May run on another thread than everything else, at the same time.
         """
         ...
 
@@ -164,6 +184,10 @@ class Adapter(Protocol):
 
         Returns hidden states `[T, E]` and eager attention weights per layer `[1, H, T, T]`, if wanted.
         """
+        ...
+
+    def stock_model(self) -> StockModel:
+        """A model object of its own with the same weights, for comparisons with transformers alone."""
         ...
 
     def logits(self, hidden_LE: torch.Tensor) -> torch.Tensor:

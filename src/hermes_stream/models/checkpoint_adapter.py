@@ -14,9 +14,12 @@ import torch
 from hermes_stream.errors import ConfigError, ModelError
 from hermes_stream.memory.backends.base import Backend
 from hermes_stream.memory.backends.choose import choose_backend
-from hermes_stream.models.adapter import Batch, ModelFacts, StreamDefaults
+from hermes_stream.models.adapter import Batch, Clip, ModelFacts, StreamDefaults
 from hermes_stream.models.attention_seam import ModelRope, attach, project_text, run_stock_text_model, run_text_model
 from hermes_stream.models.flops import text_sizes
+from hermes_stream.models.quantization import stored_bytes
+from hermes_stream.models.stock import StockModel
+from hermes_stream.types import Frame, VisualTokens
 
 TEXT_POSITIONS = ("after", "overlap")
 
@@ -109,6 +112,7 @@ class CheckpointAdapter:
             text_overlaps_times=checkpoint.text_positions == "overlap",
             layer_devices=() if set(layer_devices) == {weight.device} else layer_devices,
             n_parameters=model.num_parameters(),
+            weight_bytes=stored_bytes(model),
             dtype=weight.dtype,
             device=weight.device,
             has_saliency=has_saliency,
@@ -119,6 +123,13 @@ class CheckpointAdapter:
         self.backend: Backend = choose_backend(
             {weight.device, *layer_devices}, weight.dtype, sizes.head_dim, sizes.n_heads, sizes.n_kv_heads
         )
+
+    def embed(self, frames: Sequence[Frame], *, since_seconds: float, wants_saliency: bool = False) -> VisualTokens:
+        return self.embed_clips([Clip(frames, since_seconds)], wants_saliency=wants_saliency)[0]
+
+    def embed_clips(self, clips: Sequence[Clip], *, wants_saliency: bool = False) -> list[VisualTokens]:
+        """Each family's own."""
+        raise NotImplementedError
 
     def prefix(self) -> torch.Tensor:
         return self._embed_text(self._prompts.prefix)
@@ -154,6 +165,9 @@ class CheckpointAdapter:
         return run_stock_text_model(
             self._model, self._text_model, embeddings_TE, position_RT, deepstack, want_attentions=want_attentions
         )
+
+    def stock_model(self) -> StockModel:
+        return StockModel(self._model)
 
     def logits(self, hidden_LE: torch.Tensor) -> torch.Tensor:
         logits_LV: torch.Tensor = self._model.lm_head(hidden_LE)

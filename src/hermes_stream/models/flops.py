@@ -20,6 +20,7 @@ class TextSizes:
     n_heads: int
     n_kv_heads: int
     head_dim: int
+    vocabulary: int
 
     @property
     def n_weights(self) -> int:
@@ -31,6 +32,11 @@ class TextSizes:
     def _n_projections(self) -> int:
         """Weights of one layer's queries, keys and values."""
         return self.width * (self.n_heads + 2 * self.n_kv_heads) * self.head_dim
+
+    @property
+    def n_head_weights(self) -> int:
+        """Weights between the last hidden state and the vocabulary; as many embed its tokens."""
+        return self.width * self.vocabulary
 
     def linear(self, n_tokens: int) -> int:
         """All linear layers, for tokens that pass the whole decoder."""
@@ -58,6 +64,7 @@ def text_sizes(text_config: Any, head_dim: int) -> TextSizes:
         n_heads=text_config.num_attention_heads,
         n_kv_heads=text_config.num_key_value_heads,
         head_dim=head_dim,
+        vocabulary=text_config.vocab_size,
     )
 
 

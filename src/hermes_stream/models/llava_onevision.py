@@ -12,7 +12,7 @@ from typing import ClassVar, cast
 import torch
 
 from hermes_stream.errors import ModelError
-from hermes_stream.models.adapter import StreamDefaults
+from hermes_stream.models.adapter import Clip, StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
 from hermes_stream.models.flops import siglip_flops
 from hermes_stream.models.preprocess import FixedSizePreprocessor
@@ -52,21 +52,27 @@ class LlavaOnevisionAdapter(CheckpointAdapter):
             has_saliency=True,
         )
 
-    def embed(
-        self,
-        frames: Sequence[Frame],
-        *,
-        since_seconds: float,  # noqa: ARG002
-        wants_saliency: bool = False,
-    ) -> VisualTokens:
-        """Time reaches this family as order only, so it does not matter when the stream began."""
+    def embed_clips(self, clips: Sequence[Clip], *, wants_saliency: bool = False) -> list[VisualTokens]:
+        """Time reaches this family as order only, so it does not matter when a stream began."""
+        frames = [frame for clip in clips for frame in clip.frames]
         pixels = self._preprocess(frames).to(self.facts.device, self.facts.dtype)
-        n_frames, per_frame = len(frames), self.facts.tokens_per_frame
         more = {"output_hidden_states": True} if wants_saliency else {}
         vision = self._model.get_video_features(pixels[None], return_dict=True, **more)
-        features_TE = vision.pooler_output[0]
+        n_tokens = [len(clip.frames) * self.facts.tokens_per_frame for clip in clips]
         # Later versions of transformers put one newline per call behind; it belongs to the question (see the class).
-        features_TE = features_TE[: n_frames * per_frame].to(self.facts.device)
+        features_TE = vision.pooler_output[0][: sum(n_tokens)].to(self.facts.device)
+        saliencies: Sequence[torch.Tensor | None] = [None] * len(clips)
+        if wants_saliency:
+            saliencies = self._saliency(vision.hidden_states).to(self.facts.device).split(n_tokens)
+        return [
+            self._tokens(clip.frames, part_TE, saliency_T)
+            for clip, part_TE, saliency_T in zip(clips, features_TE.split(n_tokens), saliencies, strict=True)
+        ]
+
+    def _tokens(
+        self, frames: Sequence[Frame], features_TE: torch.Tensor, saliency_T: torch.Tensor | None
+    ) -> VisualTokens:
+        n_frames, per_frame = len(frames), self.facts.tokens_per_frame
         cells_P = torch.arange(per_frame)
         times = torch.tensor([frame.pts_seconds for frame in frames], dtype=torch.float64)
         return VisualTokens(
@@ -79,7 +85,7 @@ class LlavaOnevisionAdapter(CheckpointAdapter):
             times_seconds_N=times.repeat_interleave(per_frame),
             n_frames=n_frames,
             n_grids=n_frames,
-            saliency_N=self._saliency(vision.hidden_states).to(self.facts.device) if wants_saliency else None,
+            saliency_N=saliency_T,
         )
 
     def _saliency(self, hidden_states: Sequence[torch.Tensor]) -> torch.Tensor:

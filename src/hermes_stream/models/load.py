@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from hermes_stream.models.checkpoint_files import (
     preprocessor_settings,
 )
 from hermes_stream.models.placement import DeviceMap, check_placement, choose_device
+from hermes_stream.models.quantization import check_packages, quantization_config
 from hermes_stream.models.random_weights import PREPROCESSORS, RANDOM_CONFIGS
 
 DEFAULTS_FILE = "hermes_stream.json"
@@ -48,6 +49,7 @@ class _Wishes:
     dtype: torch.dtype | None
     max_pixels: int | None
     text_positions: str
+    quantization: Any
 
 
 def bundled_models() -> dict[str, Path]:
@@ -65,6 +67,7 @@ def load_adapter(
     device_map: DeviceMap | None = None,
     max_pixels: int | None = None,
     text_positions: str = "after",
+    quantization: str | Any | None = None,
 ) -> Adapter:
     """Load a checkpoint and put the family's adapter around it.
 
@@ -77,6 +80,8 @@ def load_adapter(
     text_positions: where text stands that follows frames, in families with absolute time (Qwen2.5-VL): "after" their
         largest position on any axis (transformers before 5, and how the model was made), or behind their rows and
         columns, in "overlap" with their times (transformers 5).
+    quantization: "torchao-int8" or "bitsandbytes-nf4", of the language model's weights, or a quantisation config of
+        transformers' own. Checkpoints that were saved quantised need none.
     Raises ModelError or ConfigError, one line, for anything that cannot be loaded; what can be seen without loading the
     weights is found before.
     """
@@ -85,7 +90,10 @@ def load_adapter(
     if text_positions not in TEXT_POSITIONS:
         raise ConfigError(unknown_name("rule for text positions", text_positions, TEXT_POSITIONS))
     device, device_map = choose_device(device, device_map)
-    wishes = _Wishes(device, device_map, None if dtype is None else _DTYPES[dtype], max_pixels, text_positions)
+    if quantization is not None:
+        quantization = quantization_config(quantization)
+    dtype_wish = None if dtype is None else _DTYPES[dtype]
+    wishes = _Wishes(device, device_map, dtype_wish, max_pixels, text_positions, quantization)
     if name.startswith(_RANDOM):
         return _load_random(name, wishes)
     if device == "meta":
@@ -95,7 +103,24 @@ def load_adapter(
     if config.model_type not in _FAMILIES:
         raise ModelError(f"{name}: no adapter for {config.model_type!r}; supported: {', '.join(_FAMILIES)}")
     refuse_unsupported(config.text_config)
+    wishes = replace(wishes, **_quantized(name, config, wishes))
     return _adapt(config.model_type, _load_checkpoint(name, place, wishes))
+
+
+def _quantized(name: str, config: Any, wishes: _Wishes) -> dict[str, Any]:
+    """Wishes that go with quantised weights: they cannot move later, so that they are made where they shall be.
+
+    Raises ModelError where the checkpoint is quantised already and another quantisation is wanted.
+    """
+    saved = getattr(config, "quantization_config", None)
+    if saved is None and wishes.quantization is None:
+        return {}
+    if saved is not None:
+        method = str(saved["quant_method"] if isinstance(saved, dict) else saved.quant_method)
+        if wishes.quantization is not None:
+            raise ModelError(f"{name}: the checkpoint is quantised with {method} already; leave quantization out")
+        check_packages(f"{name}: the checkpoint is quantised with {method}, which", method)
+    return {"device_map": wishes.device_map or {"": wishes.device}}
 
 
 def _adapt(model_type: str, checkpoint: Checkpoint) -> Adapter:
@@ -119,6 +144,8 @@ def _load_random(name: str, wishes: _Wishes) -> Adapter:
         raise ModelError(unknown_name("random model", shape, RANDOM_CONFIGS))
     if wishes.device_map is not None:
         raise ConfigError(f"{name}: random weights are made on one device; give device instead of device_map")
+    if wishes.quantization is not None:
+        raise ConfigError(f"{name}: random weights are not quantised; give a checkpoint, or leave quantization out")
     model_type = RANDOM_CONFIGS[shape]["model_type"]
     config = AutoConfig.for_model(**RANDOM_CONFIGS[shape])
     with torch.device(wishes.device):
@@ -191,13 +218,14 @@ def _load_weights(name: str, place: str, wishes: _Wishes) -> Any:
     from transformers import AutoModelForImageTextToText
 
     dtype = wishes.dtype or (torch.float32 if wishes.device == "cpu" else "auto")
-    placement = {} if wishes.device_map is None else {"device_map": wishes.device_map}
+    wanted = {"device_map": wishes.device_map, "quantization_config": wishes.quantization}
+    wanted = {option: value for option, value in wanted.items() if value is not None}
     with _quiet(has_bar=name not in bundled_models() and sys.stderr.isatty()):
         try:
             model, found = AutoModelForImageTextToText.from_pretrained(
-                place, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **placement
+                place, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **wanted
             )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             raise ModelError(f"{name}: cannot load the checkpoint ({first_line(error)})") from error
     if found["mismatched_keys"]:
         tensor, here, expected = min(found["mismatched_keys"])

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, ClassVar
 
 import torch
 
-from hermes_stream.models.adapter import StreamDefaults
+from hermes_stream.models.adapter import Clip, StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
 from hermes_stream.models.flops import qwen2_5_vision_flops
 from hermes_stream.models.patches import PatchPreprocessor, pixel_bounds
@@ -69,27 +70,35 @@ class Qwen2_5VLAdapter(CheckpointAdapter):  # noqa: N801
         vision = self._model.config.vision_config
         return sum(qwen2_5_vision_flops(vision, *grid) for grid in self._patches.grids(frames))
 
-    def embed(
+    def embed_clips(
         self,
-        frames: Sequence[Frame],
+        clips: Sequence[Clip],
         *,
-        since_seconds: float,
         wants_saliency: bool = False,  # noqa: ARG002
-    ) -> VisualTokens:
-        patches, grids = self._patches(frames)
+    ) -> list[VisualTokens]:
+        patches, grids = self._patches([frame for clip in clips for frame in clip.frames])
         device = self.facts.device
         features = self._model.get_video_features(
             patches.to(device, self.facts.dtype), grids.to(device), return_dict=True
         ).pooler_output
+        n_grids = [len(clip.frames) // self.facts.frames_per_grid for clip in clips]
+        ends = list(accumulate(n_grids))
+        return [
+            self._tokens(clip, list(features[end - n : end]), grids[end - n : end].tolist())
+            for clip, n, end in zip(clips, n_grids, ends, strict=True)
+        ]
+
+    def _tokens(self, clip: Clip, features: list[torch.Tensor], grids: list[list[int]]) -> VisualTokens:
+        frames, since_seconds = clip.frames, clip.since_seconds
         step, merge = self._patches.temporal_patch_size, self._patches.merge_size
         pairs = [frames[start : start + step] for start in range(0, len(frames), step)]
         parts = [
-            self._cells(index, pair, int(rows) // merge, int(columns) // merge, since_seconds)
-            for index, (pair, (_, rows, columns)) in enumerate(zip(pairs, grids.tolist(), strict=True))
+            self._cells(index, pair, rows // merge, columns // merge, since_seconds)
+            for index, (pair, (_, rows, columns)) in enumerate(zip(pairs, grids, strict=True))
         ]
         frame_N, position_RN, seconds_N = (torch.cat(column, dim=-1) for column in zip(*parts, strict=True))
         return VisualTokens(
-            embeddings_NE=torch.cat(list(features)).to(device),
+            embeddings_NE=torch.cat(features).to(self.facts.device),
             positions_RN=position_RN,
             n_positions=0,
             frame_N=frame_N,

@@ -6,11 +6,12 @@ Shape letters: N tokens, E model width, R position axes, T tokens of a separator
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, ClassVar
 
 import torch
 
-from hermes_stream.models.adapter import StreamDefaults
+from hermes_stream.models.adapter import Clip, StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
 from hermes_stream.models.flops import qwen3_vision_flops
 from hermes_stream.models.patches import PatchPreprocessor, pixel_bounds
@@ -65,25 +66,40 @@ class Qwen3VLAdapter(CheckpointAdapter):
         vision = self._model.config.vision_config
         return sum(qwen3_vision_flops(vision, *grid) for grid in self._patches.grids(frames))
 
-    def embed(
+    def embed_clips(
         self,
-        frames: Sequence[Frame],
+        clips: Sequence[Clip],
         *,
-        since_seconds: float,
         wants_saliency: bool = False,  # noqa: ARG002
-    ) -> VisualTokens:
-        patches, grids = self._patches(frames)
+    ) -> list[VisualTokens]:
+        patches, grids = self._patches([frame for clip in clips for frame in clip.frames])
         device = self.facts.device
         vision = self._model.get_video_features(
             patches.to(device, self.facts.dtype), grids.to(device), return_dict=True
         )
+        # One tensor per tap, or one per tap and grid, depending on the version of transformers.
+        taps = [tap if isinstance(tap, torch.Tensor) else torch.cat(list(tap)) for tap in vision.deepstack_features]
+        n_grids = [len(clip.frames) // self.facts.frames_per_grid for clip in clips]
+        ends = list(accumulate(n_grids))
+        features = [list(vision.pooler_output[end - n : end]) for n, end in zip(n_grids, ends, strict=True)]
+        n_visual = [sum(grid_NE.shape[0] for grid_NE in parts) for parts in features]
+        taps_of = zip(*(tap.split(n_visual) for tap in taps), strict=True) if taps else [()] * len(clips)
+        return [
+            self._tokens(clip, parts, grids[end - n : end].tolist(), tuple(taps))
+            for clip, parts, n, end, taps in zip(clips, features, n_grids, ends, taps_of, strict=True)
+        ]
+
+    def _tokens(
+        self, clip: Clip, features: list[torch.Tensor], grids: list[list[int]], taps: tuple[torch.Tensor, ...]
+    ) -> VisualTokens:
+        frames = clip.frames
         step, merge = self._patches.temporal_patch_size, self._patches.merge_size
         pairs = [frames[start : start + step] for start in range(0, len(frames), step)]
         parts, position = [], 0
-        for index, (pair, (_, rows, columns)) in enumerate(zip(pairs, grids.tolist(), strict=True)):
+        for index, (pair, (_, rows, columns)) in enumerate(zip(pairs, grids, strict=True)):
             seconds = sum(frame.pts_seconds for frame in pair) / len(pair)
             part, position = self._span(
-                index, seconds, seconds - since_seconds, vision.pooler_output[index], rows // merge, columns // merge,
+                index, seconds, seconds - clip.since_seconds, features[index], rows // merge, columns // merge,
                 position,
             )  # fmt: skip
             parts.append(part)
@@ -100,10 +116,7 @@ class Qwen3VLAdapter(CheckpointAdapter):
             n_frames=len(frames),
             n_grids=len(pairs),
             is_text_N=row_N < 0,
-            # One tensor per tap, or one per tap and grid, depending on the version of transformers.
-            deepstack=tuple(
-                tap if isinstance(tap, torch.Tensor) else torch.cat(list(tap)) for tap in vision.deepstack_features
-            ),
+            deepstack=taps,
         )
 
     def _span(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -12,6 +12,7 @@ from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.budget import parse_budget
 from hermes_stream.memory.packed_rows import Bits
 from hermes_stream.policies.base import Policy
+from hermes_stream.policies.part import as_number
 
 
 def _check_size(text: str) -> str:
@@ -22,11 +23,6 @@ def _check_size(text: str) -> str:
     if size.unit != "bytes":
         raise ValueError("a number of bytes such as 8GiB")
     return text
-
-
-def as_number(value: Any) -> Any:
-    """A choice of numbers takes no text by itself."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 Size = Annotated[str, AfterValidator(_check_size)]

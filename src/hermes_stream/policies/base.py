@@ -8,18 +8,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from hermes_stream.errors import PolicyError
 from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.recall import Placement, Recalled
+from hermes_stream.memory.shape import MemoryBits
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.policies.front_ends.base import FrontEnd
-from hermes_stream.policies.part import Part
+from hermes_stream.policies.part import Part, as_number
 from hermes_stream.policies.recall import Asked
 
 
@@ -102,6 +103,8 @@ class Policy(Part, ABC):
 
     budget: tokens after the prefix that a layer may hold once an interval ends, those that wait as features included;
     None takes the checkpoint's default.
+    memory_bits: of held keys and values: 16 is the model's precision, 8 is explained in `QuantisedSlab`. Features that
+    wait and archived rows have their own.
     front_ends: what tokens pass before the text model reads them, the first one first.
     """
 
@@ -124,6 +127,7 @@ class Policy(Part, ABC):
     recalls_at: ClassVar[Literal["questions", "always"]] = "questions"
 
     budget: int | None = Field(default=None, ge=1)
+    memory_bits: Annotated[MemoryBits, BeforeValidator(as_number)] = 16
     front_ends: tuple[FrontEnd, ...] = ()
 
     @model_validator(mode="after")
@@ -175,6 +179,14 @@ class Policy(Part, ABC):
         if self.budget is not None or not self.is_bounded:
             return self
         return self.model_copy(update={"budget": budget_tokens})
+
+    def with_memory_bits(self, memory_bits: MemoryBits) -> Self:
+        """The same policy, whose rows are held in this precision. Raises PolicyError where it names another."""
+        if memory_bits not in get_args(MemoryBits):
+            raise PolicyError(f"memory_bits is {memory_bits}; give 16, the model's own precision, or 8")
+        if "memory_bits" in self.model_fields_set and self.memory_bits != memory_bits:
+            raise PolicyError(f"two precisions: memory_bits={self.memory_bits} in {self} and {memory_bits} beside it")
+        return self.model_copy(update={"memory_bits": memory_bits})
 
     def with_layers(self, borders: tuple[int, int]) -> Self:  # noqa: ARG002
         """The same policy with its layers grouped anew: first middle and first deep layer.

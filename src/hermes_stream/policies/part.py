@@ -51,6 +51,11 @@ class Part(BaseModel):
         return self.own_text()
 
 
+def as_number(value: Any) -> Any:
+    """A choice of numbers takes no text by itself."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 def _written(value: Any) -> str:
     """An option's value as `spec` reads it."""
     if isinstance(value, Enum):

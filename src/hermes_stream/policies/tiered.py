@@ -17,8 +17,8 @@ from hermes_stream.memory.packed_rows import Bits, packed_bytes
 from hermes_stream.memory.plan import LayerPlan, Plan
 from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.view import LayerView, MemoryView
-from hermes_stream.policies.archiving import as_number
 from hermes_stream.policies.base import Policy, ViewSpec
+from hermes_stream.policies.part import as_number
 
 # Multiples of the golden ratio, without their whole parts, lie evenly however many they are. The two others do the same
 # for cells in two dimensions: powers of the inverse of the plastic number, x^3 = x + 1.

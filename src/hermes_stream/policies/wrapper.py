@@ -14,6 +14,7 @@ from pydantic import model_validator
 from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.recall import Recalled
+from hermes_stream.memory.shape import MemoryBits
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
 from hermes_stream.policies.recall import Asked
@@ -22,10 +23,11 @@ from hermes_stream.policies.recall import Asked
 class Wrapper(Policy):
     """Base of all wrappers: each does what the policy inside does, but for the methods that it replaces.
 
-    The budget is that of the whole and stands outside, as front-ends do; the policy inside has none of its own.
+    The budget is that of the whole and stands outside, as front-ends do; the policy inside has none of its own. The
+    precision of the rows stands with the policy inside, and is the same here.
     """
 
-    holds: ClassVar[frozenset[str]] = frozenset({"inner", "budget", "front_ends"})
+    holds: ClassVar[frozenset[str]] = frozenset({"inner", "budget", "memory_bits", "front_ends"})
 
     inner: Policy
 
@@ -39,6 +41,7 @@ class Wrapper(Policy):
         if inner.budget is not None and data.get("budget") is not None:
             raise ValueError(f"two budgets: {inner.budget} inside and {data['budget']} outside; give one")
         outer = {"budget": data.get("budget") or inner.budget}
+        outer["memory_bits"] = inner.memory_bits
         outer["front_ends"] = (*data.get("front_ends", ()), *inner.front_ends)
         return {**data, **outer, "inner": inner.model_copy(update={"budget": None, "front_ends": ()})}
 
@@ -98,6 +101,10 @@ class Wrapper(Policy):
 
     def stages(self, budget: int | None) -> list[str]:
         return [*self.inner.stages(budget), self.own_text()]
+
+    def with_memory_bits(self, memory_bits: MemoryBits) -> Self:
+        inner = self.inner.with_memory_bits(memory_bits)
+        return self.model_copy(update={"inner": inner, "memory_bits": memory_bits})
 
     def with_layers(self, borders: tuple[int, int]) -> Self:
         return self.model_copy(update={"inner": self.inner.with_layers(borders)})

@@ -9,13 +9,14 @@ from types import TracebackType
 from typing import Self
 
 from hermes_stream.errors import ConfigError
+from hermes_stream.stages import DECODE, stage
 from hermes_stream.types import Frame
 from hermes_stream.video.location import Kind, locate
 from hermes_stream.video.open_errors import check_local_file
 from hermes_stream.video.prefetch import Prefetcher
 from hermes_stream.video.pyav_source import open_source
 from hermes_stream.video.sampler import sample_by_time
-from hermes_stream.video.source import Damage, SourceInfo, VideoSource
+from hermes_stream.video.source import Damage, LazyFrame, SourceInfo, VideoSource
 
 DEFAULT_PREFETCH_FRAMES = 32
 # Pictures of a 4K video take 25 MB each: fewer of them wait.
@@ -128,7 +129,17 @@ def check_source(source: str | Path) -> None:
 
 def _sampled_frames(source: VideoSource, fps: float | None) -> Iterator[Frame]:
     """Sampling comes before conversion: a picture that is not wanted is never made RGB."""
-    return (frame.to_frame() for frame in sample_by_time(source.lazy_frames(), fps))
+    return _converted(sample_by_time(source.lazy_frames(), fps))
+
+
+def _converted(frames: Iterator[LazyFrame]) -> Iterator[Frame]:
+    while True:
+        with stage(DECODE):
+            frame = next(frames, None)
+            converted = None if frame is None else frame.to_frame()
+        if converted is None:
+            return
+        yield converted
 
 
 def _capacity(info: SourceInfo, prefetch_frames: int) -> int:

@@ -60,7 +60,7 @@ class Places:
         self._held: WeakKeyDictionary[Tail, _Held] = WeakKeyDictionary()
 
     def arena_of(self, segment: TailSegment) -> Arena | None:
-        """Where the rows stand that the segment attends to; None if not all layers' rows stand in one arena."""
+        """Where the rows stand that it attends to; None if a layer's stand elsewhere, or if a layer has none."""
         return self._held_by(segment.tail).arena
 
     def claim(self, segment: TailSegment) -> Place:
@@ -74,8 +74,9 @@ class Places:
         if held is None:
             slabs = [layer.slab for layer in tail.base.layers]
             arenas = {slab.arena for slab in slabs}
-            arena = arenas.pop() if len(arenas) == 1 else None
-            held = _Held(arena, starts(slabs), np.array([layer.n_held for layer in tail.base.layers]))
+            len_L = np.array([layer.n_held for layer in tail.base.layers])
+            arena = arenas.pop() if len(arenas) == 1 and len_L.all() else None
+            held = _Held(arena, starts(slabs), len_L)
             self._held[tail] = held
         return held
 

@@ -11,8 +11,8 @@ import torch
 from hermes_stream.engine.graphs.inputs import Offsets, StaticInputs
 from hermes_stream.engine.graphs.place import TAIL_CAPACITY
 from hermes_stream.memory.arena import Arena
-from hermes_stream.memory.backends.flash import merge_parts, packed_attention
-from hermes_stream.memory.rope import Rope, rotate
+from hermes_stream.memory.backends.flash import packed_attention
+from hermes_stream.memory.rope import Rope
 
 # One question keeps few of a device's processors busy: what is held is cut into as many parts, merged afterwards.
 _N_PARTS = 8
@@ -21,8 +21,9 @@ _N_PARTS = 8
 class StaticBatch:
     """One run: rotates new rows, writes them into their tails, attends to what is held and to the tails.
 
-    is_decode: every segment is one row. Nothing here reads a value back or takes a shape from one: a recording fixes
-    addresses and shapes only.
+    is_decode: every segment is one row. Every segment holds something. Nothing here reads a value back or takes a shape
+    from one: a recording fixes addresses and shapes only. In a replay each small kernel still takes its microseconds in
+    every layer, so rotating and merging are written for few of them.
     """
 
     deepstack = None
@@ -32,11 +33,13 @@ class StaticBatch:
     ) -> None:
         self.embeddings_TE = embeddings_TE
         self._arena, self._is_decode, self._write_LT = arena, is_decode, inputs.write_LT
-        self._cos_TD, self._sin_TD = rope.tables(inputs.position_RT, embeddings_TE.dtype)
+        self._cos_TD, sin_TD = rope.tables(inputs.position_RT, embeddings_TE.dtype)
+        first_TD, second_TD = sin_TD.chunk(2, dim=-1)
+        self._signed_sin_TD = torch.cat((-first_TD, second_TD), dim=-1)
         self._offsets = inputs.offsets()
         # The decode form of the kernel divides the work itself.
         self._n_parts = 1 if is_decode else _N_PARTS
-        self._part_cu_q, self._part_start, self._part_len = _cut(self._offsets, self._n_parts)
+        self._part_cu_q, self._part_start, self._part_len = cut(self._offsets, self._n_parts)
 
     def attend(
         self,
@@ -47,15 +50,28 @@ class StaticBatch:
         scaling: float,
     ) -> torch.Tensor:
         """Returns `[H, T, D]`."""
-        rows_RKD = self._arena.rows(layer_index)
-        rotated_KTD = rotate(key_KTD, self._cos_TD, self._sin_TD)
-        for stored_RKD, new_KTD in zip(rows_RKD, (rotated_KTD, value_KTD), strict=True):
+        n_heads = query_HTD.shape[0]
+        rotated = self._rotate(torch.cat((query_HTD, key_KTD)))
+        for stored_RKD, new_KTD in zip(self._arena.rows(layer_index), (rotated[n_heads:], value_KTD), strict=True):
             stored_RKD.index_copy_(0, self._write_LT[layer_index], new_KTD.transpose(0, 1))
-        query_THD = rotate(query_HTD, self._cos_TD, self._sin_TD).transpose(0, 1)
+        query_THD = rotated[:n_heads].transpose(0, 1)
         held = self._attend_held(layer_index, query_THD, scaling)
         tail = self._attend_tail(layer_index, query_THD, scaling)
-        out_THD, _ = merge_parts(*(torch.cat(both) for both in zip(held, tail, strict=True)))
-        return out_THD.transpose(0, 1)
+        out_PTHD, lse_PHT = (torch.cat(both) for both in zip(held, tail, strict=True))
+        return self._merge(out_PTHD, lse_PHT).transpose(0, 1)
+
+    def _rotate(self, x_HTD: torch.Tensor) -> torch.Tensor:
+        """As `memory.rope.rotate`."""
+        first, second = x_HTD.chunk(2, dim=-1)
+        return torch.addcmul(x_HTD * self._cos_TD, torch.cat((second, first), dim=-1), self._signed_sin_TD)
+
+    def _merge(self, out_PTHD: torch.Tensor, lse_PHT: torch.Tensor) -> torch.Tensor:
+        """As `memory.backends.flash.merge_parts`, where some part of each row saw something."""
+        if self._n_parts > 1:
+            # Parts of a short memory may be empty, which +inf says.
+            lse_PHT = lse_PHT.masked_fill(lse_PHT == torch.inf, -torch.inf)
+        weight_PTH = lse_PHT.softmax(dim=0).transpose(1, 2)
+        return (out_PTHD * weight_PTH[..., None]).sum(dim=0).to(out_PTHD.dtype)
 
     def _attend_held(
         self, layer_index: int, query_THD: torch.Tensor, scaling: float
@@ -102,7 +118,7 @@ class StaticBatch:
         return out_THD[None], lse_HT[None]
 
 
-def _cut(offsets: Offsets, n_parts: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def cut(offsets: Offsets, n_parts: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Held rows in parts of equal length, for queries repeated as often; part by part, segment by segment.
 
     Returns int32 cu_q `[P * N + 1]`, starts `[L, P * N + 1]` and lengths `[L, P * N]`; parts may be empty. The segments

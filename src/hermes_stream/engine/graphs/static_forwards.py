@@ -86,6 +86,7 @@ class StaticForwards:
 
     def _recording(self, arena: Arena, bucket: Bucket) -> _Recording | None:
         if self._shelf is None or not self._shelf.serves(arena):
+            self._shelf = None  # frees what it has before anything is taken
             self._shelf = _Shelf(self._adapter, arena, self._make_recorder())
         if bucket not in self._shelf.recordings and not self._has_failed(bucket):
             self._record(self._shelf, bucket)

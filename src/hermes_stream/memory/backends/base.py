@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 
 from hermes_stream.memory.shape import MemoryShape
-from hermes_stream.memory.slab import Slab, Span
+from hermes_stream.memory.slab import Slab
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +33,26 @@ class Projected:
         return [Projected(*parts) for parts in zip(*(x.split(list(lengths), dim=1) for x in tensors), strict=True)]
 
 
+class Rows(Protocol):
+    """Rows of one layer that are attended to: a layer of a memory, or of a tail."""
+
+    @property
+    def slab(self) -> Slab: ...
+
+    @property
+    def n_held(self) -> int: ...
+
+    @property
+    def keys(self) -> torch.Tensor:
+        """Rotated keys, `[K, N, D]`."""
+        ...
+
+    @property
+    def values(self) -> torch.Tensor:
+        """`[K, N, D]`."""
+        ...
+
+
 class Reader(Protocol):
     """One segment of a forward, as a backend sees it: new tokens, and the rows that they attend to.
 
@@ -47,9 +67,9 @@ class Reader(Protocol):
     @property
     def n_rows(self) -> int: ...
 
-    def own(self, layer_index: int) -> Span | None: ...
+    def own(self, layer_index: int) -> Rows | None: ...
 
-    def held(self, layer_index: int) -> Span | None: ...
+    def held(self, layer_index: int) -> Rows | None: ...
 
     def wants_mass(self, layer_index: int) -> bool: ...
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 
 from hermes_stream.memory.arena import ArenaSlab
+from hermes_stream.memory.backends.base import Rows
 from hermes_stream.memory.backends.flash import packed_attention
-from hermes_stream.memory.slab import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Segment:
 
     first_row: int
     n_new: int
-    spans_L: Sequence[Span | None]
+    rows_L: Sequence[Rows | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,17 +105,17 @@ class Destination:
 def make_destination(
     segments: Sequence[Segment], n_rows: int, device: torch.device, *, raw: bool = False
 ) -> Destination | None:
-    """Where the segments' new rows go: to the ends of their spans. None if nothing is to be written.
+    """Where the segments' new rows go: to the ends of the rows that they see. None if nothing is to be written.
 
     n_rows: of the forward. raw: among the un-rotated keys, for those that keep them.
     """
-    segments = [s for s in segments if not raw or (s.spans_L[0] is not None and s.spans_L[0].slab.keeps_raw)]
+    segments = [s for s in segments if not raw or (s.rows_L[0] is not None and s.rows_L[0].slab.keeps_raw)]
     if not segments:
         return None
     first_LN = torch.tensor(
         [
             [_start(segment, layer, raw=raw) + _length(segment, layer) - segment.n_new for segment in segments]
-            for layer in range(len(segments[0].spans_L))
+            for layer in range(len(segments[0].rows_L))
         ]
     )
     n_new_N = torch.tensor([segment.n_new for segment in segments])
@@ -137,20 +137,20 @@ def upload(x: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 def _starts_and_lengths(segments: Sequence[Segment]) -> tuple[torch.Tensor, torch.Tensor]:
     """int64 `[L, N]` each."""
-    layers = range(len(segments[0].spans_L))
+    layers = range(len(segments[0].rows_L))
     starts = torch.tensor([[_start(segment, layer) for segment in segments] for layer in layers])
     lengths = torch.tensor([[_length(segment, layer) for segment in segments] for layer in layers])
     return starts, lengths
 
 
 def _start(segment: Segment, layer_index: int, *, raw: bool = False) -> int:
-    span = segment.spans_L[layer_index]
-    if span is None:
+    rows = segment.rows_L[layer_index]
+    if rows is None:
         return 0
-    assert isinstance(span.slab, ArenaSlab)
-    return span.slab.raw_start if raw else span.slab.start
+    assert isinstance(rows.slab, ArenaSlab)
+    return rows.slab.raw_start if raw else rows.slab.start
 
 
 def _length(segment: Segment, layer_index: int) -> int:
-    span = segment.spans_L[layer_index]
-    return 0 if span is None else span.n_rows
+    rows = segment.rows_L[layer_index]
+    return 0 if rows is None else rows.n_held

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import torch
 
 from hermes_stream.memory.arena import Arena
-from hermes_stream.memory.backends.base import Attended, Projected, Reader
+from hermes_stream.memory.backends.base import Attended, Projected, Reader, Rows
 from hermes_stream.memory.backends.calls import Call, Destination, Segment, make_call, make_destination
 from hermes_stream.memory.backends.flash import mass_from_lse, merge_parts
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab, Span
+from hermes_stream.stages import PROBE, stage
 
 # The operation gives each 128 query rows of a head to one block and does not divide their keys: held rows are split by
 # hand until about as many blocks run as a large device has multiprocessors, in parts that are worth a block.
@@ -73,7 +74,7 @@ class PackedForward:
         self._lengths = lengths
         self._first_rows = [sum(lengths[:index]) for index in range(len(lengths))]
         self._arena = arena
-        self._own: dict[int, list[Span]] = {}
+        self._own: dict[int, list[Rows]] = {}
         self._calls: dict[torch.device, _Calls] = {}
 
     def attend(self, layer_index: int, new: Projected, scaling: float) -> dict[int, Attended]:
@@ -119,10 +120,11 @@ class PackedForward:
         masses = {}
         for index, first_row in held.first_row_of.items():
             reader = self._readers[index]
-            span = reader.held(layer_index)
-            if span is not None and reader.wants_mass(layer_index):
+            rows = reader.held(layer_index)
+            if rows is not None and reader.wants_mass(layer_index):
                 lse = merged_HT[:, first_row : first_row + reader.n_rows]
-                masses[index] = mass_from_lse(query_HTD[:, self._rows_of(index)], span.keys_KND, lse, scaling)
+                with stage(PROBE):
+                    masses[index] = mass_from_lse(query_HTD[:, self._rows_of(index)], rows.keys, lse, scaling)
         return masses
 
     def _write(self, layer_index: int, new: Projected, calls: _Calls) -> None:
@@ -161,21 +163,21 @@ class PackedForward:
             Segment(self._first_rows[index], self._lengths[index], [self._readers[index].held(i) for i in layers])
             for index in group
         ]
-        longest = max(span.n_rows for segment in segments for span in segment.spans_L if span is not None)
+        longest = max(rows.n_held for segment in segments for rows in segment.rows_L if rows is not None)
         n_parts = _n_parts([segment.n_new for segment in segments], n_heads, longest)
         ends = torch.tensor([segment.n_new for segment in segments]).cumsum(0).tolist()
         first_row_of = dict(zip(group, [0, *ends[:-1]], strict=True))
         return _Held(make_call(segments, device, picks_rows=True, n_parts=n_parts), first_row_of)
 
 
-def _own(reader: Reader, layer_index: int) -> Span:
+def _own(reader: Reader, layer_index: int) -> Rows:
     """A reader's own rows; those that go nowhere get a place for the length of the forward."""
     own = reader.own(layer_index)
     if own is not None:
         return own
     held = reader.held(layer_index)
     assert held is not None
-    slab = held.slab.beside(reader.n_rows, keep_raw=False)
+    slab = held.slab.for_tail(reader.n_rows)
     return Span(slab.claim(0, reader.n_rows), reader.n_rows)
 
 

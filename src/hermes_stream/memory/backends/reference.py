@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from hermes_stream.memory.attention import attend_causal, attend_with_tail, lower_right_mask
-from hermes_stream.memory.backends.base import Attended, Projected, Reader
+from hermes_stream.memory.backends.base import Attended, Projected, Reader, Rows
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
+from hermes_stream.stages import PROBE, stage
 
 
 class ReferenceBackend:
@@ -45,24 +46,31 @@ class ReferenceForward:
     def attend(self, layer_index: int, new: Projected, scaling: float) -> dict[int, Attended]:
         parts = new.split(self._lengths)
         return {
-            index: self._attend_one(layer_index, reader, parts[index], scaling)
-            for index, reader in self._readers.items()
+            index: self._attend(layer_index, reader, parts[index], scaling) for index, reader in self._readers.items()
         }
 
-    def _attend_one(self, layer_index: int, reader: Reader, new: Projected, scaling: float) -> Attended:
+    def _attend(self, layer_index: int, reader: Reader, new: Projected, scaling: float) -> Attended:
         own = reader.own(layer_index)
+        if own is None:
+            with stage(PROBE):
+                return self._attend_to(layer_index, reader, None, new, scaling)
+        return self._attend_to(layer_index, reader, own, new, scaling)
+
+    def _attend_to(
+        self, layer_index: int, reader: Reader, own: Rows | None, new: Projected, scaling: float
+    ) -> Attended:
         keys, values = new.key_KTD, new.value_KTD
         if own is not None:
-            own.write(new.key_KTD, new.value_KTD, new.raw_key_KTD)
-            keys, values = own.keys_KND, own.values_KND
+            own.slab.write(own.n_held - reader.n_rows, new.key_KTD, new.value_KTD, new.raw_key_KTD)
+            keys, values = own.keys, own.values
         held = reader.held(layer_index)
         if held is None:
             mask_TN = self._mask(reader.n_rows, keys.shape[1], keys.device)
             return attend_causal(new.query_HTD, keys, values, scaling, mask_TN), None
         return attend_with_tail(
             new.query_HTD,
-            held.keys_KND,
-            held.values_KND,
+            held.keys,
+            held.values,
             keys,
             values,
             scaling,

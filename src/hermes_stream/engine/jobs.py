@@ -1,0 +1,101 @@
+"""What the engine's thread is asked to do."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from hermes_stream.engine.answer import AnswerChannel, AnswerTask
+from hermes_stream.engine.ingest import Piece
+from hermes_stream.engine.live import LiveQueue
+from hermes_stream.engine.stream import Stream
+from hermes_stream.models.adapter import Clip
+from hermes_stream.types import Frame, Query, VisualTokens
+
+
+@dataclass(eq=False)
+class WatchJob:
+    """Frames on their way into one stream; the future resolves when the last one is in.
+
+    live: where more of them wait, which are taken as they are needed. after: what fails there fails here too.
+    encoded: what the vision tower made of the first of them (and of those that wait in the stream), in whole grids.
+    """
+
+    stream: Stream
+    frames: deque[Frame]
+    done: Future[None]
+    live: LiveQueue | None = None
+    after: Future[None] | None = None
+    encoded: VisualTokens | None = None
+
+    def next_clip(self) -> Clip | None:
+        """What the vision tower can encode next; None if frames are too few for a grid."""
+        if self.live is not None:
+            self.frames.extend(self.live.take(self.stream.chunk_frames - len(self.frames)))
+        return self.stream.next_clip(self.frames)
+
+    @property
+    def lacks_partner(self) -> bool:
+        """Whether its frames are too few for a grid: they go and wait in the stream."""
+        return self.encoded is None and self.next_clip() is None
+
+    def grid_rows(self) -> list[int]:
+        """Rows of each grid that may go into the next forward."""
+        return [] if self.encoded is None else self.encoded.rows_of_grids()[: self.stream.grids_at_once]
+
+    def piece(self, n_grids: int) -> Piece:
+        """The first encoded grids, or, with none, frames that lack a partner."""
+        encoded = None if self.encoded is None else self.encoded.grids(0, n_grids)
+        return Piece(self.stream, list(self.frames), encoded)
+
+    def arrive(self, n_frames: int, n_grids: int) -> bool:
+        """So many are in; returns whether these were the last."""
+        for _ in range(n_frames):
+            self.frames.popleft()
+        if self.encoded is not None:
+            is_rest = n_grids < self.encoded.n_grids
+            self.encoded = self.encoded.grids(n_grids, self.encoded.n_grids) if is_rest else None
+        if self.live is not None:
+            self.live.arrive(n_frames)
+        return not self.frames and (self.live is None or self.live.is_empty())
+
+
+@dataclass(eq=False)
+class AskJob:
+    """A question; once started, `task` holds its progress."""
+
+    stream: Stream
+    query: Query
+    channel: AnswerChannel
+    remember: bool
+    task: AnswerTask | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Of its next segment."""
+        return self.begun.segment().n_rows
+
+    @property
+    def begun(self) -> AnswerTask:
+        assert self.task is not None
+        return self.task
+
+
+@dataclass(eq=False)
+class CallJob:
+    """Something to run between two forwards."""
+
+    function: Callable[[], Any]
+    done: Future[Any]
+
+    def resolve(self) -> None:
+        try:
+            self.done.set_result(self.function())
+        except BaseException as error:  # it is the caller's to handle: this thread must live on
+            self.done.set_exception(error)
+
+
+Job = WatchJob | AskJob | CallJob
