@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from hermes_stream.memory.backends.base import Backend
 from hermes_stream.memory.rope import Rope
 from hermes_stream.models.flops import TextSizes
 from hermes_stream.types import Frame, VisualTokens
@@ -109,6 +110,11 @@ class Adapter(Protocol):
 
     @property
     def rope(self) -> Rope: ...
+
+    @property
+    def backend(self) -> Backend:
+        """Where the rows of all its memories live, and how they are attended to."""
+        ...
 
     @property
     def tokenizer(self) -> Any: ...
