@@ -66,6 +66,15 @@ class PendingAppend:
             raise InvariantError(f"layer {layer_index} was read before it was written")
         return layer.keys, layer.values
 
+    def give_up(self) -> None:
+        """Leave the rows of a forward that failed to the next one, which else would have to copy the slabs."""
+        n_new = self.rows.table.n_tokens
+        for before, after in zip(self.base.layers, self._layers, strict=True):
+            # Nobody else can have seen them, and nobody has gone on behind them.
+            if after is not None and after.slab is before.slab and after.slab.n_used == before.n_held + n_new:
+                before.slab.n_used = before.n_held
+        self._layers = [None] * len(self._layers)
+
     @property
     def text_position(self) -> int:
         """Where text goes that follows these rows."""
