@@ -17,7 +17,7 @@ from hermes_stream.memory.backends.choose import choose_backend
 from hermes_stream.models.adapter import Batch, Clip, ModelFacts, StreamDefaults
 from hermes_stream.models.attention_seam import ModelRope, attach, project_text, run_stock_text_model, run_text_model
 from hermes_stream.models.flops import text_sizes
-from hermes_stream.models.quantization import stored_bytes
+from hermes_stream.models.quantization import quantization_method, stored_bytes
 from hermes_stream.models.stock import StockModel
 from hermes_stream.types import Frame, VisualTokens
 
@@ -117,6 +117,7 @@ class CheckpointAdapter:
             device=weight.device,
             has_saliency=has_saliency,
             n_taps=n_taps,
+            quantization=quantization_method(model.config),
         )
 
         sizes = self.text_sizes
