@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import count
 from typing import cast
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from hermes_stream.bench.encoding import BenchAdapter, endless
 from hermes_stream.bench.full import fill
+from hermes_stream.bench.latency import QUESTION_TOKENS
 from hermes_stream.bench.pictures import pictures
 from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.session import Session
@@ -52,6 +52,7 @@ class Crowds:
     @contextmanager
     def of(self, n: int) -> Iterator[list[LiveStream]]:
         """So many streams, closed at the end. Raises LimitError where there is no room for them."""
+        self.engine.warm_up(questions=QUESTION_TOKENS, sessions=n)
         with ExitStack() as stack:
             streams = []
             for index in range(n):
@@ -75,5 +76,5 @@ def crowds(adapter: Adapter, memory: str, *, budget: str | None, chunk: int | No
         Engine(cast(Adapter, BenchAdapter(adapter, known))) as engine,
         engine.open(memory, budget=budget, chunk=chunk, max_waiting_frames=_MAX_WAITING_FRAMES) as full,
     ):
-        fill(engine, full, (frame for start in count() for frame in endless(known, start, start + 1)))
+        fill(engine, full, known)
         yield Crowds(engine, full, known, fps)

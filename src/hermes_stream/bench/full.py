@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Sequence
+from itertools import count, islice
 
+import numpy as np
+from numpy.typing import NDArray
+
+from hermes_stream.bench.encoding import endless
 from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.session import Session
-from hermes_stream.types import Frame
 
 
-def fill(engine: Engine, session: Session, frames: Iterator[Frame]) -> None:
-    """Watch whole intervals until the policy has evicted, or until frames for two budgets came."""
+def fill(engine: Engine, session: Session, shown: Sequence[NDArray[np.uint8]]) -> None:
+    """Watch these pictures over and over, one a second, until the policy has evicted or frames for two budgets came.
+
+    In whole intervals.
+    """
+    frames = (frame for start in count() for frame in endless(shown, start, start + 1))
     facts = engine.model
     n_tokens = 2 * (session.policy.budget_tokens or engine.defaults.budget_tokens)
     n_frames = n_tokens // facts.tokens_per_frame * facts.frames_per_grid

@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from hermes_stream.bench.encoding import BenchAdapter
 from hermes_stream.bench.full import fill
+from hermes_stream.bench.pictures import pictures
 from hermes_stream.bench.stage_times import StageTimes, clock_of
 from hermes_stream.bench.timing import timed
 from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.probe_text import probe_embeddings
 from hermes_stream.engine.stream import Stream
+from hermes_stream.models.adapter import Adapter
 from hermes_stream.shapestream import EVALUATION_SEEDS, make_script, write_episode
 from hermes_stream.stages import EVICT, PLACE, PROBE, SCORE, STAGES, TEXT, listening
 from hermes_stream.types import Frame
@@ -25,6 +28,8 @@ OTHER = "other"
 # Of the file that is read over and over: as much as a camera gives.
 _FILE_FPS = 24
 _FILE_SECONDS = 8
+# That fill a memory, encoded once.
+_N_PICTURES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +60,21 @@ class IngestRow:
 
 
 def measure_ingest(
-    engine: Engine, memory: str, video: Path, *, budget: str | None, chunk: int | None, n_frames: int
+    adapter: Adapter, memory: str, video: Path, *, budget: str | None, chunk: int, n_frames: int
 ) -> IngestRow:
-    """Watch this file over and over, one frame a second, until the memory is full; then `n_frames` more, timed.
+    """Fill a memory; then watch this file over and over, one frame a second, for `n_frames` that are timed.
 
-    Full: the policy has evicted, or frames for two budgets came. n_frames: whole intervals.
-    Raises PolicyError or ConfigError for a memory that cannot work with the model.
+    n_frames: whole intervals. Raises PolicyError or ConfigError for a memory that cannot work with the model.
     """
-    with engine.open(memory, budget=budget, chunk=chunk) as session:
-        frames = _over_and_over(video)
-        fill(engine, session, frames)
+    known = pictures(_N_PICTURES)
+    with (
+        Engine(cast(Adapter, BenchAdapter(adapter, known))) as engine,
+        engine.open(memory, budget=budget, chunk=chunk) as session,
+    ):
+        fill(engine, session, known)
+        frames = _over_and_over(video, session.stats.frames_seen)
+        # The tower has seen no interval as a whole yet.
+        session.watch(islice(frames, chunk))
         before, times = session.stats, StageTimes(clock_of(engine.model.device))
         with listening(times):
             _, seconds = timed(lambda: session.watch(islice(frames, n_frames)), engine.model.device)
@@ -97,9 +107,9 @@ def write_clip(folder: Path) -> Path:
     return path
 
 
-def _over_and_over(video: Path) -> Iterator[Frame]:
+def _over_and_over(video: Path, start_seconds: int) -> Iterator[Frame]:
     """One frame a second of a file, again from its beginning whenever it ends."""
-    for start in count(step=_FILE_SECONDS):
+    for start in count(start_seconds, _FILE_SECONDS):
         with open_video(video, fps=1) as opened:
             for frame in opened:
                 yield Frame(start + frame.pts_seconds, frame.image_YXC)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -13,7 +13,7 @@ from hermes_stream.bench.live import LiveResult, Load, largest, run_live
 from hermes_stream.bench.timing import timed
 from hermes_stream.errors import LimitError
 
-# What each stream watches at a time: enough that the first forward, which only the first of them is in, does not count.
+# What each stream watches in a round: the first forward has only the first streams in it.
 _INTERVALS = 2
 MOST_SESSIONS = 1024
 
@@ -150,19 +150,23 @@ def _as_fast_as_they_go(
     together: list[float] = []
     alone: list[float] = []
 
-    def watch(stream: LiveStream) -> None:
-        engine.submit_watch(stream.session, stream.next_frames(n_frames))
+    def begin(stream: LiveStream) -> Future[None]:
+        return engine.submit_watch(stream.session, stream.next_frames(n_frames))
+
+    def watch_together() -> None:
+        for watched in [begin(stream) for stream in streams]:
+            watched.result()
 
     def watch_one_by_one() -> None:
         for stream in streams:
-            watch(stream)
+            begin(stream).result()
 
-    with ThreadPoolExecutor(len(streams)) as pool:
-        for index in range(n_rounds + 1):
-            turns = [(together, lambda: list(pool.map(watch, streams))), (alone, watch_one_by_one)]
-            # In changing order: what else the machine does disturbs both alike.
-            for taken, run in turns if index % 2 else reversed(turns):
-                taken.append(timed(run, engine.model.device)[1])
+    turns = [(together, watch_together), (alone, watch_one_by_one)]
+    for _ in range(n_rounds + 1):
+        # In changing order: what else the machine does disturbs both alike.
+        turns.reverse()
+        for taken, watch in turns:
+            taken.append(timed(watch, engine.model.device)[1])
     return together[1:], alone[1:]
 
 

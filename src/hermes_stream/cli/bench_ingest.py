@@ -46,7 +46,6 @@ def ingest(
         Print one JSON object per policy.
     """
     from hermes_stream.bench.ingest import measure_ingest, write_clip
-    from hermes_stream.engine.engine import Engine
 
     check_counts(frames=frames, chunk=1 if chunk is None else chunk)
     memories = parse_memories(memory, budget)
@@ -54,11 +53,12 @@ def ingest(
     chunk = chunk or run.adapter.defaults.chunk_frames
     if frames % chunk:
         raise ConfigError(f"--frames {frames} are no whole intervals of {chunk}; give a multiple")
-    with TemporaryDirectory() as folder, Engine(run.adapter) as engine, each_note_once():
+    with TemporaryDirectory() as folder, each_note_once():
         video = write_clip(Path(folder))
         with run.profiled():
             rows = [
-                measure_ingest(engine, text, video, budget=budget, chunk=chunk, n_frames=frames) for text in memories
+                measure_ingest(run.adapter, text, video, budget=budget, chunk=chunk, n_frames=frames)
+                for text in memories
             ]
     if json:
         run.put_json(rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -19,11 +18,11 @@ def tensor_bytes(value: Any) -> int:
         return value.numel() * value.element_size()
     if isinstance(value, tuple | list):
         return sum(tensor_bytes(item) for item in value)
-    kind: Hashable = type(value)
+    kind: Any = type(value)
     return sum(tensor_bytes(getattr(value, name)) for name in _field_names(kind))
 
 
 @cache
 def _field_names(kind: Any) -> tuple[str, ...]:
-    """Of a class of dataclasses; none of any other."""
+    """Of dataclasses of this kind; none of other values."""
     return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
