@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from hermes_stream import Hermes, KeepAll, Policy, SlidingWindow
+from hermes_stream import Engine, Hermes, KeepAll, Policy, SlidingWindow
 from hermes_stream.engine.batch import PackedBatch
 from hermes_stream.engine.ingest import Piece
 from hermes_stream.engine.stream import Stream
 from hermes_stream.memory.backends import flash, packed
 from hermes_stream.memory.backends.packed import FlashBackend
+from hermes_stream.memory.slab import Slab
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
 from tests.engine.direct import make_task, open_direct, question_logits, watch_direct, watch_packed
@@ -116,3 +119,17 @@ def test_closed_sessions_give_their_rows_back(llava_folder: Path) -> None:
         arena = adapter.backend.arena  # type: ignore[attr-defined]
         sizes.append((arena.allocated_bytes, arena.generation))
     assert sizes[1:] == [sizes[1]] * 3
+
+
+def test_sessions_take_their_rows_on_the_engines_thread(tmp_path: Path) -> None:
+    """The arena is not made for several threads, and sessions are opened on any."""
+    _, adapter = load_both(save_checkpoint("llava_onevision", tmp_path / "llava", num_hidden_layers=2))
+    threads, empty_slab = set(), adapter.backend.empty_slab
+
+    def watched(*args: Any, **kwargs: Any) -> Slab:
+        threads.add(threading.current_thread().name)
+        return empty_slab(*args, **kwargs)
+
+    adapter.backend.empty_slab = watched  # type: ignore[method-assign]
+    with Engine(adapter) as engine, engine.open("keep-all"):
+        assert threads == {"hermes-stream engine"}
