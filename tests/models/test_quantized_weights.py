@@ -73,6 +73,7 @@ def test_the_language_model_alone_is_quantised_and_answers_nearly_the_same(famil
     # For each output a scale, and perhaps a zero point.
     of_scales = quantised.facts.weight_bytes - (plain.facts.weight_bytes - n_saved)
     assert 4 * n_outputs <= of_scales <= 8 * n_outputs
+    assert (plain.facts.quantization, quantised.facts.quantization) == (None, "torchao")
     assert quantised.facts.n_parameters == plain.facts.n_parameters
     streams = [open_direct(adapter, KeepAll()) for adapter in (plain, quantised)]
     for stream in streams:
@@ -89,6 +90,7 @@ def test_a_checkpoint_that_was_saved_quantised_loads_by_itself(tmp_path: Path) -
     first = load_adapter(str(folder), quantization="torchao-int8")
     first._model.save_pretrained(folder)  # type: ignore[attr-defined]
     with Engine(first) as ours, load_model(str(folder)) as theirs:
+        assert theirs.model.quantization == "torchao"
         assert theirs.model.weight_bytes == ours.model.weight_bytes
         answers = []
         for engine in (ours, theirs):

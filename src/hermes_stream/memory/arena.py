@@ -113,6 +113,15 @@ class Arena:
         keys_RKD, values_RKD = self._held[layer_index].tensors
         return keys_RKD, values_RKD
 
+    def raw_rows(self, layer_index: int) -> torch.Tensor:
+        """Un-rotated keys of all sessions in a layer, `[R, K, D]`; regions there are others than in `rows`."""
+        (raw_RKD,) = self._raw[layer_index].tensors
+        return raw_RKD
+
+    @property
+    def n_layers(self) -> int:
+        return len(self._held)
+
     @property
     def generation(self) -> int:
         """Changes whenever `rows` have other addresses than before."""
@@ -182,6 +191,12 @@ class ArenaSlab(Slab):
     @property
     def _regions(self) -> tuple[Region, ...]:
         return (self._held,) if self._raw is None else (self._held, self._raw)
+
+    def of_parts(self, parts: tuple[torch.Tensor, ...]) -> Slab:
+        (rows_SKND,) = parts
+        n_kinds, _, n, _ = rows_SKND.shape
+        # Where two kinds are stored, the third is not looked at.
+        return self.beside(n, keep_raw=n_kinds == 3).append(0, rows_SKND[0], rows_SKND[1], rows_SKND[-1])
 
     def beside(self, capacity: int, *, keep_raw: bool) -> ArenaSlab:
         return self._arena.slab(self._layer_index, capacity, keep_raw=keep_raw)
