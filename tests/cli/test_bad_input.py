@@ -53,6 +53,7 @@ def assert_one_line(done: Done, message: str) -> None:
         (["--budget", "many"], "budget is 'many'"),
         (["--chunk", "0"], "at least 1 frame"),
         (["--fps", "nan"], "--fps"),
+        (["--memory-limit", "12"], "--memory-limit is '12'; expected bytes such as 12GiB"),
         (["--device", "meta", "--model", "random:qwen3-vl-4b"], "--device meta holds no numbers"),
     ],
 )
@@ -77,6 +78,7 @@ def test_a_missing_file_does_not_wait_for_the_model(command: Command, monkeypatc
     ("options", "message"),
     [
         (["--budget", "3"], "a budget of 3 tokens cannot hold one frame of 4"),
+        (["--memory-limit", "1MiB"], "the memory limit is 1.0 MiB, but the weights of"),
         (
             ["--memory", "hermes(shares=(9, 1, 1))", "--budget", "6"],
             "a budget of 3 tokens (that of layer 1) cannot hold one frame of 4",

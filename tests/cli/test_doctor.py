@@ -74,6 +74,7 @@ def test_large_models_report_their_bytes_without_weights(
     one_of_three = 2 * n_layers * n_heads * head_dim
     assert sizes["bytes_per_token"] == 3 * one_of_three
     assert sizes["bytes_per_token_without_unrotated_keys"] == 2 * one_of_three
+    assert sizes["bytes_per_token_in_8_bits"] == 2 * n_layers * n_heads * (head_dim + 2)
     assert sizes["budget_bytes"] == sizes["budget_tokens"] * 3 * one_of_three
     assert sizes["budget_bytes_without_unrotated_keys"] == sizes["budget_tokens"] * 2 * one_of_three
     assert "checks: not run, because the device meta holds shapes and no numbers" in done.err

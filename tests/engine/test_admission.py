@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -18,6 +19,7 @@ from hermes_stream.errors import ConfigError, LimitError
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
 from hermes_stream.policies import POLICIES
+from hermes_stream.policies.spec import parse_memory
 from tests.engine.direct import assert_same_bits, make_task, memory_bits, open_direct, watch_direct
 from tests.oracles.allocation_oracle import allocated_bytes
 from tests.tiny import make_frames, save_checkpoint
@@ -42,11 +44,11 @@ def really_allocated(stream: Stream) -> int:
     return allocated_bytes(stream.memory.current, stream.state, stream.front_states, stream.encoded, stream.texts)
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", [*POLICIES, "sliding-window(memory_bits=8)"])
 def test_no_stream_takes_more_than_was_counted(name: str, adapter: Adapter, tapped: Adapter) -> None:
     """Counted before the frames came; what grows is counted again with each piece."""
     for model in (adapter, tapped):
-        policy = POLICIES[name]().with_budget(2 * model.facts.tokens_per_frame)
+        policy = parse_memory(name, bytes_per_token=1).with_budget(2 * model.facts.tokens_per_frame)
         stream = open_direct(model, policy, chunk_frames=4)
         ledger = Ledger(model, memory_limit="1GiB")
         ledger.admit(stream)
@@ -116,6 +118,10 @@ def test_a_session_that_is_forgotten_gives_back(engine_for: Callable[[float], En
             session = engine.open(MEMORY)
             session.watch(make_frames(2))
             del session
+        # The engine's thread may still be about to let go of the last one.
+        deadline = time.monotonic() + 60
+        while engine.stats.n_sessions and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert engine.stats.n_sessions == 0
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import pytest
@@ -19,23 +17,8 @@ from hermes_stream.errors import ConfigError, SessionClosed
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.view import MemoryView
 from tests.engine.direct import memory_bits
+from tests.engine.held_up import PATIENCE_SECONDS, held_up
 from tests.tiny import make_frames
-
-PATIENCE_SECONDS = 60
-
-
-@contextmanager
-def held_up(session: Session) -> Iterator[None]:
-    """The engine does nothing else meanwhile."""
-    begun, over = threading.Event(), threading.Event()
-    thread = threading.Thread(
-        target=lambda: session._engine.call(session, lambda: (begun.set(), over.wait(PATIENCE_SECONDS)))
-    )
-    thread.start()
-    assert begun.wait(PATIENCE_SECONDS)
-    yield
-    over.set()
-    thread.join(PATIENCE_SECONDS)
 
 
 def wait_until_idle(session: Session) -> None:

@@ -27,8 +27,8 @@ def settings(folder: Path) -> dict[str, Any]:
 def test_stored_bytes_are_those_of_what_a_weight_is_made_of() -> None:
     model = torch.nn.Linear(4, 3)
     assert stored_bytes(model) == (12 + 3) * 4
-    codes, scales = torch.zeros(3, 4, dtype=torch.int8), torch.zeros(3, 1, dtype=torch.int8)
-    model.weight = torch.nn.Parameter(TwoTensor(codes, scales.expand(3, 4)), requires_grad=False)
+    codes = torch.zeros(3, 4, dtype=torch.int8)
+    model.weight = torch.nn.Parameter(TwoTensor(codes, codes.clone()), requires_grad=False)
     assert stored_bytes(model) == 12 + 12 + 3 * 4
 
 
@@ -62,14 +62,18 @@ def test_the_language_model_alone_is_quantised_and_answers_nearly_the_same(famil
     folder = str(save_checkpoint(family, tmp_path / family))
     plain, quantised = load_adapter(folder), load_adapter(folder, quantization="torchao-int8")
     model = quantised._model  # type: ignore[attr-defined]
-    n_saved = 0
+    n_saved, n_outputs = 0, 0
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear):
             is_quantised = hasattr(module.weight, "__tensor_flatten__")
             assert is_quantised == name.startswith("model.language_model."), name
-            # A byte for each number instead of four, and a float32 scale for each output.
-            n_saved += is_quantised * (3 * module.weight.numel() - 4 * module.weight.shape[0])
-    assert quantised.facts.weight_bytes == plain.facts.weight_bytes - n_saved
+            # A byte for each number instead of four.
+            n_saved += 3 * is_quantised * module.weight.numel()
+            n_outputs += is_quantised * module.weight.shape[0]
+    # For each output a scale, and perhaps a zero point.
+    of_scales = quantised.facts.weight_bytes - (plain.facts.weight_bytes - n_saved)
+    assert 4 * n_outputs <= of_scales <= 8 * n_outputs
+    assert (plain.facts.quantization, quantised.facts.quantization) == (None, "torchao")
     assert quantised.facts.n_parameters == plain.facts.n_parameters
     streams = [open_direct(adapter, KeepAll()) for adapter in (plain, quantised)]
     for stream in streams:
@@ -86,6 +90,7 @@ def test_a_checkpoint_that_was_saved_quantised_loads_by_itself(tmp_path: Path) -
     first = load_adapter(str(folder), quantization="torchao-int8")
     first._model.save_pretrained(folder)  # type: ignore[attr-defined]
     with Engine(first) as ours, load_model(str(folder)) as theirs:
+        assert theirs.model.quantization == "torchao"
         assert theirs.model.weight_bytes == ours.model.weight_bytes
         answers = []
         for engine in (ours, theirs):

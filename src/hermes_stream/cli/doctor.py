@@ -15,6 +15,7 @@ from hermes_stream.cli.output import human_bytes, put_json, say
 from hermes_stream.errors import HermesError
 
 if TYPE_CHECKING:
+    from hermes_stream.memory.backends.base import Backend
     from hermes_stream.models.adapter import Adapter, ModelFacts
 
 _PACKAGES = {
@@ -48,7 +49,7 @@ def doctor(
         say(line)
     adapter = options.load_adapter()
     facts, sizes = adapter.facts, _sizes(adapter)
-    for line in _reasons(facts, sizes, options):
+    for line in (*_reasons(facts, sizes, options), *_memory_attention(adapter.backend)):
         say(line)
     if facts.device.type != "meta":
         _check(adapter, json=json)
@@ -83,16 +84,20 @@ def _sizes(adapter: Adapter) -> dict[str, Any]:
         "weight_bytes": facts.weight_bytes,
         "bytes_per_token": shape.bytes_per_token(),
         "bytes_per_token_without_unrotated_keys": shape.bytes_per_token(keep_raw=False),
+        "bytes_per_token_in_8_bits": shape.bytes_per_token(memory_bits=8),
         "budget_tokens": budget,
         "budget_bytes": budget * shape.bytes_per_token(),
         "budget_bytes_without_unrotated_keys": budget * shape.bytes_per_token(keep_raw=False),
+        "budget_bytes_in_8_bits": budget * shape.bytes_per_token(memory_bits=8),
     }
 
 
 def _reasons(facts: ModelFacts, sizes: dict[str, Any], options: ModelOptions) -> Iterator[str]:
     """What is in use, and why."""
-    weights = human_bytes(sizes["weight_bytes"])
-    yield f"model: {facts.name}, {facts.family}, {facts.n_parameters / 1e6:.1f} M parameters, {weights} of weights"
+    weights = f"{human_bytes(sizes['weight_bytes'])} of weights"
+    if facts.quantization is not None:
+        weights += f", those of the language model quantised ({facts.quantization})"
+    yield f"model: {facts.name}, {facts.family}, {facts.n_parameters / 1e6:.1f} M parameters, {weights}"
     yield f"device: {facts.device}, because {_why_device(facts, options)}"
     if facts.layer_devices:
         places = Counter(map(str, facts.layer_devices))
@@ -102,7 +107,8 @@ def _reasons(facts: ModelFacts, sizes: dict[str, Any], options: ModelOptions) ->
     yield (
         f"memory: {human_bytes(sizes['bytes_per_token'])} per token over all layers: rotated keys, values and "
         f"un-rotated keys, because keys that are always placed from these never drift "
-        f"({human_bytes(sizes['bytes_per_token_without_unrotated_keys'])} without them)"
+        f"({human_bytes(sizes['bytes_per_token_without_unrotated_keys'])} without them, "
+        f"{human_bytes(sizes['bytes_per_token_in_8_bits'])} with --memory-bits 8)"
     )
     yield (
         f"budget: {sizes['budget_tokens']} tokens per layer, {human_bytes(sizes['budget_bytes'])}, because that suits "
@@ -112,6 +118,17 @@ def _reasons(facts: ModelFacts, sizes: dict[str, Any], options: ModelOptions) ->
         "attention: the text model's goes through hermes-stream, because the memory has another length in every layer; "
         "the vision tower keeps transformers' own"
     )
+
+
+def _memory_attention(backend: Backend) -> Iterator[str]:
+    """How held rows are attended to, and why."""
+    yield f"memory attention: {backend.name}, {backend.reason}"
+    if backend.name == "flash":
+        yield (
+            "attention of frames, questions and probes: all sessions' rows stand in one arena, so that one call serves "
+            "many; held and own rows meet by their log-sum-exp; what recalls takes products and a softmax in float32"
+        )
+        return
     yield (
         "attention of frames: PyTorch's scaled_dot_product_attention (SDPA) with a lower-right mask, because new "
         "tokens stand at the end of the held ones and its is_causal would align them with the beginning"

@@ -227,15 +227,15 @@ class _Watching:
             self._conversation.ask(Query(self._lines.popleft()))
 
     def _status(self) -> Status:
-        info = self._video.info
+        info, stats = self._video.info, self._session.stats
         return Status(
             source=info.url if info.is_live or "://" in info.url else Path(info.url).name,
             state=self._state,
-            stats=self._session.stats,
+            stats=stats,
             duration_seconds=info.duration_seconds,
             fps=self._playback.rate.per_second,
             lag_seconds=self._playback.lag_seconds,
-            n_dropped=self._video.n_dropped,
+            n_dropped=self._video.n_dropped + stats.frames_dropped,
             groups=self._groups,
             budget_tokens=self._session.policy.budget_tokens,
             interval_tokens=self._interval_tokens,

@@ -82,7 +82,8 @@ class AnswerStream(Iterator[TokenEvent]):
 class AnswerTask:
     """The engine's half: a tail on a pinned version, one segment per forward.
 
-    n_question_tokens: of the question's text with its template, at the end of the first segment.
+    n_question_tokens: of the question's text with its template, at the end of the first segment. time_seconds: of the
+    newest frame that it sees.
     """
 
     def __init__(self, stream: Stream, query: Query, channel: AnswerChannel) -> None:
@@ -103,7 +104,7 @@ class AnswerTask:
         self._n_fresh = 0
         self.n_question_tokens = 0
         self._frames_seen = version.frames_seen + len(stream.waiting)
-        self._time_seconds = stream.waiting[-1].pts_seconds if stream.waiting else version.time_seconds
+        self.time_seconds = stream.waiting[-1].pts_seconds if stream.waiting else version.time_seconds
         if view.recalls and view.asks_first and view.first_frame is None:
             self._next = self._asking_segment()
         else:
@@ -170,7 +171,7 @@ class AnswerTask:
         return Answer(
             text=self.text,
             token_ids=tuple(self._token_ids),
-            time_seconds=self._time_seconds,
+            time_seconds=self.time_seconds,
             ttft_seconds=self._ttft_seconds,
             total_seconds=self.channel.seconds_since_ask(),
             frames_seen=self._frames_seen,

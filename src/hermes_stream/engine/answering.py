@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answer import AnswerTask
+from hermes_stream.engine.faults import for_asker
 from hermes_stream.engine.jobs import AskJob
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import SessionClosed
@@ -23,12 +24,13 @@ class Answering:
     def start(self, job: AskJob) -> None:
         """Pin the version that the question is asked of: all frames that are in at this moment."""
         try:
+            job.stream.check_running()
             task = AnswerTask(job.stream, job.query, job.channel)
             self._ledger.pin(job.stream, task)
             job.task = task
             self._asks.append(job)
         except BaseException as error:  # it is the asker's to handle: the engine's thread must live on
-            job.channel.put(error)
+            job.channel.put(for_asker(error))
 
     def new(self) -> list[AskJob]:
         """Questions without a first token yet."""
@@ -53,7 +55,7 @@ class Answering:
 
     def end(self, ask: AskJob, error: BaseException) -> None:
         self._asks.remove(ask)
-        ask.channel.put(error)
+        ask.channel.put(for_asker(error))
 
     def drop_cancelled(self) -> None:
         for ask in [ask for ask in self._asks if ask.channel.is_cancelled]:

@@ -26,6 +26,12 @@ class Backlog:
     def __contains__(self, job: WatchJob) -> bool:
         return job in self._jobs.get(job.stream, ())
 
+    @property
+    def n_frames(self) -> int:
+        """Frames that are not in yet, those included that were offered and wait for their turn."""
+        jobs = [job for waiting in self._jobs.values() for job in waiting]
+        return sum(len(job.frames) if job.live is None else job.live.n_waiting for job in jobs)
+
     def add(self, job: WatchJob) -> None:
         """Frames that follow failed ones fail at once."""
         failure = job.after.exception() if job.after is not None and job.after.done() else None

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 import torch
 
 from hermes_stream.engine.answer import AnswerTask
+from hermes_stream.engine.faults import NO_TOKEN, stopped, token_or_none
 from hermes_stream.engine.graphs.static_forwards import Outcome
 from hermes_stream.stages import SAMPLE, stage
 
 
 def choose_tokens(tasks: Sequence[AnswerTask], outcome: Outcome) -> list[int | Exception]:
-    """The next token of each answer, or why there is none; however many they are, the device is read once."""
+    """The next token of each answer, or why there is none; however many they are, the device is read once.
+
+    A SessionError where logits are not finite.
+    """
     if not tasks:
         return []
     with stage(SAMPLE):
@@ -28,4 +32,8 @@ def _chosen(tasks: Sequence[AnswerTask], outcome: Outcome) -> list[int | Excepti
         except Exception as error:  # it is the asker's to handle
             failures[index] = error
             chosen.append(largest)
-    return [failures.get(index, token_id) for index, token_id in enumerate(torch.stack(chosen).tolist())]
+    token_ids = token_or_none(torch.stack(chosen), outcome.logits_AV).tolist()
+    for index, token_id in enumerate(token_ids):
+        if token_id == NO_TOKEN:
+            failures[index] = stopped("the logits of an answer were", tasks[index].time_seconds)
+    return [failures.get(index, token_id) for index, token_id in enumerate(token_ids)]

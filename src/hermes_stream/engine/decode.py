@@ -47,7 +47,8 @@ class Sampler:
 
         The repetition penalty sees the answer's own tokens only.
         """
-        scores = logits_V[None].float()
+        # To draw from numbers that are none would end all work on an accelerator; who reads the token knows of them.
+        scores = logits_V[None].float().nan_to_num()
         if self._processors:
             nothing = torch.empty(0, dtype=torch.int64, device=scores.device)
             scores = self._processors(torch.stack(self._chosen)[None] if self._chosen else nothing[None], scores)

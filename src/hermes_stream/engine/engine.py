@@ -25,7 +25,7 @@ from hermes_stream.engine.snapshot import restore_stream
 from hermes_stream.engine.stream import Stream
 from hermes_stream.engine.warm_up import WarmUp, warm_up
 from hermes_stream.engine.worker import Worker
-from hermes_stream.errors import ConfigError, SessionClosed
+from hermes_stream.errors import ConfigError, SessionClosed, SessionError
 from hermes_stream.memory.budget import parse_budget
 from hermes_stream.memory.shape import MemoryBits
 from hermes_stream.memory.snapshot import Snapshot
@@ -44,12 +44,15 @@ _T = TypeVar("_T")
 class EngineStats:
     """used_bytes: promised, weights and one forward included. limit_bytes: None where nobody could say one.
 
+    n_answers, waiting_frames: questions without a complete answer and frames that are not in yet, of all sessions.
     captures: of each forward that `warm_up` recorded or could not, the newest try.
     """
 
     n_sessions: int
     used_bytes: int
     limit_bytes: int | None
+    n_answers: int
+    waiting_frames: int
     captures: tuple[Capture, ...] = ()
 
 
@@ -86,11 +89,14 @@ class Engine:
 
     @property
     def stats(self) -> EngineStats:
-        """How much is promised to sessions, and what waits."""
+        """How much is promised to sessions, and what is under way, as of the engine's last step."""
+        load = self._worker.load
         return EngineStats(
             n_sessions=self._ledger.n_streams,
             used_bytes=self._ledger.used_bytes,
             limit_bytes=self._ledger.limit_bytes,
+            n_answers=load.n_answers,
+            waiting_frames=load.waiting_frames,
             captures=() if self._worker.static is None else self._worker.static.captures,
         )
 
@@ -167,13 +173,13 @@ class Engine:
 
         after: the future of frames without which these may not come in: what fails there fails here.
         """
-        job = WatchJob(_open(session), deque(frames), Future(), after=after)
+        job = WatchJob(_running(session), deque(frames), Future(), after=after)
         self._worker.submit(job)
         return job.done
 
     def submit_offer(self, session: Session, live: LiveQueue, frames: Sequence[Frame]) -> int:
         """Queue frames for a session without waiting; returns how many were taken."""
-        stream = _open(session)
+        stream = _running(session)
         n_taken, must_begin = live.offer(frames)
         if must_begin:
             job = WatchJob(stream, deque(), Future(), live)
@@ -187,7 +193,7 @@ class Engine:
 
     def submit_ask(self, session: Session, answer: AnswerStream, *, remember: bool) -> None:
         """Start answering a question; tokens go to `answer`."""
-        self._worker.submit(AskJob(_open(session), answer.query, AnswerChannel(answer), remember))
+        self._worker.submit(AskJob(_running(session), answer.query, AnswerChannel(answer), remember))
 
     def call(self, session: Session, function: Callable[[], _T]) -> _T:
         """Run a function on the engine's thread between two forwards and return its result."""
@@ -282,3 +288,11 @@ def _open(session: Session) -> Stream:
     if session.is_closed:
         raise SessionClosed("the session is closed; open a new one")
     return session.stream
+
+
+def _running(session: Session) -> Stream:
+    """The same, if it takes frames and questions. Raises SessionError if it was stopped."""
+    stream = _open(session)
+    if stream.stopped is not None:
+        raise SessionError(stream.stopped)
+    return stream

@@ -13,7 +13,7 @@ import torch
 
 from hermes_stream.engine.stream import Stream
 from hermes_stream.memory.sizes import tensor_bytes
-from hermes_stream.memory.slab import most_capacity
+from hermes_stream.memory.slab import Slab, most_capacity
 from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.models.adapter import Adapter
@@ -46,10 +46,7 @@ def footprint(stream: Stream, n_new_rows: int, *, n_tail_rows: int | None = None
     """
     version, waiting = stream.memory.current, _most_waiting(stream, n_new_rows)
     rows_L = _most_rows(stream, n_new_rows)
-    slab_bytes = sum(
-        max(most_capacity(n) * layer.slab.bytes_per_row, layer.slab.allocated_bytes)
-        for n, layer in zip(rows_L, version.layers, strict=True)
-    )
+    slab_bytes = sum(_slab_bytes(layer.slab, n) for n, layer in zip(rows_L, version.layers, strict=True))
     tables = sum(rows_L) * version.shape.n_kv_heads * _table_entry_bytes(version)
     n_features = waiting + (interval_rows(stream) if stream.policy.needs_features else 0)
     beside = tables + n_features * _feature_row_bytes(stream) + stream.state_bytes + tensor_bytes(stream.texts)
@@ -76,6 +73,12 @@ def interval_rows(stream: Stream) -> int:
     """The most that the frames of one interval bring."""
     n_grids = -(-stream.chunk_frames // stream.adapter.facts.frames_per_grid)
     return n_grids * stream.facts.tokens_per_frame
+
+
+def _slab_bytes(slab: Slab, n_rows: int) -> int:
+    """Of a slab that has had to hold so many rows, and what it has beside its rows."""
+    beside = slab.allocated_bytes - slab.capacity * slab.bytes_per_row
+    return max(most_capacity(n_rows), slab.capacity) * slab.bytes_per_row + beside
 
 
 def _most_rows(stream: Stream, n_new_rows: int) -> list[int]:

@@ -32,8 +32,9 @@ class Piece:
         """encoded: the first of the frames (after those that wait in the stream), whole grids of one interval, as the
         vision tower makes them; by default as many as may go together are encoded here.
 
-        Raises LimitError, with nothing changed but a compaction, if they do not fit.
+        Raises LimitError, with nothing changed but a compaction, if they do not fit; SessionError in a stopped session.
         """
+        stream.check_running()
         check_times(stream, frames)
         self.stream = stream
         candidates = [*stream.waiting, *frames]
@@ -78,6 +79,11 @@ class Piece:
         stream, version = self.stream, pending.base
         spec = stream.view_for(None)
         return Chooser(stream.policy, stream.state, version, stream.adapter.rope, spec, version.next_position)
+
+    def give_up(self) -> None:
+        """Its forward has failed."""
+        if self._pending is not None:
+            self._pending.give_up()
 
     def finish(self) -> None:
         """After the forward: commit, and compress if the interval is over. A policy that fails leaves no trace."""

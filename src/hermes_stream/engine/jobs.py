@@ -22,6 +22,7 @@ class WatchJob:
 
     live: where more of them wait, which are taken as they are needed. after: what fails there fails here too.
     encoded: what the vision tower made of the first of them (and of those that wait in the stream), in whole grids.
+    most_grids: how many go through it at once, where it had no room for more.
     """
 
     stream: Stream
@@ -30,12 +31,31 @@ class WatchJob:
     live: LiveQueue | None = None
     after: Future[None] | None = None
     encoded: VisualTokens | None = None
+    most_grids: int | None = None
 
     def next_clip(self) -> Clip | None:
         """What the vision tower can encode next; None if frames are too few for a grid."""
         if self.live is not None:
             self.frames.extend(self.live.take(self.stream.chunk_frames - len(self.frames)))
-        return self.stream.next_clip(self.frames)
+        return self.stream.next_clip(self.frames, self.most_grids)
+
+    @property
+    def encodes_one_grid(self) -> bool:
+        """Whether no less can go through the vision tower at once."""
+        clip = self.next_clip()
+        return clip is None or len(clip.frames) <= self.stream.adapter.facts.frames_per_grid
+
+    def encode_half(self) -> None:
+        """Half as many grids go through the vision tower at once, until some have come out."""
+        clip = self.next_clip()
+        n_frames = 0 if clip is None else len(clip.frames)
+        self.most_grids = max(n_frames // self.stream.adapter.facts.frames_per_grid // 2, 1)
+
+    @property
+    def frames_of_grid(self) -> int:
+        """How many of its frames are in its next grid."""
+        n_missing = self.stream.adapter.facts.frames_per_grid - len(self.stream.waiting)
+        return min(n_missing, len(self.frames))
 
     @property
     def lacks_partner(self) -> bool:
@@ -55,6 +75,7 @@ class WatchJob:
         """So many are in; returns whether these were the last."""
         for _ in range(n_frames):
             self.frames.popleft()
+        self.most_grids = None
         if self.encoded is not None:
             is_rest = n_grids < self.encoded.n_grids
             self.encoded = self.encoded.grids(n_grids, self.encoded.n_grids) if is_rest else None

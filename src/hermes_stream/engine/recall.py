@@ -36,6 +36,8 @@ class Chooser:
 
     def seen(self, layer_index: int, query_HTD: torch.Tensor, rotated_query_HTD: torch.Tensor) -> SeenRows:
         """What is seen in a layer; called once for each, and not kept: rows of one layer at a time are unpacked."""
+        # A forward that failed is run again from the first layer.
+        del self.asked[layer_index:], self.recalled[layer_index:]
         layer = self._version.layers[layer_index]
         held = LayerView.of(layer, self._version.n_prefix, self._rope, {})
         asked = Asked(query_HTD, rotated_query_HTD, layer.archive, held, self._spec.sees_held)

@@ -157,7 +157,7 @@ class Session:
             n_compressions=self.stream.n_compressions,
             next_position=version.next_position,
             last_compression_seconds=self.stream.last_compression_seconds,
-            frames_dropped=self._live.n_dropped,
+            frames_dropped=self._live.n_dropped + self.stream.frames_dropped,
             waiting_frames=n_waiting,
             lag_seconds=self._live.lag_seconds(newest_seconds if n_frames else None),
         )

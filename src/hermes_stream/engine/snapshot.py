@@ -16,8 +16,9 @@ from hermes_stream.memory.snapshot import Snapshot, pack_memory, unpack_memory
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.models.adapter import Adapter, ModelFacts
 
-# What a stream does not take along: the model and its engine, and the memory, which has a form of its own.
-_APART = {"adapter", "memory", "on_growth"}
+# What a stream does not take along: the model and its engine, the memory, which has a form of its own, and what went
+# wrong with the original.
+_APART = {"adapter", "memory", "on_growth", "stopped", "doubts"}
 # How far the values of a prefix may be from the snapshot's, as a share of their norm: other machines round differently.
 _PREFIX_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.03}
 

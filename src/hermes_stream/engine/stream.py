@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from hermes_stream.errors import UsageError
+from hermes_stream.engine.faults import Doubt, check_doubts
+from hermes_stream.errors import SessionError, UsageError
 from hermes_stream.memory.features import FeatureBank
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.sizes import tensor_bytes
@@ -47,6 +48,8 @@ class Stream:
     encoded: the interval's frames as the text model got them, for policies that want them. texts: see `MemoryView`.
     waiting: frames that have no partner yet, for families that make one grid of two. since_seconds: of the first frame.
     front_states: of the policy's front-ends, after the newest committed frame.
+    frames_dropped: frames for which memory ran out. stopped: why no more frames and questions are taken.
+    doubts: signals of past intervals that the device has not answered for yet.
     on_growth: told before so many rows come, and after each plan; raises LimitError if the engine has no room for them.
     """
 
@@ -67,6 +70,9 @@ class Stream:
     last_compression_seconds: float | None = None
     encoded: FeatureBank | None = None
     texts: tuple[torch.Tensor, ...] = ()
+    frames_dropped: int = 0
+    stopped: str | None = None
+    doubts: tuple[Doubt, ...] = ()
     on_growth: Callable[[Stream, int], None] | None = None
 
     def fork(self) -> Stream:
@@ -79,6 +85,16 @@ class Stream:
         """Raise LimitError if the engine has no room for what is about to come, or has come."""
         if self.on_growth is not None:
             self.on_growth(self, n_new_rows)
+
+    def check_running(self) -> None:
+        """Raise SessionError if the session was stopped, or must be because of an interval's signals."""
+        if self.stopped is not None:
+            raise SessionError(self.stopped)
+        try:
+            self.doubts = check_doubts(self.doubts, self.memory.current.time_seconds)
+        except SessionError as error:
+            self.stopped = str(error)
+            raise
 
     @property
     def state_bytes(self) -> int:
@@ -134,7 +150,11 @@ class Stream:
         return self.policy.view_for(memory_view(self.memory.current, self), self.state, asked_TE)
 
     def end_interval(self, signals: Signals) -> None:
-        """Let the policy decide, given what its probes brought, and execute its plan."""
+        """Let the policy decide, given what its probes brought, and execute its plan.
+
+        Raises SessionError if that is not finite: at once where looking costs nothing, else from `check_running`.
+        """
+        self._doubt(signals)
         self._note_large_interval()
         with stage(SCORE):
             view = memory_view(self.memory.current, self, signals)
@@ -148,6 +168,15 @@ class Stream:
         if is_eviction:
             self.n_compressions += 1
             self.last_compression_seconds = view.time_seconds
+
+    def _doubt(self, signals: Signals) -> None:
+        by_name = {name: by_layer.values() for name, by_layer in {**signals.mass, **signals.query}.items() if by_layer}
+        if not by_name:
+            return
+        doubt = Doubt(by_name)
+        self.doubts = (*self.doubts, doubt)
+        if doubt.is_free:
+            self.check_running()
 
     def _note_large_interval(self) -> None:
         """An interval may bring more than the budget: the memory is larger in between, which is said once."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,19 +12,15 @@ import torch
 from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answering import Answering
 from hermes_stream.engine.backlog import Backlog
-from hermes_stream.engine.batch import Segment
-from hermes_stream.engine.choosing import choose_tokens
-from hermes_stream.engine.forward import run_forward
+from hermes_stream.engine.faults import is_out_of_memory
 from hermes_stream.engine.graphs.static_forwards import static_forwards
-from hermes_stream.engine.ingest import Piece
 from hermes_stream.engine.jobs import AskJob, CallJob, Job, WatchJob
+from hermes_stream.engine.running import Chosen, Runner
 from hermes_stream.engine.schedule import Limits, Ready, choose, frame_room
 from hermes_stream.engine.stream import Stream
 from hermes_stream.engine.vision import Encoded, VisionStage, overlaps_vision
 from hermes_stream.errors import SessionClosed
 from hermes_stream.models.adapter import Adapter
-
-_log = logging.getLogger(__name__)
 
 
 class _Stop:
@@ -33,18 +28,18 @@ class _Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """The work of one forward."""
+class Load:
+    """What is under way: questions without a complete answer, and frames that are not in yet."""
 
-    asks: list[AskJob]
-    pieces: list[tuple[WatchJob, Piece]]
+    n_answers: int = 0
+    waiting_frames: int = 0
 
 
 class Worker:
     """Takes jobs, packs what is ready into forwards, hands out results.
 
-    Each step encodes frames, chooses a forward (`schedule`), runs it and finishes what was in it. What fails alone
-    fails alone; a failed forward fails the jobs in it and leaves every memory as it was.
+    Each step encodes frames, chooses a forward (`schedule`), runs it and finishes what was in it (`running`). What
+    fails fails alone, and leaves every memory as it was.
     """
 
     def __init__(self, adapter: Adapter, ledger: Ledger, limits: Limits) -> None:
@@ -59,7 +54,10 @@ class Worker:
         # Whether the last forward left frames waiting for the sake of new questions.
         self._kept_frames = False
         self._stopping = False
+        # As of the last step; read on other threads.
+        self.load = Load()
         self.static = static_forwards(adapter)
+        self._runner = Runner(adapter, self._backlog, self._answering, self.static)
         # Between the question whether the thread still takes jobs and the putting of one.
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="hermes-stream engine", daemon=True)
@@ -94,6 +92,7 @@ class Worker:
                     self._take_jobs()
                     if not self._stopping:
                         self._step()
+                        self.load = Load(len(self._answering), self._backlog.n_frames)
                         self._backlog.tell()
         finally:
             # Also if something ends the thread that should not: nobody may wait for ever.
@@ -129,11 +128,12 @@ class Worker:
 
     def _step(self) -> None:
         self._answering.drop_cancelled()
+        self.load = Load(len(self._answering), self._backlog.n_frames)
         asks = Ready(
             [ask.n_rows for ask in self._answering.new()], len(self._answering.decoding()), [], self._kept_frames
         )
         self._start_encoding(frame_room(asks, self._limits))
-        self._run_chosen(self._choose(asks))
+        self._runner.run(self._choose(asks))
 
     def _start_encoding(self, room: int) -> None:
         """Let the vision tower have frames that may go into the next forward and are not encoded yet."""
@@ -153,7 +153,10 @@ class Worker:
             try:
                 encoded.job.encoded = encoded.tokens()
             except BaseException as error:  # frames, too, are the watcher's to answer for
-                self._backlog.fail(encoded.job, error)
+                if is_out_of_memory(error):
+                    self._runner.encode_fewer(encoded.job)
+                else:
+                    self._runner.fail(encoded.job, error)
 
     def _choose(self, asks: Ready) -> Chosen:
         heads = self._backlog.heads()
@@ -164,46 +167,10 @@ class Worker:
         for job, n_grids in zip(heads, choice.n_grids, strict=True):
             if not n_grids and not job.lacks_partner:
                 continue
-            try:
-                pieces.append((job, job.piece(n_grids)))
-            except BaseException as error:
-                self._backlog.fail(job, error)
+            piece = self._runner.piece(job, n_grids)
+            if piece is not None:
+                pieces.append((job, piece))
         return Chosen([*self._answering.decoding(), *self._answering.new()[: choice.n_questions]], pieces)
-
-    def _run_chosen(self, chosen: Chosen) -> None:
-        """One forward, and what it brought for each job in it."""
-        segments: list[Segment] = [ask.begun.segment() for ask in chosen.asks]
-        for _, piece in chosen.pieces:
-            segments.extend(piece.segments())
-        try:
-            outcome = run_forward(self._adapter, segments, self.static)
-        except BaseException as error:
-            self._fail_chosen(chosen, error)
-            return
-        tokens = choose_tokens([ask.begun for ask in chosen.asks], outcome)
-        for ask, token in zip(chosen.asks, tokens, strict=True):
-            self._answering.advance(ask, token)
-        for job, piece in chosen.pieces:
-            self._finish_piece(job, piece)
-
-    def _finish_piece(self, job: WatchJob, piece: Piece) -> None:
-        try:
-            piece.finish()
-        except BaseException as error:
-            # A policy is foreign code: whatever it raises belongs to who watches.
-            self._backlog.fail(job, error)
-            return
-        if job.arrive(piece.n_frames, piece.n_grids):
-            self._backlog.done(job)
-        else:
-            self._backlog.served(job)
-
-    def _fail_chosen(self, chosen: Chosen, error: BaseException) -> None:
-        _log.exception("a forward failed; the memories in it are unchanged")
-        for ask in chosen.asks:
-            self._answering.end(ask, error)
-        for job, _ in chosen.pieces:
-            self._backlog.fail(job, error)
 
     def _fail_everything(self) -> None:
         closed = SessionClosed("the engine is closed")

@@ -26,7 +26,7 @@ from hermes_stream.models.checkpoint_files import (
     preprocessor_settings,
 )
 from hermes_stream.models.placement import DeviceMap, check_placement, choose_device
-from hermes_stream.models.quantization import check_packages, quantization_config
+from hermes_stream.models.quantization import check_packages, quantization_config, quantization_method
 from hermes_stream.models.random_weights import PREPROCESSORS, RANDOM_CONFIGS
 
 DEFAULTS_FILE = "hermes_stream.json"
@@ -112,11 +112,10 @@ def _quantized(name: str, config: Any, wishes: _Wishes) -> dict[str, Any]:
 
     Raises ModelError where the checkpoint is quantised already and another quantisation is wanted.
     """
-    saved = getattr(config, "quantization_config", None)
-    if saved is None and wishes.quantization is None:
+    method = quantization_method(config)
+    if method is None and wishes.quantization is None:
         return {}
-    if saved is not None:
-        method = str(saved["quant_method"] if isinstance(saved, dict) else saved.quant_method)
+    if method is not None:
         if wishes.quantization is not None:
             raise ModelError(f"{name}: the checkpoint is quantised with {method} already; leave quantization out")
         check_packages(f"{name}: the checkpoint is quantised with {method}, which", method)

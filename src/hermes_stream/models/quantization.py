@@ -40,6 +40,15 @@ def check_packages(what: str, method: str) -> None:
             raise ModelError(f"{what} needs the package {name}: pip install {name}")
 
 
+def quantization_method(config: Any) -> str | None:
+    """How a model's weights are, or are saved to be, quantised: the method's name in its configuration."""
+    settings = getattr(config, "quantization_config", None)
+    if settings is None:
+        return None
+    method = settings["quant_method"] if isinstance(settings, dict) else settings.quant_method
+    return str(getattr(method, "value", method))
+
+
 def stored_bytes(model: torch.nn.Module) -> int:
     """Bytes of all parameters as they are stored: of quantised ones, packed codes and scales."""
     return sum(_bytes_of(parameter) for parameter in model.parameters())
