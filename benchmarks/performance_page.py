@@ -170,7 +170,13 @@ def peers(rows: Sequence[Row]) -> Iterator[list[str]]:
     yield ["", "TTFT ms", "over ours", "TPOT ms", "peak MiB", "tokens seen", "asked"]
     for row in rows:
         times = _ms(row["ttft_ms_p50"]), f"{row['ttft_against_ours']:.2f}", _ms(row["tpot_ms"])
-        yield [row["name"], *times, f"{row['peak_bytes'] / 2**20:.1f}", f"{row['seen_tokens']:,}", str(row["questions"])]
+        yield [
+            row["name"],
+            *times,
+            f"{row['peak_bytes'] / 2**20:.1f}",
+            f"{row['seen_tokens']:,}",
+            str(row["questions"]),
+        ]
 
 
 def floor(rows: Sequence[Row]) -> Iterator[list[str]]:
