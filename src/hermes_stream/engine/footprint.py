@@ -8,6 +8,7 @@ grow) is counted as it is, with the rows that are about to come.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -146,5 +147,10 @@ def _element_bytes(version: MemoryVersion) -> int:
 
 def _table_entry_bytes(version: MemoryVersion) -> int:
     """Of one row for one head in a token table."""
-    empty = TokenTable.empty(version.shape.n_axes, version.shape.device)
-    return (empty.data_CHN.shape[0] + 1) * _BYTES_OF_TABLE_ENTRY
+    return _table_columns(version.shape.n_axes) * _BYTES_OF_TABLE_ENTRY
+
+
+@cache
+def _table_columns(n_axes: int) -> int:
+    """Of a token table, seconds included."""
+    return TokenTable.empty(n_axes, torch.device("cpu")).data_CHN.shape[0] + 1

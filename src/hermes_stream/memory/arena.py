@@ -107,6 +107,8 @@ class Arena:
         devices = [shape.device_of(index) for index in range(shape.n_layers)]
         self._held = [RowPool(2, *sizes, device) for device in devices]
         self._raw = [RowPool(1, *sizes, device) for device in devices]
+        # No slab has been longer, rounded up to a power of two.
+        self.longest_slab = 1
 
     def rows(self, layer_index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotated keys and values of all sessions in a layer, each `[R, K, D]`; until the arena grows."""
@@ -124,8 +126,8 @@ class Arena:
 
     @property
     def generation(self) -> int:
-        """Changes whenever `rows` have other addresses than before."""
-        return sum(pool.generation for pool in self._held)
+        """Changes whenever `rows` have other addresses than before, and when `longest_slab` grows."""
+        return sum(pool.generation for pool in self._held) + self.longest_slab.bit_length()
 
     @property
     def allocated_bytes(self) -> int:
@@ -139,6 +141,7 @@ class Arena:
     def slab(self, layer_index: int, capacity: int, *, keep_raw: bool) -> ArenaSlab:
         """An empty slab of a layer."""
         held = self._held[layer_index].take(capacity)
+        self.longest_slab = max(self.longest_slab, 1 << (held.n_rows - 1).bit_length())
         return ArenaSlab(self, layer_index, held, self._raw[layer_index].take(capacity) if keep_raw else None)
 
 
