@@ -16,6 +16,7 @@ from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.footprint import footprint, interval_rows
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import ConfigError, LimitError
+from hermes_stream.memory.backends import flash
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
 from hermes_stream.policies import POLICIES
@@ -23,6 +24,7 @@ from hermes_stream.policies.spec import parse_memory
 from tests.engine.direct import assert_same_bits, make_task, memory_bits, open_direct, watch_direct
 from tests.engine.static import make_arena, open_in_arena
 from tests.oracles.allocation_oracle import allocated_bytes
+from tests.oracles.packed_attention_oracle import packed_attention_by_segment
 from tests.tiny import make_frames, save_checkpoint
 
 MEMORY = "sliding-window(budget=27)"
@@ -177,7 +179,8 @@ def test_answers_are_counted_while_they_last(adapter: Adapter) -> None:
         assert ledger.used_bytes == used
 
 
-def test_an_arena_with_room_to_grow_is_counted(adapter: Adapter) -> None:
+def test_an_arena_with_room_to_grow_is_counted(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flash, "kernel", packed_attention_by_segment)
     arena, ledger = make_arena(adapter), Ledger(adapter, 100, memory_limit="1GiB")
     fixed, streams = ledger.used_bytes, []
     for n_frames in (5, 12, 3, 9):
