@@ -58,7 +58,10 @@ def test_regions_of_a_pool_keep_what_was_written_and_go_back_when_dropped(steps:
 def test_a_pool_that_grows_says_so_and_starts_with_zeros() -> None:
     arena = Arena(SHAPE)
     arena.reserve(128, keep_raw=False)
+    first = arena.slab(0, 100, keep_raw=False)
+    assert arena.longest_slab == 128
     generation = arena.generation
+    del first
     first = arena.slab(0, 100, keep_raw=False)
     assert arena.generation == generation
     assert arena.rows(0)[0].eq(0).all()
@@ -67,6 +70,10 @@ def test_a_pool_that_grows_says_so_and_starts_with_zeros() -> None:
     assert (first.start, second.start) == (0, 128)
     assert arena.allocated_bytes == 2 * (256 + 128) * 2 * 4 * 8
     assert arena.rows(0)[1].shape == (256, 2, 4)
+    arena.reserve(1024, keep_raw=False)
+    generation = arena.generation
+    assert arena.slab(0, 300, keep_raw=False).capacity <= arena.longest_slab == 512
+    assert arena.generation > generation
 
 
 @settings(max_examples=30, deadline=None)
@@ -117,8 +124,8 @@ def test_a_failed_writers_rows_are_not_overwritten() -> None:
 def test_rows_of_a_dead_slab_are_used_again() -> None:
     arena = Arena(SHAPE)
     slab = arena.slab(0, 64, keep_raw=False)
-    start, kept = slab.start, slab.rows(2)
+    start, kept, generation = slab.start, slab.rows(2), arena.generation
     del slab
     assert arena.slab(0, 64, keep_raw=False).start == start
     assert kept.eq(0).all()
-    assert arena.generation == 1
+    assert arena.generation == generation

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hermes_stream.memory.backends import flash
 from hermes_stream.memory.backends.kernel import PRIVATE, PUBLIC, fused_attention, fused_op
 from tests.oracles.attention_oracle import attend_slowly
-from tests.oracles.packed_attention_oracle import packed_attention_slowly
+from tests.oracles.packed_attention_oracle import packed_attention_by_segment, packed_attention_slowly
 
 SCALING = 0.35
 
@@ -102,6 +102,23 @@ def test_segments_without_keys_weigh_nothing_and_leave_nothing_undefined() -> No
     assert merged_THD[0].eq(0).all()
     assert merged_HT[:, 0].eq(-math.inf).all()
     torch.testing.assert_close(merged_THD[1], out_THD[1])
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**20),
+    causal=st.booleans(),
+    sizes=st.lists(st.tuples(st.integers(1, 3), st.integers(0, 5)), min_size=1, max_size=3),
+)
+def test_the_two_kernels_of_our_tests_agree(seed: int, causal: bool, sizes: list[tuple[int, int]]) -> None:
+    """Also where a segment has fewer keys than queries, so that some see nothing."""
+    cu_q = ints(0, *torch.tensor([n_new for n_new, _ in sizes]).cumsum(0).tolist())
+    k_start = ints(*(5 * index for index in range(len(sizes))), 0)
+    n_new = int(cu_q[-1])
+    query_THD, rows = draw(seed, n_new, 4, 3), (draw(seed + 1, 15, 2, 3), draw(seed + 2, 15, 2, 3))
+    arguments = query_THD, *rows, cu_q, k_start, ints(*(n for _, n in sizes)), 3, 5, SCALING, causal
+    slow, fast = packed_attention_slowly(*arguments), packed_attention_by_segment(*arguments)
+    torch.testing.assert_close(fast, slow)
 
 
 @pytest.mark.parametrize("n_rows", [1, 64])

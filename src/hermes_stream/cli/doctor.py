@@ -15,6 +15,7 @@ from hermes_stream.cli.output import human_bytes, put_json, say
 from hermes_stream.errors import HermesError
 
 if TYPE_CHECKING:
+    from hermes_stream.memory.backends.base import Backend
     from hermes_stream.models.adapter import Adapter, ModelFacts
 
 _PACKAGES = {
@@ -48,7 +49,7 @@ def doctor(
         say(line)
     adapter = options.load_adapter()
     facts, sizes = adapter.facts, _sizes(adapter)
-    for line in _reasons(facts, sizes, options):
+    for line in (*_reasons(facts, sizes, options), *_memory_attention(adapter.backend)):
         say(line)
     if facts.device.type != "meta":
         _check(adapter, json=json)
@@ -117,6 +118,17 @@ def _reasons(facts: ModelFacts, sizes: dict[str, Any], options: ModelOptions) ->
         "attention: the text model's goes through hermes-stream, because the memory has another length in every layer; "
         "the vision tower keeps transformers' own"
     )
+
+
+def _memory_attention(backend: Backend) -> Iterator[str]:
+    """How held rows are attended to, and why."""
+    yield f"memory attention: {backend.name}, {backend.reason}"
+    if backend.name == "flash":
+        yield (
+            "attention of frames, questions and probes: all sessions' rows stand in one arena, so that one call serves "
+            "many; held and own rows meet by their log-sum-exp; what recalls takes products and a softmax in float32"
+        )
+        return
     yield (
         "attention of frames: PyTorch's scaled_dot_product_attention (SDPA) with a lower-right mask, because new "
         "tokens stand at the end of the held ones and its is_causal would align them with the beginning"

@@ -16,18 +16,16 @@ from dataclasses import dataclass, field
 import torch
 
 from hermes_stream.engine.recall import Chooser
+from hermes_stream.engine.special_attention import attend_asking, attend_recalling
 from hermes_stream.engine.tail import Tail
 from hermes_stream.memory.append import PendingAppend
-from hermes_stream.memory.attention import (
-    attend_causal,
-    attend_with_tail,
-    attention_by_head,
-    lower_right_mask,
-    mass_of_newest,
-)
-from hermes_stream.memory.recall import SeenRows
+from hermes_stream.memory.attention import mass_of_newest
+from hermes_stream.memory.backends.base import Attended, Forward, Projected, Reader
+from hermes_stream.memory.backends.packed import PackedForward
+from hermes_stream.memory.backends.reference import ReferenceForward
 from hermes_stream.memory.rope import Rope, rotate
-from hermes_stream.stages import PROBE, stage
+from hermes_stream.memory.slab import Span
+from hermes_stream.memory.version import LayerMemory
 from hermes_stream.types import VisualTokens
 
 
@@ -68,6 +66,24 @@ class CommitSegment:
     def position_RT(self) -> torch.Tensor:
         return self.pending.rows.table.position_RHN[:, 0]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether a backend knows all that its attention needs."""
+        return self.sees is None
+
+    @property
+    def n_rows(self) -> int:
+        return self.embeddings_TE.shape[0]
+
+    def own(self, layer_index: int) -> LayerMemory:
+        return self.pending.layer(layer_index)
+
+    def held(self, layer_index: int) -> None:  # noqa: ARG002
+        return None
+
+    def wants_mass(self, layer_index: int) -> bool:  # noqa: ARG002
+        return False
+
 
 @dataclass(eq=False)
 class ProbeSegment:
@@ -85,6 +101,23 @@ class ProbeSegment:
     deepstack: None = None
     mass: dict[int, torch.Tensor] = field(default_factory=dict)
     query: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def is_plain(self) -> bool:
+        return True
+
+    @property
+    def n_rows(self) -> int:
+        return self.embeddings_TE.shape[0]
+
+    def own(self, layer_index: int) -> None:  # noqa: ARG002
+        return None
+
+    def held(self, layer_index: int) -> LayerMemory:
+        return self.reads.layer(layer_index)
+
+    def wants_mass(self, layer_index: int) -> bool:
+        return layer_index in self.layers and not self.wants_query
 
 
 @dataclass(eq=False)
@@ -110,23 +143,21 @@ class TailSegment:
     def n_rows(self) -> int:
         return self.embeddings_TE.shape[0]
 
+    @property
+    def is_plain(self) -> bool:
+        return self.tail.sees is None and not self.n_apart and not self.n_read
+
+    def own(self, layer_index: int) -> Span:
+        return self.tail.span(layer_index, self.n_rows)
+
+    def held(self, layer_index: int) -> LayerMemory:
+        return self.tail.base.layers[layer_index]
+
+    def wants_mass(self, layer_index: int) -> bool:  # noqa: ARG002
+        return False
+
 
 Segment = CommitSegment | ProbeSegment | TailSegment
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Projected:
-    """What a layer made of the new tokens: rotated queries and keys, values, and both before their rotation."""
-
-    query_HTD: torch.Tensor
-    key_KTD: torch.Tensor
-    value_KTD: torch.Tensor
-    raw_query_HTD: torch.Tensor
-    raw_key_KTD: torch.Tensor
-
-    def split(self, lengths: list[int]) -> list[_Projected]:
-        tensors = self.query_HTD, self.key_KTD, self.value_KTD, self.raw_query_HTD, self.raw_key_KTD
-        return [_Projected(*parts) for parts in zip(*(x.split(lengths, dim=1) for x in tensors), strict=True)]
 
 
 class PackedBatch:
@@ -143,7 +174,7 @@ class PackedBatch:
         position_RT = torch.cat([segment.position_RT for segment in self.segments], dim=-1)
         self._cos_TD, self._sin_TD = rope.tables(position_RT, self.embeddings_TE.dtype)
         self._lengths = [segment.embeddings_TE.shape[0] for segment in self.segments]
-        self._masks: dict[tuple[int, int, torch.device], torch.Tensor] = {}
+        self._forwards = _forwards(self.segments, self._lengths)
 
     @property
     def deepstack(self) -> tuple[torch.Tensor, list[torch.Tensor]] | None:
@@ -176,87 +207,64 @@ class PackedBatch:
         value_KTD: torch.Tensor,
         scaling: float,
     ) -> torch.Tensor:
-        """Rotate, store and attend, segment by segment; returns `[H, T, D]`."""
-        rows = _Projected(
+        """Rotate, store and attend; returns `[H, T, D]`."""
+        new = Projected(
             rotate(query_HTD, self._cos_TD, self._sin_TD),
             rotate(key_KTD, self._cos_TD, self._sin_TD),
             value_KTD,
             query_HTD,
             key_KTD,
         )
-        parts = zip(self.segments, rows.split(self._lengths), strict=True)
-        return torch.cat([self._attend_one(layer_index, segment, part, scaling) for segment, part in parts], dim=1)
+        parts = new.split(self._lengths)
+        # First what no backend knows: a probe may read what such a segment commits.
+        attended: dict[int, Attended] = {
+            index: (self._attend_specially(layer_index, segment, parts[index], scaling), None)
+            for index, segment in enumerate(self.segments)
+            if not segment.is_plain
+        }
+        for forward in self._forwards:
+            attended |= forward.attend(layer_index, new, scaling)
+        for index, segment in enumerate(self.segments):
+            _note(layer_index, segment, parts[index], attended[index][1], scaling)
+        outs_HTD = [attended[index][0] for index in range(len(self.segments))]
+        return outs_HTD[0] if len(outs_HTD) == 1 else torch.cat(outs_HTD, dim=1)
 
-    def _attend_one(self, layer_index: int, segment: Segment, rows: _Projected, scaling: float) -> torch.Tensor:
+    def _attend_specially(self, layer_index: int, segment: Segment, new: Projected, scaling: float) -> torch.Tensor:
         if isinstance(segment, CommitSegment):
-            return self._attend_commit(layer_index, segment, rows, scaling)
-        if isinstance(segment, ProbeSegment):
-            with stage(PROBE):
-                return _attend_probe(layer_index, segment, rows, scaling)
-        return _attend_tail(layer_index, segment, rows, scaling, self._rope)
+            return attend_recalling(layer_index, segment, new, scaling)
+        assert isinstance(segment, TailSegment)
+        return attend_asking(layer_index, segment, new, scaling, self._rope)
 
-    def _attend_commit(
-        self, layer_index: int, segment: CommitSegment, rows: _Projected, scaling: float
-    ) -> torch.Tensor:
-        query_HTD = rows.query_HTD
-        written = segment.pending.write(layer_index, rows.key_KTD, rows.value_KTD, rows.raw_key_KTD)
+
+def _forwards(segments: Sequence[Segment], lengths: Sequence[int]) -> list[Forward]:
+    """Who attends for the plain segments: those whose rows stand in an arena go through few calls together."""
+    alone: dict[int, Reader] = {}
+    packed: dict[int, Reader] = {}
+    arena = None
+    for index, segment in enumerate(segments):
+        if not segment.is_plain:
+            continue
+        base = segment.tail.base if isinstance(segment, TailSegment) else _pending(segment).base
+        arena_of_segment = base.layers[0].slab.arena
+        arena = arena or arena_of_segment
+        (alone if arena_of_segment is None else packed)[index] = segment
+    forwards: list[Forward] = [ReferenceForward(alone, lengths)] if alone else []
+    return forwards if arena is None else [*forwards, PackedForward(packed, lengths, arena)]
+
+
+def _pending(segment: CommitSegment | ProbeSegment) -> PendingAppend:
+    return segment.pending if isinstance(segment, CommitSegment) else segment.reads
+
+
+def _note(layer_index: int, segment: Segment, new: Projected, mass_KN: torch.Tensor | None, scaling: float) -> None:
+    """Keep what is wanted of a segment besides its outputs."""
+    if isinstance(segment, CommitSegment):
+        segment.pending.mark_written(layer_index)
         if segment.n_read:
-            segment.mass[layer_index] = mass_of_newest(query_HTD[:, -segment.n_read :], written[0], scaling)
-        if segment.sees is not None:
-            seen = segment.sees.seen(layer_index, rows.raw_query_HTD, query_HTD)
-            return _attend_seen(query_HTD, seen, rows.key_KTD, rows.value_KTD, scaling)
-        mask_TN = self._mask(query_HTD.shape[1], written[0].shape[1], query_HTD.device)
-        return attend_causal(query_HTD, *written, scaling, mask_TN)
-
-    def _mask(self, n_queries: int, n_keys: int, device: torch.device) -> torch.Tensor | None:
-        """Masks are the same in all layers that hold as many tokens; None where a single query sees all keys."""
-        if n_queries == 1:
-            return None
-        key = n_queries, n_keys, device
-        if key not in self._masks:
-            self._masks[key] = lower_right_mask(*key)
-        return self._masks[key]
-
-
-def _attend_seen(
-    query_HTD: torch.Tensor, seen: SeenRows, tail_key_KMD: torch.Tensor, tail_value_KMD: torch.Tensor, scaling: float
-) -> torch.Tensor:
-    out_HTD, _ = attend_with_tail(
-        query_HTD,
-        seen.keys_KND,
-        seen.values_KND,
-        tail_key_KMD,
-        tail_value_KMD,
-        scaling,
-        visible_KN=seen.visible_KN,
-    )
-    return out_HTD
-
-
-def _attend_probe(layer_index: int, segment: ProbeSegment, rows: _Projected, scaling: float) -> torch.Tensor:
-    held = segment.reads.read(layer_index)
-    is_wanted = layer_index in segment.layers
-    want_mass = is_wanted and not segment.wants_query
-    tail = rows.key_KTD, rows.value_KTD
-    out_HTD, mass_KN = attend_with_tail(rows.query_HTD, *held, *tail, scaling, want_mass=want_mass)
-    if mass_KN is not None:
-        segment.mass[layer_index] = mass_KN
-    if is_wanted and segment.wants_query:
-        segment.query[layer_index] = rows.raw_query_HTD.mean(dim=1)
-    return out_HTD
-
-
-def _attend_tail(layer_index: int, segment: TailSegment, rows: _Projected, scaling: float, rope: Rope) -> torch.Tensor:
-    base, n_apart = segment.tail.base, segment.n_apart
-    tail_KMD = segment.tail.append(layer_index, rows.key_KTD, rows.value_KTD)
-    seen = segment.tail.held(layer_index, rows.raw_query_HTD, rows.query_HTD)
-    if segment.n_read:
-        read_HTD = rows.query_HTD[:, -segment.n_read :]
-        segment.attention[layer_index] = attention_by_head(read_HTD, seen.keys_KND, tail_KMD[0], scaling)
-    out_HTD = _attend_seen(rows.query_HTD[:, n_apart:], seen, *tail_KMD, scaling)
-    if not n_apart:
-        return out_HTD
-    prefix = base.prefix_moved(layer_index, segment.apart_distance, rope)
-    apart = rows.key_KTD[:, :n_apart], rows.value_KTD[:, :n_apart]
-    apart_HTD, _ = attend_with_tail(rows.query_HTD[:, :n_apart], *prefix, *apart, scaling)
-    return torch.cat((apart_HTD, out_HTD), dim=1)
+            keys_KND = segment.own(layer_index).keys
+            segment.mass[layer_index] = mass_of_newest(new.query_HTD[:, -segment.n_read :], keys_KND, scaling)
+    elif isinstance(segment, ProbeSegment):
+        if mass_KN is not None:
+            segment.mass[layer_index] = mass_KN
+        if segment.wants_query and layer_index in segment.layers:
+            segment.query[layer_index] = new.raw_query_HTD.mean(dim=1)

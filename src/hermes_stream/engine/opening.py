@@ -51,6 +51,7 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
         keep_raw=keep_raw,
         memory_bits=policy.memory_bits,
         archive=policy.archive,
+        backend=adapter.backend,
     )
     front_states = (None,) * len(policy.front_ends)
     texts = tuple(adapter.guidance(text) for text in policy.texts)

@@ -1,6 +1,6 @@
 """Keys and values that belong to one question alone.
 
-Shape letters: H query heads, K key/value heads, T new tokens, M tail tokens, L layers, D head dimension.
+Shape letters: H query heads, K key/value heads, T new tokens, D head dimension.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 
 from hermes_stream.engine.recall import Chooser, Settled
 from hermes_stream.memory.recall import SeenRows
-from hermes_stream.memory.slab import Slab
+from hermes_stream.memory.slab import Slab, Span
 from hermes_stream.memory.version import MemoryVersion
 
 # Room for the answer's tokens beside the question's, so that a decode step seldom copies.
@@ -31,15 +31,9 @@ class Tail:
         self.n_rows = 0
         self._slabs: list[Slab | None] = [None] * len(base.layers)
 
-    def append(
-        self, layer_index: int, key_KTD: torch.Tensor, value_KTD: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns all keys and values of the tail in this layer, `[K, M, D]`."""
-        n_new = key_KTD.shape[1]
-        slab = self._room(layer_index, n_new)
-        # No third kind: un-rotated keys are for rows that may move.
-        slab.write(self.n_rows, key_KTD, value_KTD, key_KTD)
-        return slab.keys(self.n_rows + n_new), slab.values(self.n_rows + n_new)
+    def span(self, layer_index: int, n_new: int) -> Span:
+        """Its rows in this layer with room for new ones at the end."""
+        return Span(self._room(layer_index, n_new), self.n_rows + n_new)
 
     def reserve(self, n_new: int) -> list[Slab]:
         """Room for rows that somebody else will write: the slab of each layer, whose rows from `n_rows` on are free."""

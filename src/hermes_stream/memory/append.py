@@ -37,8 +37,9 @@ class NewRows:
 class PendingAppend:
     """Rows on their way into a memory, layer by layer, during one forward.
 
-    `write` stores a layer's keys and values behind the rows of the base version and returns everything up to them;
-    nobody else sees the new rows until `KVMemory.commit`. Dropping the object instead leaves the memory as it was.
+    A layer's keys and values go behind the rows of the base version: by `write`, or to where `layer` says by whoever
+    writes many appends at once. Nobody else sees the new rows until `KVMemory.commit`. Dropping the object instead
+    leaves the memory as it was.
     """
 
     def __init__(self, base: MemoryVersion, rows: NewRows) -> None:
@@ -46,25 +47,33 @@ class PendingAppend:
         self.rows = rows
         self._layers: list[LayerMemory | None] = [None] * len(base.layers)
         self._tables: dict[int, TokenTable] = {}
+        self._n_written = 0
+
+    def layer(self, layer_index: int) -> LayerMemory:
+        """The layer with the new rows at its end, which are claimed by the first call and not written by any."""
+        layer = self._layers[layer_index]
+        if layer is None:
+            base = self.base.layers[layer_index]
+            slab = base.slab.claim(base.n_held, self.rows.table.n_tokens)
+            # Layers that hold the same tokens share one table.
+            if id(base.table) not in self._tables:
+                self._tables[id(base.table)] = base.table.concat(self.rows.table)
+            layer = replace(base, slab=slab, table=self._tables[id(base.table)])
+            self._layers[layer_index] = layer
+        return layer
 
     def write(
         self, layer_index: int, rotated_KTD: torch.Tensor, value_KTD: torch.Tensor, raw_KTD: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns rotated keys and values `[K, N + T, D]`, the new rows last."""
-        layer = self.base.layers[layer_index]
-        slab = layer.slab.append(layer.n_held, rotated_KTD, value_KTD, raw_KTD)
-        # Layers that hold the same tokens share one table.
-        if id(layer.table) not in self._tables:
-            self._tables[id(layer.table)] = layer.table.concat(self.rows.table)
-        self._layers[layer_index] = replace(layer, slab=slab, table=self._tables[id(layer.table)])
-        return self.read(layer_index)
-
-    def read(self, layer_index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotated keys and values of a layer that was written, new rows included."""
-        layer = self._layers[layer_index]
-        if layer is None:
-            raise InvariantError(f"layer {layer_index} was read before it was written")
+        layer = self.layer(layer_index)
+        layer.slab.write(layer.n_held - self.rows.table.n_tokens, rotated_KTD, value_KTD, raw_KTD)
+        self.mark_written(layer_index)
         return layer.keys, layer.values
+
+    def mark_written(self, layer_index: int) -> None:
+        """Say that a layer's rows are there; layers come in order."""
+        self._n_written = layer_index + 1
 
     def give_up(self) -> None:
         """Leave the rows of a forward that failed to the next one, which else would have to copy the slabs."""
@@ -74,6 +83,7 @@ class PendingAppend:
             if after is not None and after.slab is before.slab and after.slab.n_used == before.n_held + n_new:
                 before.slab.n_used = before.n_held
         self._layers = [None] * len(self._layers)
+        self._n_written = 0
 
     @property
     def text_position(self) -> int:
@@ -82,7 +92,6 @@ class PendingAppend:
 
     def finished_layers(self) -> tuple[LayerMemory, ...]:
         """The base version's layers with the new rows in them. Raises InvariantError if one was not written."""
-        layers = tuple(layer for layer in self._layers if layer is not None)
-        if len(layers) != len(self._layers):
+        if self._n_written != len(self._layers):
             raise InvariantError("commit of an append that has not reached every layer")
-        return layers
+        return tuple(self.layer(index) for index in range(len(self._layers)))

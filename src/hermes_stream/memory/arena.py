@@ -107,16 +107,27 @@ class Arena:
         devices = [shape.device_of(index) for index in range(shape.n_layers)]
         self._held = [RowPool(2, *sizes, device) for device in devices]
         self._raw = [RowPool(1, *sizes, device) for device in devices]
+        # No slab has been longer, rounded up to a power of two.
+        self.longest_slab = 1
 
     def rows(self, layer_index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotated keys and values of all sessions in a layer, each `[R, K, D]`; until the arena grows."""
         keys_RKD, values_RKD = self._held[layer_index].tensors
         return keys_RKD, values_RKD
 
+    def raw_rows(self, layer_index: int) -> torch.Tensor:
+        """Un-rotated keys of all sessions in a layer, `[R, K, D]`; regions there are others than in `rows`."""
+        (raw_RKD,) = self._raw[layer_index].tensors
+        return raw_RKD
+
+    @property
+    def n_layers(self) -> int:
+        return len(self._held)
+
     @property
     def generation(self) -> int:
-        """Changes whenever `rows` have other addresses than before."""
-        return sum(pool.generation for pool in self._held)
+        """Changes whenever `rows` have other addresses than before, and when `longest_slab` grows."""
+        return sum(pool.generation for pool in self._held) + self.longest_slab.bit_length()
 
     @property
     def allocated_bytes(self) -> int:
@@ -130,6 +141,7 @@ class Arena:
     def slab(self, layer_index: int, capacity: int, *, keep_raw: bool) -> ArenaSlab:
         """An empty slab of a layer."""
         held = self._held[layer_index].take(capacity)
+        self.longest_slab = max(self.longest_slab, 1 << (held.n_rows - 1).bit_length())
         return ArenaSlab(self, layer_index, held, self._raw[layer_index].take(capacity) if keep_raw else None)
 
 
@@ -182,6 +194,12 @@ class ArenaSlab(Slab):
     @property
     def _regions(self) -> tuple[Region, ...]:
         return (self._held,) if self._raw is None else (self._held, self._raw)
+
+    def of_parts(self, parts: tuple[torch.Tensor, ...]) -> Slab:
+        (rows_SKND,) = parts
+        n_kinds, _, n, _ = rows_SKND.shape
+        # Where two kinds are stored, the third is not looked at.
+        return self.beside(n, keep_raw=n_kinds == 3).append(0, rows_SKND[0], rows_SKND[1], rows_SKND[-1])
 
     def beside(self, capacity: int, *, keep_raw: bool) -> ArenaSlab:
         return self._arena.slab(self._layer_index, capacity, keep_raw=keep_raw)

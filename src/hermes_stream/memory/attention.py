@@ -61,14 +61,16 @@ def attend_with_tail(
     `[K, N]`.
     """
     n_queries, n_tail = query_HTD.shape[1], tail_key_KMD.shape[1]
+    held = held_key_KND, held_value_KND
+    if n_queries <= BLOCK_QUERIES:
+        own = tail_key_KMD, tail_value_KMD
+        return _attend_block(query_HTD, *held, *own, scaling, want_mass=want_mass, visible_KN=visible_KN)
     outs, masses = [], []
     for start in range(0, n_queries, BLOCK_QUERIES):
         block_HTD = query_HTD[:, start : start + BLOCK_QUERIES]
         n_seen = n_tail - n_queries + start + block_HTD.shape[1]
         tail = tail_key_KMD[:, :n_seen], tail_value_KMD[:, :n_seen]
-        out_HTD, mass_KN = _attend_block(
-            block_HTD, held_key_KND, held_value_KND, *tail, scaling, want_mass=want_mass, visible_KN=visible_KN
-        )
+        out_HTD, mass_KN = _attend_block(block_HTD, *held, *tail, scaling, want_mass=want_mass, visible_KN=visible_KN)
         outs.append(out_HTD)
         if mass_KN is not None:
             masses.append(mass_KN * (block_HTD.shape[1] / n_queries))

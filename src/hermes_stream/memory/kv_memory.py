@@ -14,6 +14,8 @@ from hermes_stream.errors import ConfigError, InvariantError, LimitError
 from hermes_stream.memory.append import NewRows, PendingAppend
 from hermes_stream.memory.apply import apply_plan
 from hermes_stream.memory.archive_store import ArchiveSettings, ArchiveStore
+from hermes_stream.memory.backends.base import Backend
+from hermes_stream.memory.backends.reference import ReferenceBackend
 from hermes_stream.memory.features import FeatureBank, token_kinds
 from hermes_stream.memory.laws import check_plan, check_version
 from hermes_stream.memory.plan import Plan, Positions
@@ -36,6 +38,7 @@ class KVMemory:
     them a third of the bytes is saved and each placement adds a rounding.
     memory_bits: 8 stores keys and values in 8 bits, see `QuantisedSlab`; keep_raw must be left as it is then.
     archive: precision and limits for plans that archive rows; without it they are refused.
+    backend: where rows live and how they are attended to; the reference if not given.
     """
 
     def __init__(
@@ -48,8 +51,10 @@ class KVMemory:
         keep_raw: bool = True,
         memory_bits: MemoryBits = 16,
         archive: ArchiveSettings | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self.shape = shape
+        self.backend = backend or ReferenceBackend()
         self.rope = rope
         self.budgets_L = budgets_L
         self.compaction = compaction
@@ -59,7 +64,7 @@ class KVMemory:
         empty = TokenTable.empty(shape.n_axes, shape.device)
         layers = tuple(
             LayerMemory(
-                _empty_slab(shape, rope, index, keep_raw=keep_raw, memory_bits=memory_bits),
+                _empty_slab(shape, rope, index, self.backend, keep_raw=keep_raw, memory_bits=memory_bits),
                 empty,
                 torch.zeros(1, dtype=torch.int64, device=shape.device),
             )
@@ -245,11 +250,14 @@ class KVMemory:
         check_version(self.current)
 
 
-def _empty_slab(shape: MemoryShape, rope: Rope, layer_index: int, *, keep_raw: bool, memory_bits: MemoryBits) -> Slab:
-    sizes = shape.n_kv_heads, shape.head_dim, FIRST_ROWS
-    device = shape.device_of(layer_index)
+def _empty_slab(
+    shape: MemoryShape, rope: Rope, layer_index: int, backend: Backend, *, keep_raw: bool, memory_bits: MemoryBits
+) -> Slab:
     if memory_bits == 16:
-        return Slab.empty(*sizes, dtype=shape.dtype, device=device, keep_raw=keep_raw)
+        return backend.empty_slab(shape, layer_index, FIRST_ROWS, keep_raw=keep_raw)
     if not keep_raw:
         raise ConfigError("memory_bits=8 stores un-rotated keys only; leave keep_raw as it is")
-    return QuantisedSlab.empty_of(*sizes, dtype=shape.dtype, device=device, rope=rope)
+    device = shape.device_of(layer_index)
+    return QuantisedSlab.empty_of(
+        shape.n_kv_heads, shape.head_dim, FIRST_ROWS, dtype=shape.dtype, device=device, rope=rope
+    )

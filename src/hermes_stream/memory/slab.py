@@ -7,6 +7,7 @@ D head dimension, R position axes, H table heads (1 or K).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -165,3 +166,21 @@ class Slab:
         for old_KCD, new_KCD in zip(self.kinds_KCD, slab.kinds_KCD, strict=True):
             new_KCD[:, :n_held] = old_KCD[:, :n_held]
         return slab
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """The first `n_held` rows of a slab that stores rotated keys."""
+
+    slab: Slab
+    n_held: int
+
+    @property
+    def keys(self) -> torch.Tensor:
+        """Rotated keys, `[K, N, D]`."""
+        return self.slab.keys(self.n_held)
+
+    @property
+    def values(self) -> torch.Tensor:
+        """Values, `[K, N, D]`."""
+        return self.slab.values(self.n_held)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from hermes_stream.memory.backends.base import Backend
 from hermes_stream.memory.rope import Rope
 from hermes_stream.models.flops import TextSizes
 from hermes_stream.types import Frame, VisualTokens
@@ -25,8 +26,8 @@ class ModelFacts:
 
     n_axes, time_axes, has_absolute_time, text_overlaps_times: positions, see `MemoryShape`.
     device: of what enters the text model. layer_devices: of its layers, see `MemoryShape`.
-    weight_bytes: of all weights as they are stored. dtype: in which they compute and rows are held. quantization: the
-        method, where weights are not stored as numbers of the dtype.
+    weight_bytes: of all weights as they are stored; quantization: how, where not as
+        numbers of the dtype. dtype: in which they compute and rows are held.
     tokens_per_frame: of one grid, at most. frames_per_grid: sampled frames that become one grid of tokens.
     has_saliency: whether `Adapter.embed` can give it. n_taps: early layers to which DeepStack adds vision features.
     """
@@ -111,6 +112,11 @@ class Adapter(Protocol):
 
     @property
     def rope(self) -> Rope: ...
+
+    @property
+    def backend(self) -> Backend:
+        """Where the rows of all its memories live, and how they are attended to."""
+        ...
 
     @property
     def tokenizer(self) -> Any: ...

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import torch
 
 from hermes_stream.errors import ConfigError, ModelError
+from hermes_stream.memory.backends.base import Backend
+from hermes_stream.memory.backends.choose import choose_backend
 from hermes_stream.models.adapter import Batch, Clip, ModelFacts, StreamDefaults
 from hermes_stream.models.attention_seam import ModelRope, attach, project_text, run_stock_text_model, run_text_model
 from hermes_stream.models.flops import text_sizes
@@ -116,6 +118,11 @@ class CheckpointAdapter:
             has_saliency=has_saliency,
             n_taps=n_taps,
             quantization=quantization_method(model.config),
+        )
+
+        sizes = self.text_sizes
+        self.backend: Backend = choose_backend(
+            {weight.device, *layer_devices}, weight.dtype, sizes.head_dim, sizes.n_heads, sizes.n_kv_heads
         )
 
     def embed(self, frames: Sequence[Frame], *, since_seconds: float, wants_saliency: bool = False) -> VisualTokens:

@@ -87,7 +87,8 @@ class StaticBatch:
             self._part_start[layer_index],
             self._part_len[layer_index],
             1 if self._is_decode else n_rows,
-            keys_RKD.shape[0],
+            # The kernel divides its work by this number: far more than a session holds would leave most of it idle.
+            -(-self._arena.longest_slab // self._n_parts),
             scaling,
             causal=False,
             want_lse=True,
