@@ -107,6 +107,18 @@ def test_what_no_packed_call_knows_is_done_beside_it(llava_folder: Path) -> None
         torch.testing.assert_close(a, b, atol=1e-9, rtol=0)
 
 
+def test_a_memory_in_8_bits_rides_beside_an_arena(llava_folder: Path) -> None:
+    results = []
+    for adapter in load_both(llava_folder):
+        streams = [open_direct(adapter, Hermes(budget=30, memory_bits=bits), chunk_frames=2) for bits in (16, 8)]
+        for first in (0, 2):
+            watch_packed(streams, [make_frames(2, seed=seed, start=first) for seed in range(2)])
+        results.append((streams, packed_answers(streams, 3)))
+    (_, expected), (streams, found) = results
+    assert [stream.memory.current.layers[0].slab.arena is None for stream in streams] == [False, True]
+    torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
+
+
 def test_closed_sessions_give_their_rows_back(llava_folder: Path) -> None:
     """Many sessions one after another need no more room than the first."""
     _, adapter = load_both(llava_folder)
