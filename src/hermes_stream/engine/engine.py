@@ -73,7 +73,7 @@ class Engine:
         """
         limits = Limits.of(adapter.facts.device.type, max_forward_tokens)
         self._adapter = adapter
-        self._ledger = Ledger(adapter, memory_limit)
+        self._ledger = Ledger(adapter, limits.n_rows + adapter.facts.tokens_per_frame, memory_limit)
         self._worker = Worker(adapter, self._ledger, limits)
         # Also runs at interpreter exit, while the thread can still end in order.
         self._finalizer = weakref.finalize(self, self._worker.stop)

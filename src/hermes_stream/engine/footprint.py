@@ -8,19 +8,18 @@ grow) is counted as it is, with the rows that are about to come.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
 from hermes_stream.engine.stream import Stream
+from hermes_stream.memory.arena import LARGEST_BLOCK
 from hermes_stream.memory.sizes import tensor_bytes
 from hermes_stream.memory.slab import Slab, most_capacity
 from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.models.adapter import Adapter
 
-# Rows of the largest forward, by kind of device.
-_FORWARD_ROWS = {"cuda": 16384}
-_FORWARD_ROWS_ELSEWHERE = 4096
 _BYTES_OF_TABLE_ENTRY = 8
 # Of a question of usual length with its answer.
 _QUESTION_ROWS = 256
@@ -31,11 +30,13 @@ class Footprint:
     """held_bytes: what a stream keeps between two forwards. slab_bytes: its slabs alone, of which there may be two.
 
     tail_bytes: what an answer takes beside the slabs of its version: its own rows, and what it recalled or unpacked.
+    block_bytes: the most by which an arena grows beyond what it must; 0 for slabs with tensors of their own.
     """
 
     held_bytes: int
     slab_bytes: int
     tail_bytes: int
+    block_bytes: int
 
 
 def footprint(stream: Stream, n_new_rows: int, *, n_tail_rows: int | None = None) -> Footprint:
@@ -55,15 +56,16 @@ def footprint(stream: Stream, n_new_rows: int, *, n_tail_rows: int | None = None
     # Keys and values: a tail is not moved.
     tail_bytes = (n_tail_rows + _most_recalled(stream, rows_L)) * version.shape.bytes_per_token(keep_raw=False)
     tail_bytes += _unpacked_bytes(stream, rows_L)
-    return Footprint(slab_bytes + beside + _archive_bytes(stream, rows_L), slab_bytes, tail_bytes)
+    in_arena = [layer.slab for layer in version.layers if layer.slab.arena is not None]
+    block_bytes = LARGEST_BLOCK * sum(slab.bytes_per_row for slab in in_arena)
+    return Footprint(slab_bytes + beside + _archive_bytes(stream, rows_L), slab_bytes, tail_bytes, block_bytes)
 
 
-def forward_bytes(adapter: Adapter) -> int:
-    """Activations of one layer for the largest forward: the residual stream and its normed copy, in and out; queries,
-    keys and values, rotated and not; gate, up and their product. Not the vision tower's.
+def forward_bytes(adapter: Adapter, n_rows: int) -> int:
+    """Activations of one layer in a forward of so many rows: the residual stream and its normed copy, in and out;
+    queries, keys and values, rotated and not; gate, up and their product. Not the vision tower's.
     """
     sizes, facts = adapter.text_sizes, adapter.facts
-    n_rows = _FORWARD_ROWS.get(facts.device.type, _FORWARD_ROWS_ELSEWHERE)
     heads = 2 * (sizes.n_heads + 2 * sizes.n_kv_heads) * sizes.head_dim
     element = torch.empty(0, dtype=facts.dtype).element_size()
     return n_rows * (4 * sizes.width + heads + 3 * sizes.inner) * element
@@ -145,5 +147,10 @@ def _element_bytes(version: MemoryVersion) -> int:
 
 def _table_entry_bytes(version: MemoryVersion) -> int:
     """Of one row for one head in a token table."""
-    empty = TokenTable.empty(version.shape.n_axes, version.shape.device)
-    return (empty.data_CHN.shape[0] + 1) * _BYTES_OF_TABLE_ENTRY
+    return _table_columns(version.shape.n_axes) * _BYTES_OF_TABLE_ENTRY
+
+
+@cache
+def _table_columns(n_axes: int) -> int:
+    """Of a token table, seconds included."""
+    return TokenTable.empty(n_axes, torch.device("cpu")).data_CHN.shape[0] + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,6 +18,11 @@ def tensor_bytes(value: Any) -> int:
         return value.numel() * value.element_size()
     if isinstance(value, tuple | list):
         return sum(tensor_bytes(item) for item in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return sum(tensor_bytes(getattr(value, field.name)) for field in fields(value))
-    return 0
+    kind: Any = type(value)
+    return sum(tensor_bytes(getattr(value, name)) for name in _field_names(kind))
+
+
+@cache
+def _field_names(kind: Any) -> tuple[str, ...]:
+    """Of dataclasses of this kind; none of other values."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +22,8 @@ from hermes_stream.models.quantization import quantization_method, stored_bytes
 from hermes_stream.models.stock import StockModel
 from hermes_stream.types import Frame, VisualTokens
 
+# Texts whose token ids are remembered.
+_N_KNOWN_TEXTS = 64
 TEXT_POSITIONS = ("after", "overlap")
 
 
@@ -80,6 +83,8 @@ class CheckpointAdapter:
             )
         attach(model, text_config)
         self.tokenizer = checkpoint.tokenizer
+        # Policies ask the same things after every interval, in every session.
+        self._ids = lru_cache(_N_KNOWN_TEXTS)(partial(_tokenize, checkpoint.tokenizer))
         self.stop_token_ids = checkpoint.stop_token_ids
         given, family_defaults = checkpoint.defaults, self.family_defaults
         self.defaults = StreamDefaults(
@@ -174,15 +179,16 @@ class CheckpointAdapter:
         logits_LV: torch.Tensor = self._model.lm_head(hidden_LE)
         return logits_LV.to(self.facts.device)
 
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
     def _embed_text(self, text: str) -> torch.Tensor:
         return self._embed_ids(self._ids(text))
 
     def _embed_ids(self, ids: Sequence[int]) -> torch.Tensor:
         return self.tokens(torch.tensor(ids, dtype=torch.int64, device=self._text_model.embed_tokens.weight.device))
+
+
+def _tokenize(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def _measured_layers(name: str, given: Mapping[str, Any], n_layers: int) -> tuple[int, int] | None:
