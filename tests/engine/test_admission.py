@@ -16,12 +16,15 @@ from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.footprint import footprint, interval_rows
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import ConfigError, LimitError
+from hermes_stream.memory.backends import flash
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
 from hermes_stream.policies import POLICIES
 from hermes_stream.policies.spec import parse_memory
 from tests.engine.direct import assert_same_bits, make_task, memory_bits, open_direct, watch_direct
+from tests.engine.static import make_arena, open_in_arena
 from tests.oracles.allocation_oracle import allocated_bytes
+from tests.oracles.packed_attention_oracle import packed_attention_by_segment
 from tests.tiny import make_frames, save_checkpoint
 
 MEMORY = "sliding-window(budget=27)"
@@ -50,7 +53,7 @@ def test_no_stream_takes_more_than_was_counted(name: str, adapter: Adapter, tapp
     for model in (adapter, tapped):
         policy = parse_memory(name, bytes_per_token=1).with_budget(2 * model.facts.tokens_per_frame)
         stream = open_direct(model, policy, chunk_frames=4)
-        ledger = Ledger(model, memory_limit="1GiB", forward_rows=4096)
+        ledger = Ledger(model, 100, memory_limit="1GiB")
         ledger.admit(stream)
         before = ledger.used_bytes
         for start in range(0, 20, 4):
@@ -174,6 +177,18 @@ def test_answers_are_counted_while_they_last(adapter: Adapter) -> None:
         ledger.pin(stream, tasks[-1])
         tasks.clear()
         assert ledger.used_bytes == used
+
+
+def test_an_arena_with_room_to_grow_is_counted(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flash, "kernel", packed_attention_by_segment)
+    arena, ledger = make_arena(adapter), Ledger(adapter, 100, memory_limit="1GiB")
+    fixed, streams = ledger.used_bytes, []
+    for n_frames in (5, 12, 3, 9):
+        stream = open_in_arena(adapter, SlidingWindow(budget=27), arena)
+        streams.append(stream)
+        ledger.admit(stream)
+        watch_direct(stream, make_frames(n_frames), 4)
+        assert arena.allocated_bytes <= ledger.used_bytes - fixed
 
 
 ACTIONS = st.lists(

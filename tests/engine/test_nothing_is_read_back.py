@@ -9,15 +9,18 @@ import pytest
 import torch
 
 from hermes_stream import Hermes
-from hermes_stream.engine.batch import PackedBatch
+from hermes_stream.engine.batch import PackedBatch, TailSegment
 from hermes_stream.engine.ingest import Piece
 from hermes_stream.engine.stream import Stream
+from hermes_stream.engine.tail import Tail
 from hermes_stream.memory import checks
+from hermes_stream.memory.backends.packed import FlashBackend
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
 from hermes_stream.models import random_weights
+from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
-from tests.engine.direct import assert_same_bits, memory_bits, open_direct, watch_direct
+from tests.engine.direct import assert_same_bits, memory_bits, open_direct, watch_direct, watch_packed
 from tests.policies.harness import append_frames, append_prefix, empty_memory
 from tests.readback import NothingComesBack
 from tests.tiny import llava_onevision_config, make_frames, save_checkpoint
@@ -43,10 +46,7 @@ def test_intervals_run_where_tensors_have_no_values(options: dict[str, Any], mon
 
     The model has 512 positions and a frame takes 9, so that lazy positions run out and are compacted meanwhile.
     """
-    monkeypatch.setitem(random_weights.RANDOM_CONFIGS, "tiny", llava_onevision_config().to_dict())
-    pixels = {**random_weights.PREPROCESSORS["llava_onevision"], "size": {"height": 40, "width": 40}}
-    monkeypatch.setitem(random_weights.PREPROCESSORS, "llava_onevision", pixels)
-    adapter = load_adapter("random:tiny", device="meta")
+    adapter = _load_on_meta(monkeypatch)
     stream = open_direct(adapter, Hermes(budget=60, **options), chunk_frames=8)
     watch_direct(stream, make_frames(80), 4)
     version = stream.memory.current
@@ -54,6 +54,32 @@ def test_intervals_run_where_tensors_have_no_values(options: dict[str, Any], mon
     assert version.held_tokens == (60,) * 12
     assert version.layers[0].table.data_CHN.is_meta
     assert version.next_position <= adapter.facts.max_positions
+
+
+@torch.inference_mode()
+def test_packed_forwards_run_where_tensors_have_no_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames, probes, evictions, a question and a token of two sessions, by the operation of the installed PyTorch."""
+    adapter = _load_on_meta(monkeypatch)
+    adapter.backend = FlashBackend()  # type: ignore[misc]
+    streams = [open_direct(adapter, Hermes(budget=20), chunk_frames=2) for _ in range(2)]
+    for start in (0, 2):
+        watch_packed(streams, [make_frames(2, start=start)] * 2)
+    versions = [stream.memory.current for stream in streams]
+    assert [version.held_tokens for version in versions] == [(20,) * 12] * 2
+    assert len({version.layers[0].slab.arena for version in versions} - {None}) == 1
+    segments = []
+    for n_rows, version in zip((5, 1), versions, strict=True):
+        position_RT = torch.arange(n_rows, device="meta")[None]
+        embeddings_TE = torch.empty(n_rows, adapter.facts.hidden_size, dtype=adapter.facts.dtype, device="meta")
+        segments.append(TailSegment(embeddings_TE, position_RT, Tail(version)))
+    assert adapter.run(PackedBatch(segments, adapter.rope)).shape == (6, adapter.facts.hidden_size)
+
+
+def _load_on_meta(monkeypatch: pytest.MonkeyPatch) -> Adapter:
+    monkeypatch.setitem(random_weights.RANDOM_CONFIGS, "tiny", llava_onevision_config().to_dict())
+    pixels = {**random_weights.PREPROCESSORS["llava_onevision"], "size": {"height": 40, "width": 40}}
+    monkeypatch.setitem(random_weights.PREPROCESSORS, "llava_onevision", pixels)
+    return load_adapter("random:tiny", device="meta")
 
 
 @pytest.mark.parametrize(

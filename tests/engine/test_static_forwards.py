@@ -67,8 +67,9 @@ def test_answers_of_several_sessions_equal_the_eager_engine(tmp_path: Path, fami
     assert_step_equals_eager(static, pairs)
     watch_direct(window, make_frames(4, seed=3, start=8), 2)
     watch_direct(grouped, make_frames(8, seed=4, start=12), 4)
-    pairs.append(Pair(everything, "right?"))
-    assert_step_equals_eager(static, pairs[-1:])
+    pairs += [Pair(everything, "right?"), Pair(window, "no?")]
+    # Two answers go on while two questions of one bucket begin.
+    assert_step_equals_eager(static, pairs)
     for _ in range(2):
         assert_step_equals_eager(static, pairs)
 
@@ -187,7 +188,7 @@ def test_what_needs_more_than_rows_and_lengths_is_left_to_the_eager_engine(small
     scene.static.warm_up(scene.arena, buckets_up_to(16, 1))
     task = Pair(scene.stream, TEXT).static
     segment = task.segment()
-    assert scene.static.run([segment, segment]) is None
+    assert scene.static.run([Pair(scene.stream, TEXT).static.segment() for _ in range(5)]) is None
     assert scene.static.run([Pair(scene.stream, "left? " * 9).static.segment()]) is None
     with torch.inference_mode():
         assert scene.static.run(Piece(scene.stream, make_frames(1, start=2)).segments()) is None

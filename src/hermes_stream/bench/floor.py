@@ -50,13 +50,14 @@ class Floor:
         return self.weights_seconds + self.kv_seconds + self.arithmetic_seconds
 
 
-def question_work(sizes: TextSizes, n_tokens: int, n_held: int, element_bytes: int) -> Work:
+def question_work(sizes: TextSizes, linear_bytes: float, n_tokens: int, n_held: int, element_bytes: int) -> Work:
     """A question of n tokens up to its first token, over as many held rows in every layer; with 1, a decode step.
 
-    Of embeddings, only the rows of the question are read, which is nothing.
+    linear_bytes: of the layers' linear weights, as stored. element_bytes: of a number in the model's precision, which
+    rows have. Of embeddings, only the rows of the question are read, which is nothing.
     """
     return Work(
-        weight_bytes=(sizes.n_weights + sizes.n_head_weights) * element_bytes,
+        weight_bytes=linear_bytes + sizes.n_head_weights * element_bytes,
         kv_bytes=kv_bytes(sizes, n_held, element_bytes),
         flops=sizes.linear(n_tokens)
         + sizes.n_layers * sizes.attention(n_tokens * (n_held + n_tokens))
@@ -65,13 +66,19 @@ def question_work(sizes: TextSizes, n_tokens: int, n_held: int, element_bytes: i
 
 
 def frame_work(
-    sizes: TextSizes, encoding_flops: float, frame_tokens: float, n_frames: int, n_held: int, element_bytes: int
+    sizes: TextSizes,
+    linear_bytes: float,
+    encoding_flops: float,
+    frame_tokens: float,
+    n_frames: int,
+    n_held: int,
+    element_bytes: int,
 ) -> Work:
     """One frame of those that go through the text model together. encoding_flops: of one frame in the vision tower."""
     n_new = frame_tokens * n_frames
     per_interval = sizes.linear(1) * n_new + sizes.n_layers * sizes.attention(1) * n_new * (n_held + n_new)
     return Work(
-        weight_bytes=sizes.n_weights * element_bytes / n_frames,
+        weight_bytes=linear_bytes / n_frames,
         kv_bytes=kv_bytes(sizes, n_held + n_new, element_bytes) / n_frames,
         flops=encoding_flops + per_interval / n_frames,
     )

@@ -119,20 +119,24 @@ def floor_rows(adapter: Adapter, figures: Figures, rates: Rates) -> list[FloorRo
     """A row for each figure that was measured."""
     sizes, facts, rows = adapter.text_sizes, adapter.facts, []
     element_bytes = torch.empty(0, dtype=facts.dtype).element_size()
+    # Only the text model's linear weights are stored in fewer bits where the model is quantised.
+    linear_bytes = facts.weight_bytes - (facts.n_parameters - sizes.n_weights) * element_bytes
     n_held = figures.held_tokens + facts.prefix_tokens
 
     def add(figure: str, work: Work, measured_ms: float | None) -> None:
         rows.append(FloorRow.of(figure, figures.source, figures.held_tokens, work, rates, measured_ms))
 
     if figures.question_tokens is not None:
-        work = question_work(sizes, figures.question_tokens, n_held, element_bytes)
+        work = question_work(sizes, linear_bytes, figures.question_tokens, n_held, element_bytes)
         add(f"question of {figures.question_tokens} tokens", work, figures.question_ms)
     if figures.step_ms is not None:
-        add("decode step", question_work(sizes, 1, n_held, element_bytes), figures.step_ms)
+        add("decode step", question_work(sizes, linear_bytes, 1, n_held, element_bytes), figures.step_ms)
     if figures.chunk_frames is not None and figures.frame_tokens is not None:
         shown = pictures(facts.frames_per_grid)
         grid = [Frame(float(second), picture) for second, picture in enumerate(shown)]
         encoding = adapter.encoding_flops(grid) / facts.frames_per_grid
-        work = frame_work(sizes, encoding, figures.frame_tokens, figures.chunk_frames, n_held, element_bytes)
+        work = frame_work(
+            sizes, linear_bytes, encoding, figures.frame_tokens, figures.chunk_frames, n_held, element_bytes
+        )
         add(f"frame, in intervals of {figures.chunk_frames}", work, figures.frame_ms)
     return rows

@@ -39,9 +39,9 @@ class Ledger:
     The sum never passes the limit, and is at least what is really allocated. Safe to use from several threads.
     """
 
-    def __init__(self, adapter: Adapter, memory_limit: int | str | None, forward_rows: int) -> None:
-        """memory_limit: bytes, as a number or as in "12GiB"; None is a share of what is free on the device, or of what
-        the system says is available, beside the weights. forward_rows: of the largest forward.
+    def __init__(self, adapter: Adapter, forward_rows: int, memory_limit: int | str | None = None) -> None:
+        """forward_rows: of the largest forward. memory_limit: bytes, as a number or as in "12GiB"; None is a share of
+        what is free on the device, or of what the system says is available, beside the weights.
 
         Raises ConfigError if weights and one forward alone pass a limit that was given.
         """
@@ -125,8 +125,11 @@ class Ledger:
         pinned = sum({pin.slabs: pin.slab_bytes for pin in pins}.values()) + sum(pin.tail_bytes for pin in pins)
         one_answer = max((held.slab_bytes + held.tail_bytes for held in streams), default=0)
         one_plan = max((held.slab_bytes for held in streams), default=0)
-        held_bytes = sum(held.held_bytes for held in streams)
-        return self._weight_bytes + self._forward_bytes + held_bytes + one_plan + max(pinned, one_answer)
+        rows = sum(held.slab_bytes for held in streams) + one_plan + max(pinned, one_answer)
+        beside = sum(held.held_bytes - held.slab_bytes for held in streams)
+        # An arena is at most twice as long as it must be, and longer by a block at most.
+        spare = min(rows, max((held.block_bytes for held in streams), default=0))
+        return self._weight_bytes + self._forward_bytes + beside + rows + spare
 
     def _check(self, before: int, after: int, what: str, advice: str) -> None:
         if self.limit_bytes is not None and after > max(before, self.limit_bytes):

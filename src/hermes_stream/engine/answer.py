@@ -22,6 +22,7 @@ from hermes_stream.engine.token_segment import TokenSegment
 from hermes_stream.errors import LimitError, SessionClosed
 from hermes_stream.memory.features import place_fresh
 from hermes_stream.memory.recall import Recalled
+from hermes_stream.memory.upload import upload
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.memory.view import LayerView
 from hermes_stream.policies.base import ViewSpec
@@ -237,7 +238,7 @@ class AnswerTask:
             )
         device = self._adapter.facts.device
         self._tail.next_position = start
-        position_RT = torch.cat((position_RN.to(device), self._text_positions(n_text)), dim=-1)
+        position_RT = torch.cat((upload(position_RN, device), self._text_positions(n_text)), dim=-1)
         if fresh is None:
             return self._segment(text_TE, position_RT, n_text)
         segment = self._segment(torch.cat((fresh.embeddings_NE, text_TE)), position_RT, n_text)

@@ -25,6 +25,7 @@ from hermes_stream.memory.backends.packed import PackedForward
 from hermes_stream.memory.backends.reference import ReferenceForward
 from hermes_stream.memory.rope import Rope, rotate
 from hermes_stream.memory.slab import Span
+from hermes_stream.memory.upload import upload
 from hermes_stream.memory.version import LayerMemory
 from hermes_stream.types import VisualTokens
 
@@ -188,7 +189,7 @@ class PackedBatch:
             for stack, length in zip(stacks, self._lengths, strict=True)
         ]
         taps = zip(*(stack.taps for stack in present), strict=True)
-        return torch.cat(masks).to(self.embeddings_TE.device), [torch.cat(tap) for tap in taps]
+        return upload(torch.cat(masks), self.embeddings_TE.device), [torch.cat(tap) for tap in taps]
 
     @property
     def n_tokens(self) -> int:

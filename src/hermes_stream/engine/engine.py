@@ -73,7 +73,7 @@ class Engine:
         """
         limits = Limits.of(adapter.facts.device.type, max_forward_tokens)
         self._adapter = adapter
-        self._ledger = Ledger(adapter, memory_limit, limits.n_rows + adapter.facts.tokens_per_frame)
+        self._ledger = Ledger(adapter, limits.n_rows + adapter.facts.tokens_per_frame, memory_limit)
         self._worker = Worker(adapter, self._ledger, limits)
         # Also runs at interpreter exit, while the thread can still end in order.
         self._finalizer = weakref.finalize(self, self._worker.stop)
@@ -141,7 +141,10 @@ class Engine:
         chunk_frames = self.defaults.chunk_frames if chunk is None else chunk
         if chunk_frames < 1:
             raise ConfigError(f"chunk is {chunk_frames}; an interval needs at least 1 frame")
-        stream = open_stream(self._adapter, policy, chunk_frames=chunk_frames, keep_raw=keep_raw, seed=seed)
+        # On the engine's thread, because rows of all sessions may stand in one arena.
+        stream = self._on_thread(
+            lambda: open_stream(self._adapter, policy, chunk_frames=chunk_frames, keep_raw=keep_raw, seed=seed)
+        )
         session = self._session(stream, max_waiting_frames)
         self.call(session, lambda: commit_prefix(stream))
         return session

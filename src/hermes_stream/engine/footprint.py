@@ -13,6 +13,7 @@ from functools import cache
 import torch
 
 from hermes_stream.engine.stream import Stream
+from hermes_stream.memory.arena import LARGEST_BLOCK
 from hermes_stream.memory.sizes import tensor_bytes
 from hermes_stream.memory.slab import Slab, most_capacity
 from hermes_stream.memory.token_table import TokenTable
@@ -29,11 +30,13 @@ class Footprint:
     """held_bytes: what a stream keeps between two forwards. slab_bytes: its slabs alone, of which there may be two.
 
     tail_bytes: what an answer takes beside the slabs of its version: its own rows, and what it recalled or unpacked.
+    block_bytes: the most by which an arena grows beyond what it must; 0 for slabs with tensors of their own.
     """
 
     held_bytes: int
     slab_bytes: int
     tail_bytes: int
+    block_bytes: int
 
 
 def footprint(stream: Stream, n_new_rows: int, *, n_tail_rows: int | None = None) -> Footprint:
@@ -53,12 +56,14 @@ def footprint(stream: Stream, n_new_rows: int, *, n_tail_rows: int | None = None
     # Keys and values: a tail is not moved.
     tail_bytes = (n_tail_rows + _most_recalled(stream, rows_L)) * version.shape.bytes_per_token(keep_raw=False)
     tail_bytes += _unpacked_bytes(stream, rows_L)
-    return Footprint(slab_bytes + beside + _archive_bytes(stream, rows_L), slab_bytes, tail_bytes)
+    in_arena = [layer.slab for layer in version.layers if layer.slab.arena is not None]
+    block_bytes = LARGEST_BLOCK * sum(slab.bytes_per_row for slab in in_arena)
+    return Footprint(slab_bytes + beside + _archive_bytes(stream, rows_L), slab_bytes, tail_bytes, block_bytes)
 
 
 def forward_bytes(adapter: Adapter, n_rows: int) -> int:
-    """Activations of one layer for so many rows: the residual stream and its normed copy, in and out; queries,
-    keys and values, rotated and not; gate, up and their product. Not the vision tower's.
+    """Activations of one layer in a forward of so many rows: the residual stream and its normed copy, in and out;
+    queries, keys and values, rotated and not; gate, up and their product. Not the vision tower's.
     """
     sizes, facts = adapter.text_sizes, adapter.facts
     heads = 2 * (sizes.n_heads + 2 * sizes.n_kv_heads) * sizes.head_dim

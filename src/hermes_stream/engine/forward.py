@@ -11,6 +11,7 @@ import torch
 
 from hermes_stream.engine.batch import PackedBatch, Segment
 from hermes_stream.engine.graphs.static_forwards import Outcome, StaticForwards
+from hermes_stream.memory.upload import upload
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.stages import TEXT, stage
 
@@ -31,4 +32,6 @@ def _run_packed(adapter: Adapter, segments: Sequence[Segment]) -> Outcome:
     batch = PackedBatch(segments, adapter.rope)
     hidden_TE = adapter.run(batch)
     rows = batch.last_rows
-    return Outcome.of(adapter.logits(hidden_TE[rows]) if rows else torch.empty(0, 0))
+    if not rows:
+        return Outcome.of(torch.empty(0, 0))
+    return Outcome.of(adapter.logits(hidden_TE[upload(torch.tensor(rows), hidden_TE.device)]))

@@ -18,7 +18,7 @@ from hermes_stream.memory.slab import FIRST_ROWS, Slab
 # Regions begin and end at multiples of this: what dies leaves holes that others fit.
 _GRAIN_ROWS = FIRST_ROWS
 # A pool grows by as much as it has, but by no more rows than this at once.
-_LARGEST_BLOCK = 65_536
+LARGEST_BLOCK = 65_536
 
 
 class Region:
@@ -72,7 +72,7 @@ class RowPool:
         self._collect()
         start = self._regions.take(n_rows)
         if start is None:
-            self._grow(max(n_rows - self._regions.free_at_end, min(self.n_rows, _LARGEST_BLOCK)))
+            self._grow(max(n_rows - self._regions.free_at_end, min(self.n_rows, LARGEST_BLOCK)))
             start = self._regions.take(n_rows)
             assert start is not None
         return Region(self, start, n_rows)

@@ -24,6 +24,7 @@ from hermes_stream.memory.rope import Rope
 from hermes_stream.memory.shape import MemoryBits, MemoryShape
 from hermes_stream.memory.slab import FIRST_ROWS, Slab
 from hermes_stream.memory.token_table import TokenKind, TokenTable
+from hermes_stream.memory.upload import upload
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
 from hermes_stream.types import VisualTokens
 
@@ -134,13 +135,13 @@ class KVMemory:
             raise InvariantError("frames came before the prefix")
         n, device = tokens.frame_N.numel(), self.shape.device
         table = TokenTable.build(
-            kind=token_kinds(tokens).to(device),
+            kind=upload(token_kinds(tokens), device),
             identity_N=base.next_identity + torch.arange(n, device=device),
-            position_RN=base.place(tokens).to(device),
-            frame_N=base.grids_seen + tokens.frame_N.to(device),
-            row_N=tokens.row_N.to(device),
-            column_N=tokens.column_N.to(device),
-            seconds_N=tokens.times_seconds_N.to(device),
+            position_RN=upload(base.place(tokens), device),
+            frame_N=base.grids_seen + upload(tokens.frame_N, device),
+            row_N=upload(tokens.row_N, device),
+            column_N=upload(tokens.column_N, device),
+            seconds_N=upload(tokens.times_seconds_N, device),
         )
         after = replace(
             base,
@@ -167,7 +168,7 @@ class KVMemory:
         if leaving.n_rows == 0:
             return None
         encoded = leaving.laid_out(self.shape)
-        position_RN = self.current.place(encoded).to(self.shape.device)
+        position_RN = upload(self.current.place(encoded), self.shape.device)
         after = replace(after, n_seen=after.n_seen + n_tokens, features=staying)
         return encoded, self._begin(leaving.table.with_positions(position_RN[:, None]), encoded, after)
 

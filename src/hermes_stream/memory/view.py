@@ -21,7 +21,8 @@ from hermes_stream.memory.version import LayerMemory
 class HeldTensors:
     """Keys and values of a layer's rows after the prefix, `[K, N, D]`, on the device of its table; not to be written.
 
-    They are the memory's own where they can be: who writes to them changes the past.
+    They are the memory's own where they can be: who writes to them changes the past, and who wants them when the layer
+    is gone keeps a copy.
     rows: only these, `[n]`, or `[K, n]` for each head its own; None is all.
     """
 

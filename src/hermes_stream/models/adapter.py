@@ -26,8 +26,8 @@ class ModelFacts:
 
     n_axes, time_axes, has_absolute_time, text_overlaps_times: positions, see `MemoryShape`.
     device: of what enters the text model. layer_devices: of its layers, see `MemoryShape`.
-    weight_bytes: of all weights as they are stored; quantization: how, where not as
-        numbers of the dtype. dtype: in which they compute and rows are held.
+    weight_bytes: of all weights as they are stored. dtype: in which they compute and rows are held. quantization: the
+        method, where weights are not stored as numbers of the dtype.
     tokens_per_frame: of one grid, at most. frames_per_grid: sampled frames that become one grid of tokens.
     has_saliency: whether `Adapter.embed` can give it. n_taps: early layers to which DeepStack adds vision features.
     """

@@ -15,6 +15,7 @@ import torch
 from hermes_stream.errors import ConfigError, ModelError
 from hermes_stream.memory.backends.base import Backend
 from hermes_stream.memory.backends.choose import choose_backend
+from hermes_stream.memory.upload import upload
 from hermes_stream.models.adapter import Batch, Clip, ModelFacts, StreamDefaults
 from hermes_stream.models.attention_seam import ModelRope, attach, project_text, run_stock_text_model, run_text_model
 from hermes_stream.models.flops import text_sizes
@@ -183,7 +184,7 @@ class CheckpointAdapter:
         return self._embed_ids(self._ids(text))
 
     def _embed_ids(self, ids: Sequence[int]) -> torch.Tensor:
-        return self.tokens(torch.tensor(ids, dtype=torch.int64, device=self._text_model.embed_tokens.weight.device))
+        return self.tokens(upload(torch.tensor(ids, dtype=torch.int64), self._text_model.embed_tokens.weight.device))
 
 
 def _tokenize(tokenizer: Any, text: str) -> list[int]:

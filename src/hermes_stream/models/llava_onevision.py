@@ -12,6 +12,7 @@ from typing import ClassVar, cast
 import torch
 
 from hermes_stream.errors import ModelError
+from hermes_stream.memory.upload import upload
 from hermes_stream.models.adapter import Clip, StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
 from hermes_stream.models.flops import siglip_flops
@@ -55,7 +56,7 @@ class LlavaOnevisionAdapter(CheckpointAdapter):
     def embed_clips(self, clips: Sequence[Clip], *, wants_saliency: bool = False) -> list[VisualTokens]:
         """Time reaches this family as order only, so it does not matter when a stream began."""
         frames = [frame for clip in clips for frame in clip.frames]
-        pixels = self._preprocess(frames).to(self.facts.device, self.facts.dtype)
+        pixels = upload(self._preprocess(frames), self.facts.device).to(self.facts.dtype)
         more = {"output_hidden_states": True} if wants_saliency else {}
         vision = self._model.get_video_features(pixels[None], return_dict=True, **more)
         n_tokens = [len(clip.frames) * self.facts.tokens_per_frame for clip in clips]

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from hermes_stream.memory.upload import upload
 from hermes_stream.models.adapter import Clip, StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
 from hermes_stream.models.flops import qwen2_5_vision_flops
@@ -79,7 +80,7 @@ class Qwen2_5VLAdapter(CheckpointAdapter):  # noqa: N801
         patches, grids = self._patches([frame for clip in clips for frame in clip.frames])
         device = self.facts.device
         features = self._model.get_video_features(
-            patches.to(device, self.facts.dtype), grids.to(device), return_dict=True
+            upload(patches, device).to(self.facts.dtype), upload(grids, device), return_dict=True
         ).pooler_output
         n_grids = [len(clip.frames) // self.facts.frames_per_grid for clip in clips]
         ends = list(accumulate(n_grids))

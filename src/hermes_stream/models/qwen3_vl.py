@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from hermes_stream.memory.upload import upload
 from hermes_stream.models.adapter import Clip, StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
 from hermes_stream.models.flops import qwen3_vision_flops
@@ -75,7 +76,7 @@ class Qwen3VLAdapter(CheckpointAdapter):
         patches, grids = self._patches([frame for clip in clips for frame in clip.frames])
         device = self.facts.device
         vision = self._model.get_video_features(
-            patches.to(device, self.facts.dtype), grids.to(device), return_dict=True
+            upload(patches, device).to(self.facts.dtype), upload(grids, device), return_dict=True
         )
         # One tensor per tap, or one per tap and grid, depending on the version of transformers.
         taps = [tap if isinstance(tap, torch.Tensor) else torch.cat(list(tap)) for tap in vision.deepstack_features]

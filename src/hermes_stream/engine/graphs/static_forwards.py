@@ -23,6 +23,9 @@ from hermes_stream.models.adapter import Adapter
 
 _log = logging.getLogger(__name__)
 
+# One forward launched kernel by kernel takes about as long as so many replays (7B: 25 ms and 5 to 6, by arithmetic).
+_MOST_REPLAYS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Capture:
@@ -35,7 +38,7 @@ class Capture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """Logits `[A, V]` of the last row of each tail segment, and which is the largest; until the next forward."""
+    """Logits `[A, V]` of the last row of each tail segment, and which is the largest."""
 
     logits_AV: torch.Tensor
     largest_A: torch.Tensor
@@ -43,6 +46,12 @@ class Outcome:
     @staticmethod
     def of(logits_AV: torch.Tensor) -> Outcome:
         return Outcome(logits_AV, logits_AV.argmax(dim=-1) if len(logits_AV) else torch.empty(0, dtype=torch.int64))
+
+    @staticmethod
+    def joined(outcomes: Iterable[Outcome]) -> Outcome:
+        """Of several forwards, each of which overwrites what the one before it returned."""
+        kept = [(outcome.logits_AV.clone(), outcome.largest_A.clone()) for outcome in outcomes]
+        return Outcome(*map(torch.cat, zip(*kept, strict=True))) if len(kept) > 1 else Outcome(*kept[0])
 
 
 class StaticForwards:
@@ -70,19 +79,27 @@ class StaticForwards:
             self._recording(arena, bucket)
 
     def run(self, segments: Sequence[Segment]) -> Outcome | None:
-        """One forward of these segments; None if that is not for a static one to do, and nothing has happened then."""
+        """One step of these segments, tokens of answers together and each question by itself.
+
+        None if that is not for static forwards to do; nothing has happened then.
+        """
         tails = [segment for segment in segments if isinstance(segment, TailSegment) and is_plain(segment)]
-        bucket = _bucket_for(tails) if len(tails) == len(segments) else None
-        if bucket is None or bucket not in self._wanted:
+        groups = _groups(tails) if len(tails) == len(segments) else []
+        buckets = [_bucket_for(group) for group in groups]
+        if not 0 < len(groups) <= _MOST_REPLAYS or not self._wanted.issuperset(buckets):
             return None
         arenas = {self._places.arena_of(segment) for segment in tails}
         arena = arenas.pop()
         if arena is None or arenas:
             return None
-        # Before the recording is looked for: what makes the arena grow makes recordings void.
-        places = [self._places.claim(segment) for segment in tails]
-        recording = self._recording(arena, bucket)
-        return None if recording is None else recording.play(tails, places)
+        # Before the recordings are looked for: what makes the arena grow makes them void.
+        places = [[self._places.claim(segment) for segment in group] for group in groups]
+        recordings = [self._recording(arena, bucket) for bucket in buckets if bucket is not None]
+        ready = [recording for recording in recordings if recording is not None]
+        if len(ready) < len(groups):
+            return None
+        work = zip(ready, groups, places, strict=True)
+        return Outcome.joined(recording.play(group, where) for recording, group, where in work)
 
     def _recording(self, arena: Arena, bucket: Bucket) -> _Recording | None:
         if self._shelf is None or not self._shelf.serves(arena):
@@ -135,15 +152,29 @@ class _Shelf:
         self.recordings[bucket] = _Recording(forward, self._recorder.record(forward.run))
 
 
-def _bucket_for(segments: Sequence[TailSegment]) -> Bucket | None:
-    if segments and all(isinstance(segment, TokenSegment) for segment in segments):
-        return decode_bucket(len(segments))
-    return question_bucket(segments[0].n_rows) if len(segments) == 1 else None
+def _groups(segments: Sequence[TailSegment]) -> list[list[TailSegment]]:
+    """What goes through one replay each, in order."""
+    groups: list[list[TailSegment]] = []
+    for segment in segments:
+        if groups and isinstance(segment, TokenSegment) and isinstance(groups[-1][-1], TokenSegment):
+            groups[-1].append(segment)
+        else:
+            groups.append([segment])
+    return groups
+
+
+def _bucket_for(group: Sequence[TailSegment]) -> Bucket | None:
+    return decode_bucket(len(group)) if isinstance(group[0], TokenSegment) else question_bucket(group[0].n_rows)
 
 
 def static_forwards(adapter: Adapter) -> StaticForwards | None:
-    """For a model on one device that can record; None for any other."""
+    """For a model whose forwards can be recorded; None for any other."""
     device = adapter.facts.device
-    if device.type != "cuda" or adapter.facts.layer_devices:
-        return None
-    return StaticForwards(adapter, lambda: CudaGraphs(device))
+    return None if obstacle(adapter) else StaticForwards(adapter, lambda: CudaGraphs(device))
+
+
+def obstacle(adapter: Adapter) -> str:
+    """Why nothing can be recorded, in words; empty if nothing keeps it."""
+    if adapter.backend.name != "flash":
+        return f"memory attention is {adapter.backend.name}: {adapter.backend.reason}"
+    return "the layers are on several devices" if adapter.facts.layer_devices else ""

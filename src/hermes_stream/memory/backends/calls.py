@@ -14,6 +14,7 @@ import torch
 from hermes_stream.memory.arena import ArenaSlab
 from hermes_stream.memory.backends.base import Rows
 from hermes_stream.memory.backends.flash import packed_attention
+from hermes_stream.memory.upload import upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +127,6 @@ def make_destination(
         return Destination(None, to_LT)
     first_T = torch.tensor([segment.first_row for segment in segments]).repeat_interleave(n_new_N)
     return Destination(upload(first_T + offset_T, device), to_LT)
-
-
-def upload(x: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Host to device without waiting for it."""
-    if device.type != "cuda":
-        return x.to(device)
-    return x.pin_memory().to(device, non_blocking=True)
 
 
 def _starts_and_lengths(segments: Sequence[Segment]) -> tuple[torch.Tensor, torch.Tensor]:
