@@ -38,9 +38,9 @@ class IngestRow:
     """One memory, from when it was full. share: of the time, by stage.
 
     The text model's time with a probe in its forward counts for the probe in proportion to its tokens, and so does what
-    the probe attends with. tokens: that the text model reads. other: no stage. A file is decoded ahead in a thread of its
-    own, and on an accelerator the vision tower runs beside the text model: shares may add up to more than 1.
-    policy_share: probe, scoring, eviction and re-placement together.
+    the probe attends with. tokens: that the text model reads. other: no stage.
+    A file is decoded ahead in a thread of its own, and on an accelerator the vision tower runs beside the text model:
+    shares may add up to more than 1. policy_share: probe, scoring, eviction and re-placement together.
     """
 
     policy: str
