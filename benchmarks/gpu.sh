@@ -8,7 +8,7 @@
 # Then: cp $OUT/performance-gpu-*.json benchmarks/results && python benchmarks/performance_page.py
 set -uo pipefail
 cd "$(dirname "$0")/.."
-[[ -x .venv/bin/hermes-stream ]] && PATH=$PWD/.venv/bin:$PATH
+command -v hermes-stream >/dev/null || PATH=$PWD/.venv/bin:$PATH
 
 all_seconds=590
 WORK=${OUT:-out/gpu} RESULTS=${OUT:-out/gpu}

@@ -6,7 +6,7 @@
 #   benchmarks/performance.sh --toy    a rehearsal: the same commands, all on the tiny model; everything to out/toy
 set -uo pipefail
 cd "$(dirname "$0")/.."
-[[ -x .venv/bin/hermes-stream ]] && PATH=$PWD/.venv/bin:$PATH
+command -v hermes-stream >/dev/null || PATH=$PWD/.venv/bin:$PATH
 
 tiny=tiny-llava-onevision
 if [[ ${1:-} == --toy ]]; then

@@ -203,11 +203,24 @@ def block(name: str, results: Results) -> str:
     if name in TARGETS:
         lines = [["target", "", "measured", ""], *(target.line(results) for target in TARGETS[name])]
         return "\n".join(_markdown(lines))
+    if name.startswith("figure "):
+        return figure(name.removeprefix("figure "), results)
     content = results.content(name)
     if content is None:
         return NOT_MEASURED.capitalize() + "."
     table = TABLES[name.split("-")[-1]](content["rows"])
     return "\n".join([*_markdown(list(table)), "", _origin(content)])
+
+
+def figure(name: str, results: Results) -> str:
+    """The picture that `draw` makes of a measurement."""
+    return f"![{name}](performance-{name}.png)" if figure_rows(name, results) else NOT_MEASURED.capitalize() + "."
+
+
+def figure_rows(name: str, results: Results) -> list[Row]:
+    """What can be drawn: rows that are no refusals, searches or memories that had to stop."""
+    field = {"latency": "ttft_ms_p50", "streams": "ratio"}[name]
+    return [row for row in results.rows(f"tiny-{name}") if field in row]
 
 
 def filled(page: str, results: Results) -> str:
@@ -217,12 +230,10 @@ def filled(page: str, results: Results) -> str:
 
 def draw(results: Results, folder: Path) -> None:
     """The figures that can be drawn."""
-    measured = [row for row in results.rows("tiny-latency") if "error" not in row]
-    if measured:
-        draw_latency(measured, folder / "performance-latency.png")
-    packed = [row for row in results.rows("tiny-streams") if "ratio" in row]
-    if packed:
-        draw_streams(packed, folder / "performance-streams.png")
+    for name, draw_rows in (("latency", draw_latency), ("streams", draw_streams)):
+        rows = figure_rows(name, results)
+        if rows:
+            draw_rows(rows, folder / f"performance-{name}.png")
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from hermes_stream import Hermes, KeepAll, Policy, SlidingWindow
+from hermes_stream import Engine, Hermes, KeepAll, Policy, SlidingWindow
 from hermes_stream.engine.batch import PackedBatch
 from hermes_stream.engine.ingest import Piece
 from hermes_stream.engine.stream import Stream
 from hermes_stream.memory.backends import flash, packed
 from hermes_stream.memory.backends.packed import FlashBackend
+from hermes_stream.memory.slab import Slab
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
 from tests.engine.direct import make_task, open_direct, question_logits, watch_direct, watch_packed
@@ -112,7 +114,7 @@ def test_a_forward_takes_two_calls_a_layer_however_many_sessions_ride(
 ) -> None:
     """Frames with their probes: one call up to themselves, one for the held rows of the probes."""
     _, adapter = load_both(llava_folder)
-    streams = [open_direct(adapter, Hermes(budget=30), chunk_frames=2) for _ in range(n_sessions)]
+    streams = [open_direct(adapter, Hermes(budget=15), chunk_frames=2) for _ in range(n_sessions)]
     segments_of_calls: list[int] = []
 
     def counting(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -128,6 +130,18 @@ def test_a_forward_takes_two_calls_a_layer_however_many_sessions_ride(
     assert segments_of_calls == [len(segments), n_probes] * adapter.facts.n_layers
 
 
+def test_a_memory_in_8_bits_rides_beside_an_arena(llava_folder: Path) -> None:
+    results = []
+    for adapter in load_both(llava_folder):
+        streams = [open_direct(adapter, Hermes(budget=30, memory_bits=bits), chunk_frames=2) for bits in (16, 8)]
+        for first in (0, 2):
+            watch_packed(streams, [make_frames(2, seed=seed, start=first) for seed in range(2)])
+        results.append((streams, packed_answers(streams, 3)))
+    (_, expected), (streams, found) = results
+    assert [stream.memory.current.layers[0].slab.arena is None for stream in streams] == [False, True]
+    torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
+
+
 def test_closed_sessions_give_their_rows_back(llava_folder: Path) -> None:
     """Many sessions one after another need no more room than the first."""
     _, adapter = load_both(llava_folder)
@@ -140,3 +154,17 @@ def test_closed_sessions_give_their_rows_back(llava_folder: Path) -> None:
         arena = adapter.backend.arena  # type: ignore[attr-defined]
         sizes.append((arena.allocated_bytes, arena.generation))
     assert sizes[1:] == [sizes[1]] * 3
+
+
+def test_sessions_take_their_rows_on_the_engines_thread(tmp_path: Path) -> None:
+    """The arena is not made for several threads, and sessions are opened on any."""
+    _, adapter = load_both(save_checkpoint("llava_onevision", tmp_path / "llava", num_hidden_layers=2))
+    threads, empty_slab = set(), adapter.backend.empty_slab
+
+    def watched(*args: Any, **kwargs: Any) -> Slab:
+        threads.add(threading.current_thread().name)
+        return empty_slab(*args, **kwargs)
+
+    adapter.backend.empty_slab = watched  # type: ignore[method-assign]
+    with Engine(adapter) as engine, engine.open("keep-all"):
+        assert threads == {"hermes-stream engine"}

@@ -25,7 +25,7 @@ from hermes_stream.types import Frame, Query
 
 # Of a question with its template; published figures are of questions about as long.
 QUESTION_TOKENS = 64
-_N_PICTURES, _PICTURES_EVERY_SECONDS = 8, 8
+_N_PICTURES, _PICTURES_EVERY_SECONDS = 4, 8
 _N_WARM_UP = 2
 
 

@@ -141,7 +141,10 @@ class Engine:
         chunk_frames = self.defaults.chunk_frames if chunk is None else chunk
         if chunk_frames < 1:
             raise ConfigError(f"chunk is {chunk_frames}; an interval needs at least 1 frame")
-        stream = open_stream(self._adapter, policy, chunk_frames=chunk_frames, keep_raw=keep_raw, seed=seed)
+        # On the engine's thread, because rows of all sessions may stand in one arena.
+        stream = self._on_thread(
+            lambda: open_stream(self._adapter, policy, chunk_frames=chunk_frames, keep_raw=keep_raw, seed=seed)
+        )
         session = self._session(stream, max_waiting_frames)
         self.call(session, lambda: commit_prefix(stream))
         return session

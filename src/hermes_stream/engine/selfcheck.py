@@ -14,6 +14,9 @@ import torch
 
 from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
 from hermes_stream.engine.batch import DeepStack, PackedBatch
+from hermes_stream.engine.forward import run_forward
+from hermes_stream.engine.graphs.bucket import buckets_up_to
+from hermes_stream.engine.graphs.static_forwards import static_forwards
 from hermes_stream.engine.ingest import Piece
 from hermes_stream.engine.opening import commit_prefix, open_stream
 from hermes_stream.engine.stream import Stream
@@ -67,6 +70,8 @@ def run_checks(adapter: Adapter, frames: Sequence[Frame]) -> list[Check]:
         ("probe equals the stock model's eager attention", _probe_equals_eager),
         (f"keys placed {_N_PLACEMENTS} times equal keys placed once", _placed_often_equals_once),
     ]
+    if static_forwards(adapter) is not None:
+        checks.append(("captured forwards equal others", _captured_equals_eager))
     with torch.inference_mode():
         return [Check(name, check(adapter, frames), tolerance) for name, check in checks]
 
@@ -120,6 +125,27 @@ def _placed_often_equals_once(adapter: Adapter, frames: Sequence[Frame]) -> floa
     memory.apply(Plan(positions=Positions.COMPACT))
     fresh.memory.apply(Plan(positions=Positions.COMPACT))
     return _difference(_question_logits([moved])[0], _question_logits([fresh])[0])
+
+
+def _captured_equals_eager(adapter: Adapter, frames: Sequence[Frame]) -> float:
+    """A question and a token of its answer, both ways; infinite where a capture fails, which is logged."""
+    stream = _open(adapter, parse_memory("keep-all"), len(frames))
+    _watch(stream, frames, len(frames))
+    static, arena = static_forwards(adapter), stream.memory.current.layers[0].slab.arena
+    assert static is not None
+    assert arena is not None
+    query = Query(QUESTION)
+    captured, eager = (AnswerTask(stream, query, AnswerChannel(AnswerStream(query))) for _ in range(2))
+    static.warm_up(arena, buckets_up_to(captured.n_question_tokens, 1))
+    differences = []
+    for _ in range(2):
+        found, expected = static.run([captured.segment()]), run_forward(adapter, [eager.segment()])
+        if found is None:
+            return float("inf")
+        differences.append(_difference(found.logits_AV, expected.logits_AV))
+        for task in (captured, eager):
+            task.accept(int(expected.largest_A[0]))
+    return max(differences)
 
 
 def _open(adapter: Adapter, policy: Policy, chunk_frames: int) -> Stream:

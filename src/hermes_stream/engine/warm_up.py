@@ -15,7 +15,7 @@ from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
 from hermes_stream.engine.choosing import choose_tokens
 from hermes_stream.engine.forward import run_forward
 from hermes_stream.engine.graphs.bucket import buckets_up_to
-from hermes_stream.engine.graphs.static_forwards import Capture, StaticForwards
+from hermes_stream.engine.graphs.static_forwards import Capture, StaticForwards, obstacle
 from hermes_stream.engine.opening import commit_prefix, open_stream
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import ConfigError, LimitError
@@ -52,7 +52,7 @@ def warm_up(adapter: Adapter, static: StaticForwards | None, question_tokens: in
     _answer(stream)
     arena = stream.memory.current.layers[0].slab.arena
     if static is None or arena is None:
-        return WarmUp(time.perf_counter() - start, (), _why_not(adapter))
+        return WarmUp(time.perf_counter() - start, (), obstacle(adapter))
     _reserve(adapter, arena, sessions)
     static.warm_up(arena, buckets_up_to(question_tokens, sessions))
     return WarmUp(time.perf_counter() - start, static.captures)
@@ -75,20 +75,13 @@ def _reserve(adapter: Adapter, arena: Arena, sessions: int) -> None:
     """Room for sessions with the default budget at their most, one of them twice: a plan fills new rows from old."""
     facts, defaults = adapter.facts, adapter.defaults
     interval = -(-defaults.chunk_frames // facts.frames_per_grid) * facts.tokens_per_frame
-    n_rows = most_capacity(facts.prefix_tokens + defaults.budget_tokens + interval) * (sessions + 1)
+    n_rows = most_capacity(facts.prefix_tokens + defaults.budget_tokens + interval)
     try:
-        arena.reserve(n_rows, keep_raw=True)
+        arena.reserve(n_rows * (sessions + 1), keep_raw=True)
+        # Recordings also depend on the longest slab that there has been.
+        arena.slab(0, n_rows, keep_raw=False)
     except torch.OutOfMemoryError as error:
         raise LimitError(
-            f"the memories of {sessions} sessions, {n_rows} rows in each layer, do not fit on {facts.device}; warm up "
-            "for fewer sessions"
+            f"the memories of {sessions} sessions, up to {n_rows} rows a layer each, do not fit on {facts.device}; "
+            "warm up for fewer sessions"
         ) from error
-
-
-def _why_not(adapter: Adapter) -> str:
-    facts = adapter.facts
-    if facts.device.type != "cuda":
-        return f"the device is {facts.device}: graphs are CUDA's"
-    if facts.layer_devices:
-        return "the layers are on several devices"
-    return "rows do not stand in an arena, see `hermes-stream doctor` for the reason"

@@ -168,8 +168,13 @@ def _bucket_for(group: Sequence[TailSegment]) -> Bucket | None:
 
 
 def static_forwards(adapter: Adapter) -> StaticForwards | None:
-    """For a model on one device that can record; None for any other."""
+    """For a model whose forwards can be recorded; None for any other."""
     device = adapter.facts.device
-    if device.type != "cuda" or adapter.facts.layer_devices:
-        return None
-    return StaticForwards(adapter, lambda: CudaGraphs(device))
+    return None if obstacle(adapter) else StaticForwards(adapter, lambda: CudaGraphs(device))
+
+
+def obstacle(adapter: Adapter) -> str:
+    """Why nothing can be recorded, in words; empty if nothing keeps it."""
+    if adapter.backend.name != "flash":
+        return f"memory attention is {adapter.backend.name}: {adapter.backend.reason}"
+    return "the layers are on several devices" if adapter.facts.layer_devices else ""
