@@ -32,7 +32,7 @@ measure tiny-policies 420 latency --model $tiny --memory "$every_policy" --chunk
 measure tiny-streams 420 streams --model $tiny --sessions $sessions "${live[@]}" --search
 measure tiny-ingest 120 ingest --model $tiny --memory hermes,sliding-window,recent-frames --chunk $chunk --frames $timed
 measure tiny-floor 120 floor --model $tiny --results "$RESULTS/performance-tiny-latency.json"
-measure 0.5b-ingest 420 ingest --model $small --memory hermes,sliding-window --budget $small_budget --chunk $chunk \
+measure 0.5b-ingest 600 ingest --model $small --memory hermes,sliding-window --budget $small_budget --chunk $chunk \
   --frames $timed
 measure 0.5b-latency 420 latency --model $small --memory hermes --budget $small_budget --chunk $chunk --frames $window \
   --questions 5

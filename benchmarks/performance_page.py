@@ -246,7 +246,8 @@ def _markdown(lines: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _origin(content: Mapping[str, Any]) -> str:
     machine = content["machine"]
-    hardware = machine["accelerator"] or f"{machine['processor']}, {machine['threads']} threads, no accelerator"
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
+    hardware = machine["accelerator"] or f"{machine['processor']}, {threads}, no accelerator"
     versions = f"torch {machine['torch']}, transformers {machine['transformers']}"
     return f"`{content['command']}`<br>{content['date']}, commit {machine['commit']}, {hardware}, {versions}"
 

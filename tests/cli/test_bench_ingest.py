@@ -21,13 +21,15 @@ def test_shares_of_what_a_full_memory_takes(command: Command, llava_folder: Path
     assert done.status == 0, done.err
     hermes, window, recent = done.rows
     for row in done.rows:
-        assert set(row["share"]) == {*STAGES, "other"}
+        assert set(row["share"]) == {*STAGES, "other"} - {"sampling"}
         assert row["frames"] == 8
         assert row["frames_per_second"] == pytest.approx(8 / row["seconds"], rel=0.01)
         assert row["share"]["vision tower"] > 0
         assert row["share"]["video decode"] > 0
         # One thread does all but decoding.
-        assert sum(share for name, share in row["share"].items() if name not in ("video decode", "other")) <= 1
+        assert sum(share for name, share in row["share"].items() if name != "video decode") == pytest.approx(
+            1, abs=1e-3
+        )
         assert row["model"]
         assert row["machine"]["torch"]
     assert hermes["compressions"] == window["compressions"] == 2

@@ -72,6 +72,8 @@ def test_saved_answers_give_the_same_rows_and_runs_are_joined(command: Command, 
     assert joined.rows[1]["difference"]["to"] == {"policy": "uniform", "budget": 16}
     assert (tmp_path / "joined" / "results.jsonl").exists()
     assert "right, %" in command("eval", "report", *runs).out
+    assert command("eval", "report", *runs, "--memory", "sliding-window", "--json").rows == joined.rows[1:]
+    _assert_one_line(command("eval", "report", *runs, "--memory", "hermes"), "no run has 'hermes'")
 
 
 def _timeless(row: dict[str, object]) -> dict[str, object]:

@@ -108,6 +108,28 @@ def test_what_no_packed_call_knows_is_done_beside_it(llava_folder: Path) -> None
         torch.testing.assert_close(a, b, atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("n_sessions", [1, 3])
+def test_a_forward_takes_two_calls_a_layer_however_many_sessions_ride(
+    llava_folder: Path, n_sessions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames with their probes: one call up to themselves, one for the held rows of the probes."""
+    _, adapter = load_both(llava_folder)
+    streams = [open_direct(adapter, Hermes(budget=15), chunk_frames=2) for _ in range(n_sessions)]
+    segments_of_calls: list[int] = []
+
+    def counting(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        segments_of_calls.append(len(arguments[5]))
+        return packed_attention_by_segment(*arguments)
+
+    monkeypatch.setattr(flash, "kernel", counting)
+    with torch.inference_mode():
+        segments = [segment for stream in streams for segment in Piece(stream, make_frames(2)).segments()]
+        adapter.run(PackedBatch(segments, adapter.rope))
+    n_probes = len(segments) - n_sessions
+    assert n_probes >= n_sessions
+    assert segments_of_calls == [len(segments), n_probes] * adapter.facts.n_layers
+
+
 def test_a_memory_in_8_bits_rides_beside_an_arena(llava_folder: Path) -> None:
     results = []
     for adapter in load_both(llava_folder):

@@ -18,12 +18,13 @@ from hermes_stream.engine.probe_text import probe_embeddings
 from hermes_stream.engine.stream import Stream
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.shapestream import EVALUATION_SEEDS, make_script, write_episode
-from hermes_stream.stages import EVICT, PLACE, PROBE, SCORE, STAGES, TEXT, listening
+from hermes_stream.stages import DECODE, EVICT, PLACE, PROBE, SCORE, TEXT, VISION, listening
 from hermes_stream.types import Frame
 from hermes_stream.video.open import open_video
 
 # What a policy adds to the encoding of frames.
 ADDED = PROBE, SCORE, EVICT, PLACE
+ENGINE = VISION, TEXT, *ADDED
 OTHER = "other"
 # Of the file that is read over and over: as much as a camera gives.
 _FILE_FPS = 24
@@ -37,9 +38,9 @@ class IngestRow:
     """One memory, from when it was full. share: of the time, by stage.
 
     The text model's time with a probe in its forward counts for the probe in proportion to its tokens, and so does what
-    the probe attends with. tokens: that the text model reads. A file is decoded ahead in a thread of its own: shares
-    may add up to more than 1, and other is what is left where they do not. policy_share: probe, scoring, eviction and
-    re-placement together.
+    the probe attends with. tokens: that the text model reads. other: no stage.
+    A file is decoded ahead in a thread of its own, and on an accelerator the vision tower runs beside the text model:
+    shares may add up to more than 1. policy_share: probe, scoring, eviction and re-placement together.
     """
 
     policy: str
@@ -83,7 +84,8 @@ def measure_ingest(
     n_tokens = after.tokens_seen - before.tokens_seen
     n_intervals = n_frames // session.chunk_frames
     spent = _with_probe_rows(times.seconds(), n_tokens, n_probe_tokens * n_intervals)
-    share = {name: round(spent.get(name, 0.0) / seconds, 5) for name in STAGES}
+    share = {name: round(spent.get(name, 0.0) / seconds, 5) for name in (DECODE, *ENGINE)}
+    rest = 1 - sum(share[name] for name in ENGINE)
     return IngestRow(
         policy=memory,
         frames=n_frames,
@@ -93,7 +95,7 @@ def measure_ingest(
         tokens_per_frame=n_tokens / n_frames,
         frames_per_second=round(n_frames / seconds, 3),
         tokens_per_second=round(n_tokens / seconds, 1),
-        share={**share, OTHER: round(max(0.0, 1 - sum(share.values())), 5)},
+        share={**share, OTHER: round(max(0.0, rest), 5)},
         policy_share=round(sum(share[name] for name in ADDED), 5),
         compressions=after.n_compressions - before.n_compressions,
         seconds=round(seconds, 3),

@@ -121,13 +121,20 @@ def shapestream(
 
 
 @evaluation.command(name="report")
-def report_again(*runs: Path, out: Path | None = None, json: Annotated[bool, Parameter(negative="")] = False) -> None:
+def report_again(
+    *runs: Path,
+    memory: str | None = None,
+    out: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
     """Tables and figures of runs that `--out` saved, also of several together: more episodes, memories or models.
 
     Parameters
     ----------
     runs
         Folders that `eval shapestream --out` wrote, of runs with the same settings; they may still be running.
+    memory
+        Only these of the runs' memories, separated by commas.
     out
         A folder for results.jsonl and figures, as PNG.
     json
@@ -137,15 +144,21 @@ def report_again(*runs: Path, out: Path | None = None, json: Annotated[bool, Par
     from hermes_stream.cli.map_recorder import check_can_draw
     from hermes_stream.evals.answer_log import read_answers
     from hermes_stream.evals.report import report
+    from hermes_stream.policies.spec import split_policies
 
     if not runs:
         raise ConfigError("no run was given; name folders that `eval shapestream --out` wrote")
     if out is not None:
         check_can_draw(out)
     rows = []
+    wanted = None if memory is None else split_policies(memory)
     for model in read_answers(runs):
         settings = {"first_seed": model.seeds[0], **_row_settings(model.settings)}
         rows += [{**row, **settings} for row in report([model], [model.records()], len(model.seeds))]
+    if wanted is not None:
+        if missing := [name for name in wanted if name not in {row["policy"] for row in rows}]:
+            raise ConfigError(f"no run has {missing[0]!r}; name memories as its table does")
+        rows = [row for row in rows if row["policy"] in wanted]
     put_rows(rows, json=json, out=out)
 
 

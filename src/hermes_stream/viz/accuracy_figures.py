@@ -19,6 +19,8 @@ _SMALL = 8
 _BOUND = {"linestyle": "--", "linewidth": 1.2}
 # Past this many lines the colours of matplotlib's cycle come round again.
 _N_COLOURS = 10
+# Labels that fit beside a panel's height, and what another column of them takes, in inches.
+_LABELS_A_PANEL, _LABEL_WIDTH = 15, 2.2
 _LINE_STYLES = "-", "--", ":", "-."
 
 
@@ -142,6 +144,10 @@ def _save(figure: Any, axes: Any, path: Path) -> None:
         place.tick_params(labelsize=_SMALL)
         handles, names = place.get_legend_handles_labels()
         labels = dict(zip(names, handles, strict=True)) | labels
-    figure.legend(labels.values(), labels.keys(), loc="outside right upper", fontsize=_SMALL, frameon=False)
+    n_columns = math.ceil(len(labels) / (len(axes) * _LABELS_A_PANEL))
+    figure.set_figwidth(figure.get_figwidth() + (n_columns - 1) * _LABEL_WIDTH)
+    figure.legend(
+        labels.values(), labels.keys(), loc="outside right upper", fontsize=_SMALL, frameon=False, ncols=n_columns
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)

@@ -34,7 +34,7 @@ def draw_streams(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         if row["dropped"]:
             right.annotate(f"{row['dropped']} dropped", (row["sessions"], row["ttft_ms_p95"]), fontsize=_SMALL)
     right.set_ylabel("time to first token, live, ms (p95)", fontsize=_SMALL)
-    right.set_yscale("log")
+    right.set_ylim(bottom=0)
     for place in (left, right):
         place.set_xlabel("streams", fontsize=_SMALL)
         place.set_xscale("log", base=2)
