@@ -110,7 +110,7 @@ class Life:
 
 
 moves = st.sampled_from([1, 2, 3, 6, 9, "ask", "ask", "fork", "close", None])
-rounds = st.lists(st.lists(moves, min_size=8, max_size=8), min_size=1, max_size=4)
+rounds = st.lists(st.lists(moves, min_size=8, max_size=8), min_size=2, max_size=4)
 
 
 @pytest.fixture(scope="module")
