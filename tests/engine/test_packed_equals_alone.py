@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hermes_stream import Engine, Frame, KeepAll, SlidingWindow
+from hermes_stream.engine import worker
 from hermes_stream.engine.answer import AnswerStream
 from hermes_stream.engine.batch import PackedBatch
 from hermes_stream.engine.session import Session
@@ -119,12 +121,17 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> Adapter:
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rounds, st.integers(1, 80))
+@given(rounds, st.integers(1, 80), st.booleans())
 def test_any_interleaving_gives_each_session_what_it_gets_alone(
-    exact: Adapter, rounds: list[list[int | str | None]], max_forward_tokens: int
+    exact: Adapter, rounds: list[list[int | str | None]], max_forward_tokens: int, overlaps: bool
 ) -> None:
-    """Eight sessions watch, ask, fork and close in any order; questions go on while the next frames come."""
-    with Engine(exact, max_forward_tokens=max_forward_tokens) as engine:
+    """Eight sessions watch, ask, fork and close in any order; questions go on while the next frames come.
+
+    overlaps: whether frames are encoded on a thread of their own.
+    """
+    with patch.object(worker, "overlaps_vision", lambda device: overlaps):
+        engine = Engine(exact, max_forward_tokens=max_forward_tokens)
+    with engine:
         lives = [Life(engine.open(memory), memory, seed) for seed, memory in enumerate(MEMORIES)]
         for moves in rounds:
             _play(engine, lives, moves)

@@ -186,7 +186,7 @@ class Engine:
         n_taken, must_begin = live.offer(frames)
         if must_begin:
             job = WatchJob(stream, deque(), Future(), live)
-            job.done.add_done_callback(lambda done: _tell(live, done))
+            job.done.add_done_callback(live.end)
             try:
                 self._worker.submit(job)
             except SessionClosed as error:
@@ -264,6 +264,7 @@ def load_model(
     text_positions: str = "after",
     quantization: str | Any | None = None,
     memory_limit: int | str | None = None,
+    max_forward_tokens: int | None = None,
 ) -> Engine:
     """Load a checkpoint and start its engine; see `models.load.load_adapter` and `Engine` for the options."""
     return Engine(
@@ -277,14 +278,8 @@ def load_model(
             quantization=quantization,
         ),
         memory_limit=memory_limit,
+        max_forward_tokens=max_forward_tokens,
     )
-
-
-def _tell(live: LiveQueue, done: Future[None]) -> None:
-    """Nobody waits for frames that were offered: what went wrong is told when the next ones are."""
-    error = done.exception()
-    if error is not None:
-        live.fail(error)
 
 
 def _open(session: Session) -> Stream:

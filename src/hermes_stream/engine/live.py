@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future
 
 from hermes_stream.errors import ConfigError, UsageError
 from hermes_stream.types import Frame
@@ -68,6 +69,12 @@ class LiveQueue:
         with self._lock:
             self._is_taken = bool(self._frames)
             return not self._is_taken
+
+    def end(self, done: Future[None]) -> None:
+        """Called when taking ends. Nobody waits for frames that were offered: what went wrong is told with the next."""
+        error = done.exception()
+        if error is not None:
+            self.fail(error)
 
     def fail(self, error: BaseException) -> None:
         """Nobody takes any more; what was on its way is dropped, and the next one to offer is told why."""
