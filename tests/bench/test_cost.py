@@ -82,7 +82,9 @@ def test_chunk_and_probe_are_counted_as_they_run(family: str, tmp_path: Path) ->
     n_prompts = [probe.embeddings_TE.shape[0] for probe in probes]
     # More than one block of queries, of which the last is not full.
     assert n_prompts[0] > 64
-    ours = sum(probe_flops(adapter.text_sizes, [n + n_new for n in n_held], n) for n in n_prompts)
+    n_rows, weighed = [n + n_new for n in n_held], [probe.layers for probe in probes]
+    assert any(len(layers) < len(n_rows) for layers in weighed)
+    ours = sum(probe_flops(adapter.text_sizes, n_rows, *probe) for probe in zip(n_prompts, weighed, strict=True))
     assert ours == counted_by_pytorch(lambda: adapter.run(PackedBatch(probes, adapter.rope)))
 
 

@@ -6,7 +6,7 @@ and differ between policies: they are counted as they run, each element of each 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -25,12 +25,17 @@ def chunk_flops(sizes: TextSizes, n_held: Sequence[int], n_new: int) -> int:
     return sizes.linear(n_new) + sum(sizes.attention(n_new * (n + n_new)) for n in n_held)
 
 
-def probe_flops(sizes: TextSizes, n_rows: Sequence[int], n_tokens: int) -> int:
-    """A guidance prompt run over the memory. n_rows: of each layer with the chunk, prefix included."""
-    # Queries go through in blocks, each of which sees the prompt up to its own end.
+def probe_flops(sizes: TextSizes, n_rows: Sequence[int], n_tokens: int, weighed: Collection[int] | None = None) -> int:
+    """A guidance prompt run over the memory. n_rows: of each layer with the chunk, prefix included.
+
+    weighed: layers whose attention is wanted, by default all. Their queries go through in blocks, each of which sees
+    the prompt up to its own end; those of other layers see all of it, masked.
+    """
     ends = [(start, min(start + BLOCK_QUERIES, n_tokens)) for start in range(0, n_tokens, BLOCK_QUERIES)]
-    n_tail_pairs = sum((end - start) * end for start, end in ends)
-    return sizes.linear(n_tokens) + sum(sizes.attention(n_tokens * n + n_tail_pairs) for n in n_rows)
+    in_blocks = sum((end - start) * end for start, end in ends)
+    n_own_pairs = [in_blocks if weighed is None or layer in weighed else n_tokens**2 for layer in range(len(n_rows))]
+    n_pairs = [n_tokens * n + own for n, own in zip(n_rows, n_own_pairs, strict=True)]
+    return sizes.linear(n_tokens) + sum(map(sizes.attention, n_pairs))
 
 
 def shortcut_flops(sizes: TextSizes, n_rows: Sequence[int], n_tokens: int) -> int:

@@ -196,7 +196,7 @@ class _Ending:
         self.flops[PROBE] = sum(
             shortcut_flops(sizes, [n_rows[layer] for layer in probe.layers], n_of[probe.name])
             if probe in shortcuts
-            else probe_flops(sizes, n_rows, n_of[probe.name])
+            else probe_flops(sizes, n_rows, n_of[probe.name], probe.layers)
             for probe in probes
         )
 

@@ -19,6 +19,8 @@ from hermes_stream.models.adapter import Adapter, ModelFacts
 # What a stream does not take along: the model and its engine, the memory, which has a form of its own, and what went
 # wrong with the original.
 _APART = {"adapter", "memory", "on_growth", "stopped", "doubts"}
+# What a model may have otherwise than the one of then.
+_NO_SIZES = {"layer_devices", "weight_bytes"}
 # How far the values of a prefix may be from the snapshot's, as a share of their norm: other machines round differently.
 _PREFIX_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.03}
 
@@ -61,8 +63,11 @@ def restore_stream(adapter: Adapter, snapshot: Snapshot, own: Collection[type[An
 
 
 def _facts(facts: ModelFacts) -> dict[str, str]:
-    """A model's sizes as text. Layers may be spread over devices differently, but not move to another kind of them."""
-    texts = {field.name: str(getattr(facts, field.name)) for field in fields(facts) if field.name != "layer_devices"}
+    """A model's sizes as text. Layers may be spread over devices differently, but not move to another kind of them.
+
+    How many bytes its weights take follows from the rest.
+    """
+    texts = {field.name: str(getattr(facts, field.name)) for field in fields(facts) if field.name not in _NO_SIZES}
     return {**texts, "device": facts.device.type}
 
 
