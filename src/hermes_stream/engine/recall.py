@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from hermes_stream.engine.read_ahead import ReadAhead
 from hermes_stream.memory.recall import Placement, Recalled, SeenRows, extent, see, seen_table
 from hermes_stream.memory.rope import Rope
 from hermes_stream.memory.token_table import TokenTable
@@ -52,21 +53,23 @@ class Chooser:
 
 
 class Settled:
-    """Rows that are known before a forward begins; each layer's are gathered when it is first passed.
+    """Rows that are known before a forward begins; each layer's are gathered when it is first passed, or before it.
 
     end: where a view of them ends in the layer that sees most.
     """
 
     def __init__(self, version: MemoryVersion, recalled: Sequence[Recalled], rope: Rope, spec: ViewSpec) -> None:
         self._version, self._recalled, self._rope, self._spec = version, recalled, rope, spec
-        self._seen: dict[int, SeenRows] = {}
+        devices = tuple(version.shape.device_of(index) for index in range(version.shape.n_layers))
+        self._seen = ReadAhead(self._gather, devices)
         self.end = version.text_position if spec.positions == "stored" else self._end_of_view()
 
     def seen(self, layer_index: int) -> SeenRows:
-        if layer_index not in self._seen:
-            recalled = self._recalled[layer_index]
-            self._seen[layer_index] = _see(self._version, layer_index, recalled, self._rope, self._spec, self.end)
         return self._seen[layer_index]
+
+    def _gather(self, layer_index: int) -> SeenRows:
+        recalled = self._recalled[layer_index]
+        return _see(self._version, layer_index, recalled, self._rope, self._spec, self.end)
 
     def table(self, layer_index: int) -> TokenTable:
         """What the rows are that a layer sees, prefix first."""

@@ -15,6 +15,8 @@ from typing import Literal, Protocol
 
 import torch
 
+from hermes_stream.memory.upload import upload
+
 Bits = Literal[16, 8, 4]
 Ranges = Literal["channel", "row"]
 _FLOAT16_MOST = torch.finfo(torch.float16).max
@@ -111,7 +113,7 @@ def unpack_together(packed: Sequence[PackedRows], device: torch.device) -> torch
     kind = packed[0]
     by_part = zip(*([part.load() for part in rows.parts] for rows in packed), strict=True)
     counts = [rows.n_rows for rows in packed]
-    code, *ranges = (torch.cat(parts, dim=1).to(device, non_blocking=True) for parts in by_part)
+    code, *ranges = (upload(torch.cat(parts, dim=1), device) for parts in by_part)
     if kind.bits == 16:
         return code
     if kind.ranges == "channel":
