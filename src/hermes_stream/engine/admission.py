@@ -102,7 +102,7 @@ class Ledger:
     def pin(self, stream: Stream, task: AnswerTask) -> None:
         """Count an answer for as long as its task lives. Raises LimitError if it does not fit beside the others."""
         slabs = tuple(id(layer.slab) for layer in stream.memory.current.layers)
-        n_rows = task.segment().embeddings_TE.shape[0] + task.query.max_new_tokens
+        n_rows = task.segment().n_rows + task.query.max_new_tokens
         needed = footprint(stream, 0, n_tail_rows=n_rows)
         pin = _Pin(slabs, needed.slab_bytes, needed.tail_bytes)
         with self._lock:

@@ -224,7 +224,7 @@ class PackedBatch:
             if not segment.is_plain
         }
         for forward in self._forwards:
-            attended |= forward.attend(layer_index, new, scaling)
+            attended |= forward.attend(layer_index, new, parts, scaling)
         for index, segment in enumerate(self.segments):
             _note(layer_index, segment, parts[index], attended[index][1], scaling)
         outs_HTD = [attended[index][0] for index in range(len(self.segments))]
@@ -249,7 +249,7 @@ def _forwards(segments: Sequence[Segment], lengths: Sequence[int]) -> list[Forwa
         arena_of_segment = base.layers[0].slab.arena
         arena = arena or arena_of_segment
         (alone if arena_of_segment is None else packed)[index] = segment
-    forwards: list[Forward] = [ReferenceForward(alone, lengths)] if alone else []
+    forwards: list[Forward] = [ReferenceForward(alone)] if alone else []
     return forwards if arena is None else [*forwards, PackedForward(packed, lengths, arena)]
 
 

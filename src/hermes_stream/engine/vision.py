@@ -10,6 +10,7 @@ import torch
 
 from hermes_stream.engine.jobs import WatchJob
 from hermes_stream.engine.schedule import share
+from hermes_stream.engine.side_stream import take_over
 from hermes_stream.models.adapter import Adapter, Clip
 from hermes_stream.stages import VISION, stage
 from hermes_stream.types import VisualTokens
@@ -28,12 +29,7 @@ class Encoded:
         if isinstance(self.result, BaseException):
             raise self.result
         if self.ready is not None:
-            current = torch.cuda.current_stream(self.result.embeddings_NE.device)
-            current.wait_event(self.ready)
-            for tensor in (self.result.embeddings_NE, *self.result.deepstack, self.result.saliency_N):
-                if tensor is not None:
-                    # Its storage is the other stream's, which must not give it away before this one has read it.
-                    tensor.record_stream(current)
+            take_over((self.result.embeddings_NE, *self.result.deepstack, self.result.saliency_N), self.ready)
         return self.result
 
 

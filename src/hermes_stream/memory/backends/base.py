@@ -81,10 +81,12 @@ Attended = tuple[torch.Tensor, torch.Tensor | None]
 class Forward(Protocol):
     """The attention of some segments of one forward, layer by layer."""
 
-    def attend(self, layer_index: int, new: Projected, scaling: float) -> dict[int, Attended]:
+    def attend(
+        self, layer_index: int, new: Projected, parts: Sequence[Projected], scaling: float
+    ) -> dict[int, Attended]:
         """Write the new rows of all its readers, and attend; by number of the segment.
 
-        new: of all segments of the forward, one after the other.
+        new: of all segments of the forward, one after the other. parts: the same, segment by segment.
         """
         ...
 

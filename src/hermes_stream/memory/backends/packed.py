@@ -77,7 +77,13 @@ class PackedForward:
         self._own: dict[int, list[Rows]] = {}
         self._calls: dict[torch.device, _Calls] = {}
 
-    def attend(self, layer_index: int, new: Projected, scaling: float) -> dict[int, Attended]:
+    def attend(
+        self,
+        layer_index: int,
+        new: Projected,
+        parts: Sequence[Projected],  # noqa: ARG002
+        scaling: float,
+    ) -> dict[int, Attended]:
         device = new.query_HTD.device
         if device not in self._calls:
             self._calls[device] = self._prepare(new.query_HTD.shape[0], device)

@@ -40,15 +40,19 @@ class ReferenceBackend:
 
 
 class ReferenceForward:
-    """The attention of the given segments of a forward, by their numbers; lengths: of all its segments."""
+    """The attention of the given segments of a forward, by their numbers."""
 
-    def __init__(self, readers: Mapping[int, Reader], lengths: Sequence[int]) -> None:
+    def __init__(self, readers: Mapping[int, Reader]) -> None:
         self._readers = readers
-        self._lengths = lengths
         self._masks: dict[tuple[int, int, torch.device], torch.Tensor] = {}
 
-    def attend(self, layer_index: int, new: Projected, scaling: float) -> dict[int, Attended]:
-        parts = new.split(self._lengths)
+    def attend(
+        self,
+        layer_index: int,
+        new: Projected,  # noqa: ARG002
+        parts: Sequence[Projected],
+        scaling: float,
+    ) -> dict[int, Attended]:
         return {
             index: self._attend(layer_index, reader, parts[index], scaling) for index, reader in self._readers.items()
         }
