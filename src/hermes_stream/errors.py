@@ -10,6 +10,7 @@ HermesError
 ├── PlanError        a policy returned a plan that its memory cannot execute
 ├── InvariantError   an invariant of the memory does not hold: a bug in this package
 ├── LimitError       a question, chunk or session does not fit the model's positions or the memory there is
+│   └── ContextError     a question is longer than the positions that are left for it
 ├── SessionError     a session's numbers are not finite any more; its memory can still be saved
 └── SessionClosed    the session or engine was closed, or the answer cancelled
 """
@@ -58,6 +59,10 @@ class InvariantError(HermesError):
 
 class LimitError(HermesError):
     """A question, a chunk or a session does not fit the positions that the model knows, or the memory that is left."""
+
+
+class ContextError(LimitError):
+    """A question is longer than the positions that are left for it."""
 
 
 class SessionError(HermesError):

@@ -13,9 +13,10 @@ from hermes_stream import KeepAll, Query, SlidingWindow, load_model
 from hermes_stream.cli.map_recorder import MapRecorder, Spread
 from hermes_stream.cli.stream_options import Opened
 from hermes_stream.engine.timeline import TimedQuestion, answer_in_time
+from hermes_stream.memory.held_map import summarised_tokens
 from hermes_stream.video import MemorySource, Video
 from hermes_stream.viz.held_patches import dim_evicted, held_cells
-from hermes_stream.viz.memory_map import draw_memory_map, held_share, summarised_tokens
+from hermes_stream.viz.memory_map import draw_memory_map, held_share
 from tests.cli.conftest import Done
 from tests.tiny import make_frames
 

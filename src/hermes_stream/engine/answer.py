@@ -19,7 +19,7 @@ from hermes_stream.engine.recall import Chooser, Settled, most_seen
 from hermes_stream.engine.stream import Stream
 from hermes_stream.engine.tail import Tail
 from hermes_stream.engine.token_segment import TokenSegment
-from hermes_stream.errors import LimitError, SessionClosed
+from hermes_stream.errors import ContextError, SessionClosed
 from hermes_stream.memory.features import place_fresh
 from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.upload import upload
@@ -232,7 +232,7 @@ class AnswerTask:
             self._n_fresh = fresh.frame_N.numel()
             start, end = max(start, shape.text_after(position_RN)), int(position_RN.max()) + 1
         if (n_positions := max(start + n_text, end) - self._tail.next_position) > room:
-            raise LimitError(
+            raise ContextError(
                 f"the question takes {n_positions} positions, but only {room} of the model's "
                 f"{self._adapter.facts.max_positions} are left; ask a shorter one"
             )

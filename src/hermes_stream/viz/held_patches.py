@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hermes_stream.errors import ConfigError
+from hermes_stream.memory.held_map import grid_of
 from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.types import Frame
 from hermes_stream.viz.figure import new_figure
-from hermes_stream.viz.memory_map import grid_of
 
 _DIMMED = 0.25
 _COLUMNS = 6
@@ -25,7 +25,7 @@ _COLUMNS = 6
 def held_cells(version: MemoryVersion, layer_index: int, frame: int) -> NDArray[np.bool_]:
     """Bool `[G, W]`: which cells of a frame (by its number in the tables) a layer holds, in any head.
 
-    The grid is that of `memory_map.grid_of`. Raises ConfigError for a layer that does not exist.
+    The grid is that of `held_map.grid_of`. Raises ConfigError for a layer that does not exist.
     """
     if not 0 <= layer_index < len(version.layers):
         raise ConfigError(f"layer {layer_index} does not exist; the model has layers 0 to {len(version.layers) - 1}")

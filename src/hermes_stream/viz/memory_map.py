@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hermes_stream.memory.held_map import held_map, summarised_tokens
 from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
 from hermes_stream.types import Frame
@@ -28,23 +29,12 @@ class Mark:
     is_right: bool | None = None
 
 
-def grid_of(version: MemoryVersion) -> tuple[int, int]:
-    """Rows and columns of the largest grid of which a layer still holds a far corner; 1, 1 for an empty memory."""
-    tables = [layer.table for layer in version.layers if layer.table.n_tokens]
-    n_rows = max((int(table.row_HN.max()) for table in tables), default=0) + 1
-    n_columns = max((int(table.column_HN.max()) for table in tables), default=0) + 1
-    return max(n_rows, 1), max(n_columns, 1)
-
-
 def held_share(version: MemoryVersion) -> NDArray[np.float64]:
     """`[L, F]`: the share of each seen frame's tokens that each layer still holds; summaries apart."""
+    held = held_map(version)
     share_LF = np.zeros((len(version.layers), version.grids_seen))
-    for index, layer in enumerate(version.layers):
-        is_vision_HN = layer.table.kind_HN == TokenKind.VISION
-        frames = layer.table.frame_HN[is_vision_HN].cpu().numpy()
-        share_LF[index] = np.bincount(frames, minlength=version.grids_seen) / layer.table.n_heads
-    n_rows, n_columns = grid_of(version)
-    return share_LF / (n_rows * n_columns)
+    share_LF[:, held.frame_F] = held.share_LF
+    return share_LF
 
 
 def kept_ages(version: MemoryVersion, n_bins: int = 10) -> NDArray[np.float64]:
@@ -71,14 +61,6 @@ def _archived_frames(layer: LayerMemory) -> NDArray[np.int64]:
     table = layer.archive.table
     is_new_N = (table.kind_HN[0] == TokenKind.VISION) & ~torch.isin(table.identity_HN[0], layer.table.identity_HN[0])
     return table.frame_HN[0, is_new_N].cpu().numpy()
-
-
-def summarised_tokens(version: MemoryVersion) -> list[int]:
-    """Per layer, how many vision tokens its summary tokens stand for."""
-    return [
-        int(layer.table.count_HN[layer.table.kind_HN == TokenKind.SUMMARY].sum()) // layer.table.n_heads
-        for layer in version.layers
-    ]
 
 
 def draw_memory_map(

@@ -1,0 +1,1 @@
+"""World out: live streams behind HTTP and WebSocket."""

@@ -1,0 +1,182 @@
+"""All sessions of a server, by name: opened, found, brought back and closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+
+from hermes_stream.engine.engine import Engine
+from hermes_stream.engine.session import Session
+from hermes_stream.errors import HermesError, unknown_name
+from hermes_stream.memory.snapshot import Snapshot
+from hermes_stream.server.bus import Bus
+from hermes_stream.server.journal import Journal
+from hermes_stream.server.keeper import Keeper
+from hermes_stream.server.live_session import Identity, LiveSession
+from hermes_stream.server.problems import ApiError, not_found
+from hermes_stream.server.settings import Limits, SessionSpec
+from hermes_stream.server.thumbnails import Thumbnails
+
+_log = logging.getLogger(__name__)
+_N_NAME_BYTES = 8
+
+
+class Hub:
+    """Everything here runs on the server's loop; what takes long goes to threads.
+
+    on_open: told of every session that begins or is back. on_close: before a session ends.
+    """
+
+    def __init__(self, engines: Mapping[str, Engine], journal: Journal, keeper: Keeper, limits: Limits) -> None:
+        """engines: by model name, the default one first."""
+        self.engines, self.journal, self.keeper, self.limits = engines, journal, keeper, limits
+        self.on_open: list[Callable[[LiveSession], None]] = []
+        self.on_close: list[Callable[[LiveSession], None]] = []
+        self._sessions: dict[str, LiveSession] = {}
+        # Closed because nobody used them; they are saved, and come back when somebody asks for them.
+        self._parked: dict[str, Identity] = {}
+        self._opening: list[str] = []
+        self._waking = asyncio.Lock()
+
+    def engine(self, model: str | None) -> Engine:
+        """The engine of a model, by default the first one. Raises ApiError for a model that is not served."""
+        if model is None:
+            return next(iter(self.engines.values()))
+        if model not in self.engines:
+            raise ApiError(404, "model_not_found", unknown_name("model", model, self.engines))
+        return self.engines[model]
+
+    def sessions(self, owner: str | None = None) -> list[LiveSession]:
+        """The sessions of a key, or all."""
+        return [live for live in self._sessions.values() if owner in (None, live.identity.owner)]
+
+    async def find(self, name: str, owner: str | None = None) -> LiveSession:
+        """A session, brought back first if it was idle. Raises ApiError where there is none that belongs to the key."""
+        live = self._sessions.get(name) or await self._wake(name, owner)
+        if live is None or owner not in (None, live.identity.owner):
+            raise not_found("session", name)
+        live.touch()
+        return live
+
+    async def open(self, spec: SessionSpec, owner: str) -> LiveSession:
+        """Begin a session. Raises ApiError where a limit is reached, HermesError for settings that cannot work."""
+        engine = self.engine(spec.model)
+        return await self._begin(spec, owner, engine, lambda: _open(engine, spec))
+
+    async def fork(self, live: LiveSession, spec: SessionSpec, owner: str) -> LiveSession:
+        """A second session with the same past and a feed of its own."""
+        twin = await self._begin(spec, owner, live.engine, live.session.fork)
+        twin.thumbnails = Thumbnails.from_bytes(live.thumbnails.to_bytes())
+        twin.origin_seconds = live.origin_seconds
+        return twin
+
+    async def restore(self, snapshot: Snapshot, spec: SessionSpec, owner: str) -> LiveSession:
+        """A session that goes on where a snapshot was taken. Raises SnapshotError where it does not fit."""
+        engine = self.engine(spec.model)
+        return await self._begin(spec, owner, engine, lambda: engine.restore(snapshot))
+
+    async def close(self, live: LiveSession, *, keeps_state: bool = False) -> None:
+        """End a session. keeps_state: save it, so that it is back with the next start; else nothing stays of it."""
+        if self._sessions.pop(live.name, None) is None:
+            return
+        for tell in self.on_close:
+            tell(live)
+        if keeps_state:
+            await self.keeper.save(live)
+        await asyncio.to_thread(live.close)
+        if not keeps_state:
+            await asyncio.to_thread(self.keeper.forget, live.name)
+
+    async def restore_all(self) -> None:
+        """Bring back every session that is known. What cannot be read is logged, and its session left out."""
+        for identity in self.keeper.known():
+            bus = Bus(asyncio.get_running_loop())
+            try:
+                live = await asyncio.to_thread(self._restored, identity, bus)
+            except HermesError as error:
+                _log.error("session %s is not back: %s", identity.name, error)
+            else:
+                self._admit(live)
+
+    async def save_all(self) -> None:
+        """Save every session that has changed; one that cannot be saved does not keep the others from it."""
+        for live in self.sessions():
+            try:
+                await self.keeper.save(live)
+            except HermesError as error:
+                _log.error("session %s is not saved: %s", live.name, error)
+
+    async def close_idle(self) -> None:
+        """End the sessions that nobody has fed or asked for too long; with a state folder they come back when needed."""
+        idle_seconds = self.limits.idle_seconds
+        for live in self.sessions():
+            if idle_seconds is not None and live.feed is None and time.monotonic() - live.used_at > idle_seconds:
+                _log.info("session %s was idle for %g s and is closed", live.name, idle_seconds)
+                await self.close(live, keeps_state=True)
+                if self.keeper.folder is not None:
+                    self._parked[live.name] = live.identity
+
+    async def shut_down(self) -> None:
+        """Save all and close all."""
+        for live in self.sessions():
+            try:
+                await self.close(live, keeps_state=True)
+            except HermesError as error:
+                _log.error("session %s is not saved: %s", live.name, error)
+
+    async def _wake(self, name: str, owner: str | None) -> LiveSession | None:
+        """A parked session is a session again. Somebody else may have had the same thought."""
+        async with self._waking:
+            if name in self._sessions:
+                return self._sessions[name]
+            identity = self._parked.get(name)
+            if identity is None or owner not in (None, identity.owner):
+                return None
+            live = await asyncio.to_thread(self._restored, identity, Bus(asyncio.get_running_loop()))
+            del self._parked[name]
+            self._admit(live)
+            return live
+
+    async def _begin(self, spec: SessionSpec, owner: str, engine: Engine, make: Callable[[], Session]) -> LiveSession:
+        self._check_limits(owner)
+        identity = Identity(secrets.token_hex(_N_NAME_BYTES), spec, owner, time.time())
+        self._opening.append(owner)
+        try:
+            session = await asyncio.to_thread(make)
+        finally:
+            self._opening.remove(owner)
+        live = LiveSession(identity, engine, session, self.journal, Bus(asyncio.get_running_loop()))
+        self.keeper.begin(identity)
+        self._admit(live)
+        return live
+
+    def _admit(self, live: LiveSession) -> None:
+        self._sessions[live.name] = live
+        for tell in self.on_open:
+            tell(live)
+
+    def _check_limits(self, owner: str) -> None:
+        most, most_of_key = self.limits.max_sessions, self.limits.max_sessions_per_key
+        if len(self._sessions) + len(self._opening) >= most:
+            raise ApiError(429, "too_many_sessions", f"the server has {most} sessions, its limit; try again later")
+        if len(self.sessions(owner)) + self._opening.count(owner) >= most_of_key:
+            raise ApiError(429, "too_many_sessions", f"you have {most_of_key} sessions, your limit; delete one first")
+
+    def _restored(self, identity: Identity, bus: Bus) -> LiveSession:
+        """On a thread."""
+        engine, checkpoint = self.engine(identity.spec.model), self.keeper.newest(identity.name)
+        if checkpoint is None:
+            return LiveSession(identity, engine, _open(engine, identity.spec), self.journal, bus)
+        session = engine.restore(checkpoint.snapshot)
+        thumbnails, origin_seconds = checkpoint.thumbnails, checkpoint.about["origin_s"]
+        return LiveSession(
+            identity, engine, session, self.journal, bus, thumbnails=thumbnails, origin_seconds=origin_seconds
+        )
+
+
+def _open(engine: Engine, spec: SessionSpec) -> Session:
+    chosen = spec.model_dump(include={"memory", "budget", "chunk", "memory_bits"}, exclude_none=True)
+    return engine.open(**chosen)

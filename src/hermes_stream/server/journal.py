@@ -1,0 +1,169 @@
+"""What happened, in SQLite: questions, answers, alerts, gaps, each with its time in the stream; and small records."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hermes_stream.errors import ConfigError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    session TEXT NOT NULL, kind TEXT NOT NULL, time_s REAL, wall_s REAL NOT NULL, data BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_of_session ON events (session, number);
+CREATE TABLE IF NOT EXISTS records (
+    kind TEXT NOT NULL, id TEXT NOT NULL, session TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (kind, id)
+);
+"""
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that happened. time_seconds: in the stream, None where it has none. wall_seconds: since 1970."""
+
+    number: int
+    session: str
+    kind: str
+    time_seconds: float | None
+    wall_seconds: float
+    data: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """As the API gives it."""
+        return {
+            "number": self.number,
+            "kind": self.kind,
+            "time_s": self.time_seconds,
+            "wall_s": round(self.wall_seconds, 3),
+            **self.data,
+        }
+
+
+class Journal:
+    """The server's diary and its small records; safe to use from several threads, committed at once.
+
+    seal, unseal: what turns the contents of entries into what stands in the file, and back; times and kinds stay legible.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        seal: Callable[[bytes], bytes] = bytes,
+        unseal: Callable[[bytes], bytes] = bytes,
+    ) -> None:
+        """path: of the file; None keeps the journal in memory. Raises ConfigError for a file of something else."""
+        self._lock = threading.Lock()
+        self._seal, self._unseal = seal, unseal
+        try:
+            self._database = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            # A killed process loses nothing that was committed; a power cut may lose the last moments, not the file.
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            # What is deleted must be gone from the file as well.
+            self._database.execute("PRAGMA secure_delete=ON")
+            self._check_format(path)
+            self._database.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise ConfigError(f"{path} is no journal of hermes-stream ({error}); give another state folder") from error
+
+    def add(self, session: str, kind: str, time_seconds: float | None, data: dict[str, Any]) -> Entry:
+        """Write an entry down."""
+        wall_seconds = time.time()
+        with self._lock:
+            cursor = self._database.execute(
+                "INSERT INTO events (session, kind, time_s, wall_s, data) VALUES (?, ?, ?, ?, ?)",
+                (session, kind, time_seconds, wall_seconds, self._packed(data)),
+            )
+        assert cursor.lastrowid is not None
+        return Entry(cursor.lastrowid, session, kind, time_seconds, wall_seconds, data)
+
+    def entries(
+        self, session: str, *, after: int = 0, kinds: Collection[str] = (), most: int = 1000, newest: bool = False
+    ) -> list[Entry]:
+        """Entries of a session in their order. after: the number of the last one known. newest: the last ones, if more
+        than `most` would fit.
+        """
+        marks = ", ".join("?" * len(kinds))
+        of_kind = f"AND kind IN ({marks})" if kinds else ""
+        order = "DESC" if newest else "ASC"
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT number, session, kind, time_s, wall_s, data FROM events "
+                f"WHERE session = ? AND number > ? {of_kind} ORDER BY number {order} LIMIT ?",
+                (session, after, *kinds, most),
+            ).fetchall()
+        entries = [Entry(*row[:5], self._unpacked(row[5])) for row in rows]
+        return entries[::-1] if newest else entries
+
+    def forget(self, session: str, start_seconds: float, end_seconds: float) -> int:
+        """Delete the entries of a time range of the stream; returns how many these were."""
+        with self._lock:
+            cursor = self._database.execute(
+                "DELETE FROM events WHERE session = ? AND time_s >= ? AND time_s < ?",
+                (session, start_seconds, end_seconds),
+            )
+            self._checkpoint()
+        return cursor.rowcount
+
+    def put(self, kind: str, name: str, session: str, data: dict[str, Any]) -> None:
+        """Keep a record under its kind and name; one of before is replaced."""
+        with self._lock:
+            self._database.execute(
+                "INSERT OR REPLACE INTO records (kind, id, session, data) VALUES (?, ?, ?, ?)",
+                (kind, name, session, self._packed(data)),
+            )
+
+    def records(self, kind: str, session: str | None = None) -> dict[str, dict[str, Any]]:
+        """Records of a kind by name, of one session or of all."""
+        of_session, arguments = ("", (kind,)) if session is None else ("AND session = ?", (kind, session))
+        with self._lock:
+            rows = self._database.execute(
+                f"SELECT id, data FROM records WHERE kind = ? {of_session} ORDER BY rowid", arguments
+            ).fetchall()
+        return {name: self._unpacked(data) for name, data in rows}
+
+    def remove(self, kind: str, name: str) -> None:
+        """A record goes, if there is one."""
+        with self._lock:
+            self._database.execute("DELETE FROM records WHERE kind = ? AND id = ?", (kind, name))
+
+    def drop(self, session: str) -> None:
+        """Everything of a session goes."""
+        with self._lock:
+            self._database.execute("DELETE FROM events WHERE session = ?", (session,))
+            self._database.execute("DELETE FROM records WHERE session = ?", (session,))
+            self._checkpoint()
+
+    def close(self) -> None:
+        with self._lock:
+            self._database.close()
+
+    def _check_format(self, path: Path | None) -> None:
+        found = self._database.execute("PRAGMA user_version").fetchone()[0]
+        if found not in (0, _FORMAT):
+            raise ConfigError(
+                f"{path} is the journal of another hermes-stream (format {found}, this one writes {_FORMAT}); "
+                "start the version that wrote it, or give another state folder"
+            )
+        self._database.execute(f"PRAGMA user_version={_FORMAT}")
+
+    def _checkpoint(self) -> None:
+        """Deleted rows also stand in the write-ahead log until it is written back and cut."""
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _packed(self, data: dict[str, Any]) -> bytes:
+        return self._seal(json.dumps(data, ensure_ascii=False).encode())
+
+    def _unpacked(self, data: bytes) -> dict[str, Any]:
+        values: dict[str, Any] = json.loads(self._unseal(data))
+        return values

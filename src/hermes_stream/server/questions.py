@@ -1,0 +1,174 @@
+"""Questions under way: asked, followed, cancelled, written down."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hermes_stream.engine.answer import AnswerStream
+from hermes_stream.engine.session import Session
+from hermes_stream.server.hub import Hub
+from hermes_stream.server.live_session import LiveSession
+from hermes_stream.server.past import Past, session_at
+from hermes_stream.server.problems import ApiError, not_found
+from hermes_stream.types import Answer, Query, Turn
+
+_N_NAME_BYTES = 6
+_MOST_TURNS = 16
+_MINUTE_SECONDS = 60.0
+
+
+class AskRequest(BaseModel):
+    """A question. Everything but its text has a default.
+
+    id: a name for it, by which it can be cancelled. options: texts of a multiple choice. remember: let question and
+    answer guide what is kept from now on. dialogue: a name; questions of one dialogue know those before them.
+    evidence: how many frames to name that the answer attended to most. as_of_s: answer as if it were that time of the
+    stream. stream: server-sent events instead of one JSON object.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    question: Annotated[str, Field(max_length=100_000)]
+    id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    options: tuple[str, ...] = ()
+    remember: bool = False
+    dialogue: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
+    temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    seed: int = 0
+    evidence: Annotated[int, Field(ge=0, le=64)] = 4
+    as_of_s: Annotated[float, Field(ge=0)] | None = None
+    stream: bool = False
+
+    def to_query(self, turns: tuple[Turn, ...] = ()) -> Query:
+        """Raises UsageError for what no model could be asked."""
+        return Query(
+            self.question,
+            options=self.options,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+            evidence=self.evidence,
+            turns=turns,
+        )
+
+
+class Asker:
+    """Asks sessions, and knows which questions are open; used on the server's loop."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._journal, self._limits, self._keeper = hub.journal, hub.limits, hub.keeper
+        self._open: dict[tuple[str, str], AnswerStream] = {}
+        self._asked_at: dict[str, deque[float]] = {}
+
+    async def ask(self, live: LiveSession, owner: str, request: AskRequest) -> AsyncIterator[dict[str, Any]]:
+        """Events of one answer: `response.start`, `response.text.delta` for each piece, `response.text.done`.
+
+        Closing the iterator cancels the answer. Raises ApiError where a limit is reached, HermesError for what cannot
+        be asked or answered.
+        """
+        live.touch()
+        name = request.id or secrets.token_hex(_N_NAME_BYTES)
+        self._check(live, owner, name)
+        past = None if request.as_of_s is None else await session_at(live, request.as_of_s, self._keeper.folder)
+        session = live.session if past is None else past.session
+        try:
+            async for event in self._answer(live, session, name, request):
+                yield event | _basis(past) if event["type"] == "response.text.done" else event
+        finally:
+            if past is not None:
+                past.close()
+
+    def cancel(self, live: LiveSession, name: str) -> None:
+        """Stop an answer. Raises ApiError where there is no such question open."""
+        stream = self._open.get((live.name, name))
+        if stream is None:
+            raise not_found("open question", name)
+        stream.cancel()
+
+    async def _answer(
+        self, live: LiveSession, session: Session, name: str, request: AskRequest
+    ) -> AsyncIterator[dict[str, Any]]:
+        query = request.to_query(self._turns(live, request.dialogue))
+        stream = session.ask(query, remember=request.remember and session is live.session)
+        self._open[live.name, name] = stream
+        time_seconds = session.stats.time_seconds
+        live.log("question", time_seconds, {"id": name, "question": query.text})
+        try:
+            yield {"type": "response.start", "id": name, "time_s": round(time_seconds, 3)}
+            async for token in stream:
+                if token.text:
+                    yield {"type": "response.text.delta", "id": name, "delta": token.text}
+            answer = await stream.aresult()
+        finally:
+            stream.cancel()
+            del self._open[live.name, name]
+        self._remember(live, request.dialogue, Turn(query.text, answer.text))
+        done = {"id": name, "question": query.text, **answer_json(live, answer)}
+        live.log("answer", answer.time_seconds, done)
+        yield {"type": "response.text.done", "text": answer.text, **done}
+
+    def _check(self, live: LiveSession, owner: str, name: str) -> None:
+        most = self._limits.max_open_questions
+        if (live.name, name) in self._open:
+            raise ApiError(409, "already_open", f"a question {name!r} is being answered; give each one an id of its own")
+        if sum(session == live.name for session, _ in self._open) >= most:
+            raise ApiError(429, "too_many_questions", f"{most} questions are open, the limit; ask when one is answered")
+        asked_at = self._asked_at.setdefault(owner, deque())
+        now = time.monotonic()
+        while asked_at and now - asked_at[0] > _MINUTE_SECONDS:
+            asked_at.popleft()
+        if len(asked_at) >= self._limits.questions_per_minute:
+            raise ApiError(
+                429,
+                "rate_limit_exceeded",
+                f"{self._limits.questions_per_minute} questions a minute are the limit; wait a moment",
+            )
+        asked_at.append(now)
+
+    def _turns(self, live: LiveSession, dialogue: str | None) -> tuple[Turn, ...]:
+        if dialogue is None:
+            return ()
+        known = self._journal.records("dialogue", live.name).get(f"{live.name}/{dialogue}", {})
+        return tuple(Turn(**turn) for turn in known.get("turns", ()))
+
+    def _remember(self, live: LiveSession, dialogue: str | None, turn: Turn) -> None:
+        if dialogue is None:
+            return
+        turns = [*self._turns(live, dialogue), turn][-_MOST_TURNS:]
+        rows = [{"question": turn.question, "answer": turn.answer} for turn in turns]
+        self._journal.put("dialogue", f"{live.name}/{dialogue}", live.name, {"turns": rows})
+
+
+def answer_json(live: LiveSession, answer: Answer) -> dict[str, Any]:
+    """An answer as the API gives it."""
+    return {
+        "answer": answer.text,
+        "time_s": round(answer.time_seconds, 3),
+        "ttft_ms": round(answer.ttft_seconds * 1000, 3),
+        "total_ms": round(answer.total_seconds * 1000, 3),
+        "frames_seen": answer.frames_seen,
+        "n_tokens": len(answer.token_ids),
+        "memory_bytes": answer.memory_bytes,
+        "evidence": [
+            {
+                "time_s": round(each.time_seconds, 3),
+                "weight": round(each.weight, 6),
+                "thumbnail": f"/v1/sessions/{live.name}/thumbnail?time_s={each.time_seconds:.3f}",
+            }
+            for each in answer.evidence
+        ],
+    }
+
+
+def _basis(past: Past | None) -> dict[str, Any]:
+    """What an answer about an earlier time was given from."""
+    return {} if past is None else {"as_of": past.to_json()}
