@@ -226,7 +226,9 @@ class AnswerTask:
         end = start
         if fresh is not None:
             if view.sees_held and view.positions == "stored":
-                position_RN = self._version.place(fresh)
+                position_RN = self._version.place_before(
+                    fresh, shape.max_positions - reserved_positions(shape.max_positions)
+                )
             else:
                 position_RN = place_fresh(fresh, start, shape, room - n_text - reserved_positions(shape.max_positions))
             self._n_fresh = fresh.frame_N.numel()
