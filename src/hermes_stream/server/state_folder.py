@@ -17,10 +17,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from zipfile import BadZipFile
 
-from hermes_stream.errors import ConfigError, SnapshotError
+from hermes_stream.errors import ConfigError, SealError, SnapshotError
 from hermes_stream.memory.snapshot import Snapshot
-from hermes_stream.sealing import seal, unseal
+from hermes_stream.sealing import open_sealed_bytes, seal_bytes
 from hermes_stream.server.thumbnails import Thumbnails
 
 _log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class StateFolder:
         try:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
-            checkpoint.snapshot.save(unfinished / "memory.safetensors")
+            checkpoint.snapshot.save(unfinished / "memory.safetensors", key=self._key)
             self._write(unfinished / "thumbnails.zip", checkpoint.thumbnails.to_bytes())
             self._write(unfinished / "session.json", json.dumps(checkpoint.about, indent=1).encode())
             unfinished.rename(place)
@@ -92,11 +93,11 @@ class StateFolder:
 
     def load(self, saved: Saved) -> Checkpoint:
         """Read a checkpoint. Raises SnapshotError if it is damaged, or sealed with another key."""
-        snapshot = Snapshot.load(saved.path / "memory.safetensors")
+        snapshot = Snapshot.load(saved.path / "memory.safetensors", key=self._key)
         try:
             thumbnails = Thumbnails.from_bytes(self._read(saved.path / "thumbnails.zip"))
             about = json.loads(self._read(saved.path / "session.json"))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile, SealError) as error:
             raise SnapshotError(f"{saved.path} is damaged: {error}") from error
         return Checkpoint(snapshot, thumbnails, about)
 
@@ -129,13 +130,13 @@ class StateFolder:
 
     def _write(self, path: Path, data: bytes) -> None:
         with path.open("wb") as file:
-            file.write(data if self._key is None else seal(data, self._key))
+            file.write(data if self._key is None else seal_bytes(data, self._key))
             file.flush()
             os.fsync(file.fileno())
 
     def _read(self, path: Path) -> bytes:
         data = path.read_bytes()
-        return data if self._key is None else unseal(data, self._key)
+        return data if self._key is None else open_sealed_bytes(data, self._key)
 
 
 def least_missed(saved: Sequence[Saved]) -> Saved:
