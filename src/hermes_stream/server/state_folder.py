@@ -26,6 +26,7 @@ from hermes_stream.server.thumbnails import Thumbnails
 
 _log = logging.getLogger(__name__)
 _UNFINISHED = ".unfinished"
+_SHORTEST_AGE_SECONDS = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,13 +104,11 @@ class StateFolder:
 
     def thin(self, name: str, n_older: int) -> None:
         """Keep the newest checkpoint, and so many older ones, spread over the stream's time."""
-        older = self.saved(name)[:-1]
-        while len(older) > n_older:
-            older.remove(least_missed(older))
-        kept = {saved.path for saved in older}
-        for saved in self.saved(name)[:-1]:
-            if saved.path not in kept:
-                shutil.rmtree(saved.path, ignore_errors=True)
+        kept = self.saved(name)
+        while len(kept) - 1 > n_older:
+            gone = least_missed(kept) if n_older > 1 else kept[0]
+            kept.remove(gone)
+            shutil.rmtree(gone.path, ignore_errors=True)
 
     def drop_since(self, name: str, time_seconds: float) -> int:
         """Delete the checkpoints that know of this time; returns how many these were."""
@@ -140,15 +139,16 @@ class StateFolder:
 
 
 def least_missed(saved: Sequence[Saved]) -> Saved:
-    """The checkpoint whose absence leaves the smallest hole for its age: old ones stand ever further apart."""
-    newest = saved[-1].time_seconds
-    times = [0.0, *(each.time_seconds for each in saved)]
+    """Which of the checkpoints, oldest first, may go; never the oldest and the newest. At least three.
 
-    def hole(index: int) -> float:
-        following = saved[index + 1].time_seconds if index + 1 < len(saved) else newest + 1.0
-        return (following - times[index]) / (newest - saved[index].time_seconds + 1.0)
-
-    return saved[min(range(len(saved)), key=hole)]
+    The one between whose neighbours ages differ by the smallest factor: in the end ages form a geometric series.
+    """
+    newest_seconds = saved[-1].time_seconds
+    # Ages of less than the newest interval are all the same.
+    interval_seconds = newest_seconds - saved[-2].time_seconds
+    ages = [newest_seconds - each.time_seconds + interval_seconds for each in saved]
+    inner = range(1, len(saved) - 1)
+    return saved[min(inner, key=lambda index: ages[index - 1] / max(ages[index + 1], _SHORTEST_AGE_SECONDS))]
 
 
 def _whole(folder: Path) -> Iterator[Saved]:
