@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hermes_stream.policies.stream_mem import StreamMem
     from hermes_stream.policies.streaming_vlm import StreamingVLM
     from hermes_stream.policies.uniform import Uniform
-    from hermes_stream.types import Answer, Frame, Query, Scores, TokenEvent
+    from hermes_stream.types import Answer, Evidence, Frame, Query, Scores, TokenEvent
     from hermes_stream.video import open_video
 
 _HOME = {
@@ -47,6 +47,7 @@ _HOME = {
     "Dtd": "policies.front_ends.dtd",
     "DSCache": "policies.dscache",
     "Engine": "engine.engine",
+    "Evidence": "types",
     "Frame": "types",
     "Fresh": "policies.fresh",
     "Gate": "policies.gate",
@@ -85,6 +86,7 @@ __all__ = [
     "DSCache",
     "Dtd",
     "Engine",
+    "Evidence",
     "Frame",
     "Fresh",
     "Gate",
