@@ -48,7 +48,8 @@ class Answering:
             if answer is not None:
                 self._asks.remove(ask)
                 if ask.remember:
-                    ask.stream.history = (Turn(ask.query.text, ask.query.meant_by(answer.text)),)
+                    turn = Turn(ask.query.text, ask.query.meant_by(answer.text), answer.time_seconds)
+                    ask.stream.history = (turn,)
                 ask.channel.put(answer)
         except BaseException as error:
             self.end(ask, error)
