@@ -116,6 +116,14 @@ class VisualTokens:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """An earlier question and the answer to it."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """What is asked of a session.
 
@@ -124,6 +132,7 @@ class Query:
     temperature: 0 is greedy; otherwise sampling with `seed`.
     repetition_penalty: over the new tokens only; 1 is off.
     evidence: how many frames to name that the answer looked at most; found once its last token is out.
+    turns: the conversation so far, which the question follows up; shown to this question alone.
     """
 
     text: str
@@ -135,6 +144,7 @@ class Query:
     seed: int = 0
     options: tuple[str, ...] = ()
     evidence: int = 0
+    turns: tuple[Turn, ...] = ()
 
     @property
     def letters(self) -> tuple[str, ...]:
@@ -173,6 +183,7 @@ class Query:
             ("top_k", self.top_k >= 0, "0 (all tokens) or more"),
             ("repetition_penalty", self.repetition_penalty > 0, "a factor above 0"),
             ("evidence", self.evidence >= 0, "0 (none) or a number of frames"),
+            ("turns", all(isinstance(turn, Turn) for turn in self.turns), "earlier questions and answers, each a Turn"),
             ("options", len(self.options) != 1 and len(self.options) <= len(ascii_uppercase), "none, or 2 to 26 texts"),
         ):
             if not is_good:

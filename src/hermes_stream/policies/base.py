@@ -22,6 +22,7 @@ from hermes_stream.memory.view import MemoryView
 from hermes_stream.policies.front_ends.base import FrontEnd
 from hermes_stream.policies.part import Part, as_number
 from hermes_stream.policies.recall import Asked
+from hermes_stream.types import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +57,6 @@ class Probe:
     queries: Literal["true", "embedding"] = "true"
     kind: Literal["text", "question"] = "text"
     wants: Literal["mass", "query"] = "mass"
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A remembered question and the model's own answer to it."""
-
-    question: str
-    answer: str
 
 
 @dataclass(frozen=True, slots=True)
