@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
 
 from hermes_stream.errors import SourceError
 
@@ -21,6 +23,7 @@ _IPV4_MAPPED_OR_COMPATIBLE = (ipaddress.ip_network("::ffff:0:0/96"), ipaddress.i
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _IPV4_MASK = 2**32 - 1
 _MOST_ADDRESSES = 16
+_RESOLVE_SECONDS = 10.0
 
 
 class Forbidden(SourceError):
@@ -94,9 +97,21 @@ def _ipv4_inside(address: Address) -> ipaddress.IPv4Address | None:
 
 
 def _resolve(host: str, port: int) -> Sequence[str]:
-    return list(_without_scope(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+    """By the machine's own means, which know no time limit: a thread waits for them, and we for the thread."""
+    answers: SimpleQueue[Sequence[str] | OSError | UnicodeError] = SimpleQueue()
 
+    def ask() -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            answers.put([str(place[0]).partition("%")[0] for *_, place in found])
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
 
-def _without_scope(found: Sequence[tuple[object, object, object, object, tuple[object, ...]]]) -> Iterator[str]:
-    for *_, place in found:
-        yield str(place[0]).partition("%")[0]
+    threading.Thread(target=ask, name="hermes-resolve", daemon=True).start()
+    try:
+        answer = answers.get(timeout=_RESOLVE_SECONDS)
+    except Empty as error:
+        raise TimeoutError from error
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

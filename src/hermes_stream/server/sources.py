@@ -82,7 +82,10 @@ class Sources:
                 raise SourceError(f"{mask_secrets(source)}: {video.damage.end_reason}")
 
     def read(self, url: str, *, most_bytes: int) -> bytes:
-        """A whole file of an HTTP server, a picture say. Raises SourceError if it cannot be had in time, or is larger."""
+        """A whole file of an HTTP server, a picture say.
+
+        Raises SourceError if it cannot be had in time, or is larger.
+        """
         named = self._named(url)
         if not isinstance(named, Address) or named.is_camera:
             raise SourceError(f"{mask_secrets(url)!r} is no http:// or https:// address")

@@ -101,7 +101,7 @@ class Web:
         plain = urlunsplit((parts.scheme, place, parts.path or "/", parts.query, ""))
         if at:
             user, _, password = user_info.partition(":")
-            self._passwords.add_password(None, plain, unquote(user), unquote(password))  # type: ignore[arg-type]
+            self._passwords.add_password(None, plain, unquote(user), unquote(password))
         return plain
 
     def _make_director(self) -> urllib.request.OpenerDirector:
