@@ -13,6 +13,7 @@ from hermes_stream.server.source_rules import LocalFile
 from hermes_stream.server.web import Web
 from hermes_stream.shapestream.world import LiveWorld
 from hermes_stream.video import Video, VideoSource, open_source
+from hermes_stream.video.location import mask_secrets
 from hermes_stream.video.outside import Opened
 
 _FILE_PREFIX = "file:"
@@ -136,7 +137,7 @@ class CameraOpening(Opening):
         try:
             return RtspForwarder(self._url, self._networks, self._timeout_seconds)
         except OSError as error:
-            raise SourceError(str(error)) from error
+            raise SourceError(f"cannot open {mask_secrets(self._url)}: {error}") from error
 
     def _let_go(self) -> None:
         if self._forwarder is not None:

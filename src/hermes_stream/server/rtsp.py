@@ -26,6 +26,8 @@ _INTERLEAVED = ord("$")
 _INTERLEAVED_HEADER_BYTES = 4
 _END_OF_HEADER = re.compile(rb"\n\r*\n")
 _STATUS_LINE = re.compile(rb"RTSP/\d\.\d (\d{3})(?: |$)")
+_PACKET_IN_HEADER = re.compile(rb"\n\r*\$")
+_NOT_PROPER = "the camera does not answer in proper RTSP; check the address"
 _LENGTH = re.compile(rb"content-length:(.*)", re.IGNORECASE)
 
 
@@ -60,11 +62,15 @@ class AnswerWatch:
             n_bytes = _INTERLEAVED_HEADER_BYTES + int.from_bytes(data[2:4], "big")
             return n_bytes if _INTERLEAVED_HEADER_BYTES <= len(data) >= n_bytes else None
         end = _END_OF_HEADER.search(data)
-        if (len(data) if end is None else end.end()) > _MOST_HEADER_BYTES:
+        header = data if end is None else data[: end.start()]
+        if len(header) > _MOST_HEADER_BYTES:
             raise Forbidden("the camera's answer is too long to be RTSP; check the address")
+        # Where FFmpeg sees packets, or the end of a line, it may see the end of the header as well.
+        if b"\0" in header or _PACKET_IN_HEADER.search(header):
+            raise Forbidden(_NOT_PROPER)
         if end is None:
             return None
-        n_bytes = end.end() + _body_bytes(data[: end.start()])
+        n_bytes = end.end() + _body_bytes(header)
         return n_bytes if len(data) >= n_bytes else None
 
 
@@ -75,10 +81,8 @@ def _body_bytes(header: bytes) -> int:
     lengths = [found[1] for line in lines if (found := _LENGTH.match(line))]
     length = lengths[0] if lengths else b"0"
     is_clear = len(lengths) <= 1 and len(length) <= _MOST_LENGTH_DIGITS and length.strip().isdigit()
-    # FFmpeg looks for interleaved packets at the start of every line.
-    has_packet = any(line.startswith(b"$") for line in lines)
-    if status is None or b"\0" in header or has_packet or not is_clear or int(length) > _MOST_BODY_BYTES:
-        raise Forbidden("the camera does not answer in proper RTSP; check the address")
+    if status is None or not is_clear or int(length) > _MOST_BODY_BYTES:
+        raise Forbidden(_NOT_PROPER)
     if status[1].startswith(b"3"):
         raise Forbidden("the camera sends its clients to another address, which no server follows; give that one")
     return int(length)
@@ -124,28 +128,32 @@ class RtspForwarder:
                 self._listener.close()
                 with self._near:
                     self._near.settimeout(self._far.gettimeout())
-                    self._forward(self._near, self._far)
-        except Forbidden as error:
-            self.failure = str(error)
+                    try:
+                        _forward(self._near, self._far)
+                    # Before the connection ends: whoever sees that asks why.
+                    except Forbidden as error:
+                        self.failure = str(error)
         except OSError:
             return  # FFmpeg has seen its connection end, and says so
 
-    def _forward(self, near: socket.socket, far: socket.socket) -> None:
-        watch = AnswerWatch()
-        with selectors.DefaultSelector() as selector:
-            selector.register(near, selectors.EVENT_READ)
-            selector.register(far, selectors.EVENT_READ)
-            while True:
-                for readable in _readable(selector, near, far):
-                    data = readable.recv(_READ_BYTES)
-                    if not data:
-                        return
-                    if readable is near:
-                        watch.asked(data)
-                        far.sendall(data)
-                    else:
-                        watch.answered(data)
-                        near.sendall(data)
+
+def _forward(near: socket.socket, far: socket.socket) -> None:
+    """Until one side ends. Raises Forbidden."""
+    watch = AnswerWatch()
+    with selectors.DefaultSelector() as selector:
+        selector.register(near, selectors.EVENT_READ)
+        selector.register(far, selectors.EVENT_READ)
+        while True:
+            for readable in _readable(selector, near, far):
+                data = readable.recv(_READ_BYTES)
+                if not data:
+                    return
+                if readable is near:
+                    watch.asked(data)
+                    far.sendall(data)
+                else:
+                    watch.answered(data)
+                    near.sendall(data)
 
 
 def _readable(selector: selectors.BaseSelector, near: socket.socket, far: socket.socket) -> list[socket.socket]:

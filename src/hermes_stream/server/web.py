@@ -130,11 +130,29 @@ class Web:
             urllib.request.HTTPErrorProcessor(),
             urllib.request.HTTPRedirectHandler(),
             urllib.request.HTTPCookieProcessor(),
-            urllib.request.HTTPBasicAuthHandler(self._passwords),
-            urllib.request.HTTPDigestAuthHandler(self._passwords),
+            _Basic(self._passwords),
+            _Digest(self._passwords),
         ):
             director.add_handler(handler)
         return director
+
+
+class _Basic(urllib.request.HTTPBasicAuthHandler):
+    """Leaves other kinds of passwords to others; the library's own raises."""
+
+    def http_error_401(self, *answer: Any) -> HTTPResponse | None:
+        with suppress(ValueError):
+            return super().http_error_401(*answer)
+        return None
+
+
+class _Digest(urllib.request.HTTPDigestAuthHandler):
+    """As `_Basic`."""
+
+    def http_error_401(self, *answer: Any) -> HTTPResponse | None:
+        with suppress(ValueError):
+            return super().http_error_401(*answer)
+        return None
 
 
 class WebFile:
