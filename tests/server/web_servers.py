@@ -42,6 +42,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data[start:])
 
+    def say(self, text: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
     def redirect(self, to: str) -> None:
         self.send_response(302)
         self.send_header("Location", to)
@@ -56,6 +62,7 @@ class WebServer:
     """address: as in http://127.0.0.1:1234. asked: the paths so far. answers: of single paths, instead of files."""
 
     def __init__(self, folder: Path, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+        self.folder = folder
         self.asked: list[str] = []
         self.answers: dict[str, Answer] = {}
         more = {"folder": folder, "answers": self.answers, "asked": self.asked}

@@ -28,13 +28,14 @@ class Web:
     """What one source, or one request, reads from HTTP servers. `close` may be called from any thread and ends it all.
 
     Every connection is checked when it is made, so redirects and segments are, too. Certificates must be good.
+    timeout_seconds: how long a server may be silent.
     """
 
     def __init__(
         self, networks: Networks, *, most_bytes: int | None = None, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> None:
-        """most_bytes: of all that is read together. timeout_seconds: how long a server may be silent."""
-        self._networks, self._timeout_seconds = networks, timeout_seconds
+        """most_bytes: of all that is read together."""
+        self._networks, self.timeout_seconds = networks, timeout_seconds
         self._most_bytes, self._n_bytes = most_bytes, 0
         self._lock = threading.Lock()
         self._sockets: set[socket] = set()
@@ -54,13 +55,15 @@ class Web:
         headers = {"Range": f"bytes={start}-", "User-Agent": "hermes-stream", "Accept": "*/*"}
         request = urllib.request.Request(plain, headers=headers)
         try:
-            response: HTTPResponse = self._director.open(request, timeout=self._timeout_seconds)
+            response: HTTPResponse = self._director.open(request, timeout=self.timeout_seconds)
             return response
         except urllib.error.HTTPError as error:
             with error:
                 raise ConnectionError(_told(error.code, error.reason)) from error
-        except urllib.error.URLError as error:
-            raise ConnectionError(str(error.reason)) from error
+        except (urllib.error.URLError, TimeoutError) as error:
+            reason = getattr(error, "reason", error)
+            is_late = isinstance(reason, TimeoutError)
+            raise ConnectionError(f"no answer within {self.timeout_seconds:g} s" if is_late else str(reason)) from error
         except (HTTPException, ValueError) as error:
             raise ConnectionError(f"the server's answer cannot be used ({error})") from error
 
@@ -81,7 +84,7 @@ class Web:
                 each.shutdown(SHUT_RDWR)
 
     def _connect(self, host: str, port: int, tls: ssl.SSLContext | None) -> socket:
-        connection = self._networks.connect(host, port, self._timeout_seconds)
+        connection = self._networks.connect(host, port, self.timeout_seconds)
         if tls is not None:
             connection = tls.wrap_socket(connection, server_hostname=host)
         with self._lock:
@@ -165,6 +168,7 @@ class WebFile:
         self.url: str = self._response.url
         self._is_seekable, self.n_bytes = _range_of(self._response)
         self._place = self._response_place = 0
+        self._failure: ConnectionError | None = None
 
     def read(self, n_bytes: int) -> bytes:
         """What has come, at most so much; nothing at the end. Raises Forbidden, OSError."""
@@ -209,11 +213,17 @@ class WebFile:
         self._response_place = self._place
 
     def _read(self, n_bytes: int) -> bytes:
+        if self._failure is not None:
+            raise self._failure
         try:
             # What is there, not all that was asked for: pictures of a live stream must not wait for later ones.
             data: bytes = self._response.read1(n_bytes)
-        except (HTTPException, ValueError) as error:  # ValueError: `close` of another thread came between
-            raise ConnectionError(f"the connection ended ({error})") from error
+        except TimeoutError as error:
+            self._failure = ConnectionError(f"nothing arrived for {self._web.timeout_seconds:g} s")
+            raise self._failure from error
+        except (HTTPException, OSError, ValueError) as error:  # ValueError: `close` of another thread came between
+            self._failure = ConnectionError(f"the connection ended ({error})")
+            raise self._failure from error
         self._web.count(len(data))
         self._response_place += len(data)
         return data
