@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -19,11 +20,12 @@ ANYBODY = "anybody"
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server, as its routes see it."""
+    """A running server, as its routes see it. decoding: threads on which pictures are decoded."""
 
     settings: ServerSettings
     hub: Hub
     asker: Asker
+    decoding: Executor
 
 
 def _server(connection: HTTPConnection) -> Server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 
 import uvicorn
@@ -34,6 +35,8 @@ def serve(settings: ServerSettings, engines: Mapping[str, Engine], on_ready: Cal
 
     Raises ConfigError for settings with which nothing can be served.
     """
+    # Pillow warns of damaged pictures; here they come from strangers, and are refused in a word of our own.
+    warnings.filterwarnings("ignore", module=r"PIL\b")
     config = uvicorn.Config(
         make_app(settings, engines),
         host=settings.host,
