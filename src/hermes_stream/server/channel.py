@@ -13,7 +13,8 @@ from starlette.websockets import WebSocket
 
 _log = logging.getLogger(__name__)
 
-NOT_READ, NO_FEED, NO_SESSION, FAILED = 4408, 4409, 4410, 1011
+NOT_READ, NO_FEED, NO_SESSION = 4408, 4409, 4410
+GOING_AWAY, FAILED = 1001, 1011
 _MOST_WAITING = 1024
 # For what fits into the buffers between us and a client that reads, a moment is enough.
 _SEND_SECONDS = 20.0

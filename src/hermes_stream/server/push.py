@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from hermes_stream.errors import HermesError, UsageError
 from hermes_stream.server.bus import Listener
-from hermes_stream.server.channel import NO_FEED, NO_SESSION, Channel, Close
+from hermes_stream.server.channel import GOING_AWAY, NO_FEED, NO_SESSION, Channel, Close
 from hermes_stream.server.context import Server
 from hermes_stream.server.images import PictureFormat
 from hermes_stream.server.live_session import LiveSession
@@ -148,7 +148,8 @@ class PushClient:
             async for event in listener:
                 if self._is_subscribed:
                     self._channel.put({**event.data, "type": event.kind})
-        self._channel.stop(Close(NO_SESSION, f"session {live.name} was closed"))
+        is_closed = live.session.is_closed
+        self._channel.stop(Close(NO_SESSION, f"session {live.name} was closed") if is_closed else Close(GOING_AWAY))
 
     async def _give(self, picture: bytes | str, seconds: float | None) -> None:
         """Raises ApiError where somebody else feeds the session."""

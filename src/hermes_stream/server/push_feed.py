@@ -1,4 +1,4 @@
-"""Frames of one client on their way into a session: placed in time, chosen, decoded on a thread, given to the engine."""
+"""Frames of one client on their way into a session: placed in time, chosen, decoded on a thread, handed over."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
+from hermes_stream.engine.session import SessionStats
 from hermes_stream.errors import HermesError, SessionClosed, UsageError
 from hermes_stream.server.images import PictureError, PictureFormat
 from hermes_stream.server.live_session import LiveSession, State
@@ -90,19 +91,15 @@ class PushFeed:
         """Wait until what came before this is in the memory, or never will be."""
         n_chosen = self._n_chosen
         await self._until(lambda: self._n_over >= n_chosen or self._is_ended)
-        newest = self._live.newest_seconds
-        while not self._live.session.is_closed and not self._is_ended:
-            stats = self._live.session.stats
-            if stats.waiting_frames == 0 or newest is None or stats.time_seconds >= newest:
-                break
-            await asyncio.sleep(_POLL_SECONDS)
+        newest = self._live.newest_seconds or 0.0
+        await self._until_engine(lambda stats: stats.waiting_frames == 0 or stats.time_seconds >= newest)
 
     async def finish(self, reason: str) -> None:
         """No more frames: returns once all are in, and the stream has ended."""
         self._is_ending = True
         self._changed.set()
         await asyncio.shield(self._worker)
-        await self.all_in()
+        await self._until_engine(lambda stats: stats.waiting_frames == 0)
         self._end("ended", reason)
 
     async def leave(self, reason: str) -> None:
@@ -129,7 +126,8 @@ class PushFeed:
             self._n_over += 1
             self._changed.set()
             if self._is_patient and waiting.time_seconds is None:
-                await self._engine_has_room()
+                most = self._live.session.max_waiting_frames // 2
+                await self._until_engine(lambda stats: self._is_ending or stats.waiting_frames < most)
 
     async def _next(self) -> _Waiting | None:
         """The oldest frame that waits; None after the last one."""
@@ -191,11 +189,10 @@ class PushFeed:
         if not isinstance(error, SessionClosed):
             self._tell(problem_of(error).event())
 
-    async def _engine_has_room(self) -> None:
+    async def _until_engine(self, is_so: Callable[[SessionStats], object]) -> None:
+        """Nobody tells when the engine has taken a frame in: it is looked at."""
         session = self._live.session
-        while not session.is_closed and not self._is_ending:
-            if session.stats.waiting_frames < session.max_waiting_frames // 2:
-                break
+        while not session.is_closed and not self._is_ended and not is_so(session.stats):
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _until(self, is_so: Callable[[], object]) -> None:
