@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -21,7 +22,7 @@ _LISTENING = "listening on "
 
 @dataclass(frozen=True)
 class RunningServer:
-    """address: as in http://127.0.0.1:40123. process: for who wants to kill it. said: lines on standard error so far."""
+    """address: as in http://127.0.0.1:40123. process: to be killed. said: lines on standard error so far."""
 
     address: str
     process: subprocess.Popen[str]
@@ -78,3 +79,21 @@ def server() -> Iterator[RunningServer]:
     """One server for all tests that do not need their own: the bundled model, no state folder."""
     with server_process() as running:
         yield running
+
+
+@contextmanager
+def a_session(server: RunningServer, **spec: Any) -> Iterator[str]:
+    """The id of a session with these settings, which is deleted when the block is left."""
+    with server.client() as client:
+        answer = client.post("/v1/sessions", json=spec)
+        assert answer.status_code == 201, answer.text
+        name = answer.json()["id"]
+        yield name
+        client.delete(f"/v1/sessions/{name}")
+
+
+@pytest.fixture
+def session(server: RunningServer) -> Iterator[str]:
+    """The id of a session as it is by default."""
+    with a_session(server) as name:
+        yield name

@@ -50,7 +50,8 @@ class PushClient:
 
     def __init__(self, channel: Channel, server: Server, owner: str, live: LiveSession | None) -> None:
         """live: the session that the address names; None where it names none."""
-        self._channel, self._server, self._owner, self._live = channel, server, owner, live
+        self._channel, self._server, self._owner = channel, server, owner
+        self._live: LiveSession | None = None
         self._is_compatible, self._is_own = live is None, False
         limits = server.settings.limits
         self._form = PictureFormat(limits.max_frame_bytes, limits.max_frame_pixels)
@@ -201,9 +202,8 @@ class PushClient:
             self._channel.put(problem.event(name))
 
     def _cancel(self, name: str) -> None:
-        """Raises ApiError where the client has no such question open."""
         task = self._questions.pop(name, None)
-        if task is None:
-            raise not_found("open question", name)
-        task.cancel()
-        self._channel.put(_CANCELLED.event(name))
+        if task is not None:
+            task.cancel()
+        problem = problem_of(not_found("open question", name)) if task is None else _CANCELLED
+        self._channel.put(problem.event(name))

@@ -18,10 +18,11 @@ _RESUME = 'send session.config with "resume": true, and times count from where t
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A frame that is to be looked at. tick: the last one at or before it."""
+    """A frame that is to be looked at. tick: the last one at or before it. is_resumed: nothing was seen before it."""
 
     seconds: float
     tick: int
+    is_resumed: bool = False
 
 
 class PushClock:
@@ -61,13 +62,13 @@ class PushClock:
             seconds = time_seconds + offset_seconds
             self._check(seconds, now_seconds)
             self._offset_seconds = offset_seconds
-        self._must_resume, self._has_begun = False, True
+        is_resumed, self._must_resume, self._has_begun = self._must_resume, False, True
         self._newest_seconds = seconds
         tick = self._tick_at(seconds)
         if tick <= self._tick:
             return None
         self._tick = tick
-        return Placed(seconds, tick)
+        return Placed(seconds, tick, is_resumed)
 
     def give_back(self, placed: Placed) -> None:
         """The frame was none: the next one in its tick takes its place."""

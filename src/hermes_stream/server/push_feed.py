@@ -59,7 +59,8 @@ class PushFeed:
         self._drops = _Drops(live, tell)
         self._is_first, self._is_ending, self._is_ended = True, False, False
         self._changed = asyncio.Event()
-        self._arrived_at = asyncio.get_running_loop().time()
+        self._begun_at = self._arrived_at = _now()
+        self._begin_seconds = live.now_seconds()
         self._worker = asyncio.create_task(self._work())
 
     def resume(self) -> None:
@@ -68,9 +69,11 @@ class PushFeed:
 
     async def give(self, data: bytes | str, time_seconds: float | None, form: PictureFormat) -> None:
         """A frame that arrives now. data: as text, it is base64."""
-        self._arrived_at = asyncio.get_running_loop().time()
+        self._arrived_at = _now()
+        # Frames without times may be ahead of this clock, so it must not follow them as the session's does.
+        seen_at = self._begin_seconds + self._arrived_at - self._begun_at
         try:
-            placed = self._clock.place(time_seconds, self._live.now_seconds())
+            placed = self._clock.place(time_seconds, seen_at if time_seconds is None else self._live.now_seconds())
         except UsageError as error:
             self._refuse(time_seconds, error)
             return
@@ -92,7 +95,9 @@ class PushFeed:
         n_chosen = self._n_chosen
         await self._until(lambda: self._n_over >= n_chosen or self._is_ended)
         newest = self._live.newest_seconds or 0.0
-        await self._until_engine(lambda stats: stats.waiting_frames == 0 or stats.time_seconds >= newest)
+        await self._until_engine(
+            lambda stats: stats.waiting_frames == 0 or (stats.frames_seen and stats.time_seconds >= newest)
+        )
 
     async def finish(self, reason: str) -> None:
         """No more frames: returns once all are in, and the stream has ended."""
@@ -126,8 +131,10 @@ class PushFeed:
             self._n_over += 1
             self._changed.set()
             if self._is_patient and waiting.time_seconds is None:
-                most = self._live.session.max_waiting_frames // 2
-                await self._until_engine(lambda stats: self._is_ending or stats.waiting_frames < most)
+                await self._until_engine(self._has_room)
+
+    def _has_room(self, stats: SessionStats) -> bool:
+        return self._is_ending or stats.waiting_frames < self._live.session.max_waiting_frames // 2
 
     async def _next(self) -> _Waiting | None:
         """The oldest frame that waits; None after the last one."""
@@ -136,7 +143,7 @@ class PushFeed:
                 async with asyncio.timeout(_SILENT_SECONDS):
                     await self._until(lambda: self._waiting or self._is_ending)
             except TimeoutError:
-                if asyncio.get_running_loop().time() - self._arrived_at >= _SILENT_SECONDS:
+                if _now() - self._arrived_at >= _SILENT_SECONDS:
                     self._live.pause("the client sends no frames")
         if not self._waiting:
             return None
@@ -161,7 +168,7 @@ class PushFeed:
     def _bring_in(self, waiting: _Waiting) -> HermesError | None:
         """On a thread. Returns what went wrong with frames of before, which is heard with this one."""
         frame = waiting.form.to_frame(waiting.data, waiting.placed.seconds)
-        self._take_up(frame.pts_seconds)
+        self._take_up(waiting.placed)
         try:
             self._live.take([frame])
         except HermesError as error:
@@ -169,15 +176,13 @@ class PushFeed:
             return error
         return None
 
-    def _take_up(self, seconds: float) -> None:
-        """Of the first frame, and of one after a silence: state what was not seen since the newest one."""
-        if not self._is_first and self._live.state == "live":
-            return
+    def _take_up(self, placed: Placed) -> None:
+        """State what was not seen before the first frame, and before one that comes after a silence."""
         newest = self._live.newest_seconds
-        is_silent = not self._is_first
-        self._is_first = False
-        if is_silent or (newest is not None and seconds - newest > _HOLE_INTERVALS / self._live.fps):
-            self._live.resume(seconds, "the client sent no frames" if is_silent else "no client was pushing")
+        is_first, self._is_first = self._is_first, False
+        has_hole = is_first and newest is not None and placed.seconds - newest > _HOLE_INTERVALS / self._live.fps
+        if has_hole or placed.is_resumed or self._live.state == "gap":
+            self._live.resume(placed.seconds, "no client was pushing" if is_first else "the client sent no frames")
 
     def _refuse(self, time_seconds: float | None, error: UsageError) -> None:
         self._tell({"type": "frame.refused", "time_s": _finite(time_seconds), "message": str(error)})
@@ -231,6 +236,10 @@ class _Drops:
         if self._n_new:
             self._tell({"type": "frame.dropped", "n": self._n_new, "total": self._n_total})
             self._n_new = 0
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _finite(time_seconds: float | None) -> float | None:
