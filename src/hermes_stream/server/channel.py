@@ -55,9 +55,9 @@ class Channel:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Something that goes on for the client, and is cancelled when the connection ends."""
-        task = asyncio.create_task(self._guarded(work))
+        task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._over)
         return task
 
     def stop(self, close: Close | None) -> None:
@@ -79,8 +79,9 @@ class Channel:
             self.spawn(self._read(hear))
             close = await self._end
         finally:
-            await self._end_tasks()
-            await leave()
+            # Also where the server cannot wait for it, what the client held must become free.
+            self._cleaning = asyncio.create_task(self._clean_up(leave))
+            await asyncio.shield(self._cleaning)
         if close is not None:
             await self._say_goodbye(close)
         writer.cancel()
@@ -104,18 +105,19 @@ class Channel:
                 return
             self._events.task_done()
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except Exception:
-            _log.exception("a connection failed")
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("a connection failed: %s", error, exc_info=error)
             self.stop(Close(FAILED, "something went wrong on the server; its log says what"))
 
-    async def _end_tasks(self) -> None:
+    async def _clean_up(self, leave: Callable[[], Awaitable[None]]) -> None:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await leave()
 
     def _is_stuck(self) -> None:
         self.stop(Close(NOT_READ, "you do not read what you are sent"))
