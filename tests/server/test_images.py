@@ -121,6 +121,17 @@ def test_pictures_come_out_upright(orientation: int) -> None:
     assert (FORM.decode(data) == np.asarray(expected)).all()
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_larger_than_models_look_at_is_made_smaller_and_keeps_its_shape(kind: str) -> None:
+    image_YXC = PictureFormat(2**24, 2**24).decode(encoded(Image.fromarray(painted(4000, 3000)), kind, quality=90))
+    height, width = image_YXC.shape[:2]
+    assert 0.95 * 1920 * 1080 < height * width <= 1920 * 1080
+    assert width / height == pytest.approx(4 / 3, rel=0.01)
+    for y, x in ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
+        drawn = painted()[int(y * 24), int(x * 40)].astype(int)
+        assert np.abs(image_YXC[int(y * height), int(x * width)] - drawn).max() < 12
+
+
 @pytest.mark.filterwarnings("ignore:::PIL.TiffImagePlugin")
 def test_exif_data_that_is_damaged_does_not_cost_the_picture() -> None:
     data = encoded(

@@ -89,6 +89,8 @@ class Channel:
     async def _read(self, hear: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
         while (message := await self._websocket.receive())["type"] != "websocket.disconnect":
             await hear(dict(message))
+            # One who says much must not keep the others from their turn.
+            await asyncio.sleep(0)
         self.stop(None)
 
     async def _write(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 from hermes_stream.errors import UsageError
 from hermes_stream.types import Frame
 
+# A larger picture is made smaller at once: models look at less, and many frames may wait for one.
+_MOST_KEPT_PIXELS = 1920 * 1080
 # What models can be shown; beyond it nothing would be left of the shorter side.
 _WIDEST_ASPECT_RATIO = 200
 # Of a progressive JPEG: cameras and libraries write about ten, and each costs a pass over the whole picture.
@@ -57,7 +60,10 @@ class PictureFormat:
     height: int = 0
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
-        """uint8 RGB `[Y, X, C]`, the right way up. Raises PictureError, in one line, for whatever is none."""
+        """uint8 RGB `[Y, X, C]`, the right way up, of at most 1920 x 1080 pixels in all.
+
+        Raises PictureError, in one line, for whatever is no picture.
+        """
         self.check_bytes(len(data))
         return self._raw(data) if self.kind == "raw" else _file(data, self.max_pixels)
 
@@ -102,8 +108,10 @@ def _file(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
             _check_size(*_webp_size(data), max_pixels)
         with file_class(io.BytesIO(data)) as image:
             _check_size(*image.size, max_pixels)
+            # A JPEG can be decoded at half its size, a quarter or an eighth, which costs less.
+            image.draft(None, _kept_size(*image.size))
             image.load()
-            return np.array(_as_rgb(_upright(image)))
+            return np.array(_shrunk(_as_rgb(_upright(image))))
     except PictureError:
         raise
     except Exception as error:
@@ -149,6 +157,17 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
     if max(width, height) > _WIDEST_ASPECT_RATIO * min(width, height):
         raise PictureError(f"the picture is {width}x{height} pixels, too narrow; the ratio may be up to 200")
+
+
+def _kept_size(width: int, height: int) -> tuple[int, int]:
+    """The same shape with no more pixels than are kept."""
+    scale = min(math.sqrt(_MOST_KEPT_PIXELS / (width * height)), 1.0)
+    return max(int(width * scale), 1), max(int(height * scale), 1)
+
+
+def _shrunk(image: Image.Image) -> Image.Image:
+    size = _kept_size(*image.size)
+    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 def _upright(image: Image.Image) -> Image.Image:
