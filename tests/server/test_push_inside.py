@@ -86,6 +86,15 @@ def test_a_question_that_is_cancelled_is_not_answered_any_more(
         assert hear(socket, "error")["code"] == "not_found"
 
 
+def test_the_name_of_a_cancelled_question_may_be_given_again(client: TestClient, live: LiveSession) -> None:
+    with client.websocket_connect(f"/v1/sessions/{live.name}/stream") as socket:
+        for _ in range(3):
+            socket.send_json({"type": "video.query", "id": "a", **LONG})
+            hear(socket, "response.text.delta")
+            socket.send_json({"type": "query.cancel", "id": "a"})
+            assert hear(socket, "error")["code"] == "cancelled"
+
+
 def test_when_a_client_leaves_nothing_of_it_goes_on(client: TestClient, live: LiveSession, engine: Engine) -> None:
     with client.websocket_connect(f"/v1/sessions/{live.name}/stream") as socket:
         push(socket, 0)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from hermes_stream.errors import HermesError, UsageError
-from hermes_stream.server.bus import Listener
 from hermes_stream.server.channel import GOING_AWAY, NO_FEED, NO_SESSION, Channel, Close
 from hermes_stream.server.context import Server
 from hermes_stream.server.images import PictureFormat
@@ -52,7 +51,8 @@ class PushClient:
         """live: the session that the address names; None where it names none."""
         self._channel, self._server, self._owner = channel, server, owner
         self._live: LiveSession | None = None
-        self._is_compatible, self._is_own = live is None, False
+        self._is_compatible = live is None
+        self._own: asyncio.Task[LiveSession] | None = None
         limits = server.settings.limits
         self._form = PictureFormat(limits.max_frame_bytes, limits.max_frame_pixels)
         self._feed: PushFeed | None = None
@@ -83,8 +83,8 @@ class PushClient:
         """The client is gone."""
         if self._feed is not None:
             await self._feed.leave("the client left")
-        if self._is_own and self._live is not None:
-            await self._server.hub.close(self._live)
+        if self._own is not None:
+            await self._server.hub.close(await self._own)
 
     async def _do(self, message: Message) -> None:
         match message:
@@ -114,8 +114,7 @@ class PushClient:
             wanted.pop("model", None)
         live = self._live
         if live is None and config.session_id is None:
-            live = await self._server.hub.open(SessionSpec(**wanted), self._owner)
-            self._is_own = True
+            live = await self._open(SessionSpec(**wanted))
         elif wanted:
             raise UsageError(f"the session is open already; {', '.join(wanted)} can be chosen when one is opened")
         elif live is None:
@@ -129,11 +128,20 @@ class PushClient:
             self._feed.resume()
         self._join(live)
 
+    async def _open(self, spec: SessionSpec) -> LiveSession:
+        """A session of the client's own; should it leave meanwhile, that is still there to be closed."""
+        self._own = asyncio.create_task(self._server.hub.open(spec, self._owner))
+        try:
+            return await asyncio.shield(self._own)
+        except HermesError:
+            self._own = None
+            raise
+
     def _join(self, live: LiveSession) -> None:
         """The session that the client has to do with from now on; it is told how that stands."""
         if self._live is None:
             self._live = live
-            self._channel.spawn(self._follow(live, live.bus.listen()))
+            self._channel.spawn(self._follow(live))
         self._channel.put({"type": "session.ready", "session": live.to_json()})
 
     async def _session(self) -> LiveSession:
@@ -143,9 +151,9 @@ class PushClient:
         assert self._live is not None
         return self._live
 
-    async def _follow(self, live: LiveSession, listener: Listener) -> None:
+    async def _follow(self, live: LiveSession) -> None:
         """Tell those who want to hear it what happens in the session; when that is over, so is the connection."""
-        with listener:
+        with live.bus.listen() as listener:
             async for event in listener:
                 if self._is_subscribed:
                     self._channel.put({**event.data, "type": event.kind})
@@ -186,7 +194,12 @@ class PushClient:
             raise MessageError(f"{len(self._questions)} questions are open, the limit; wait for one", name)
         request = query.model_copy(update={"id": name})
         task = self._questions[name] = self._channel.spawn(self._answer(live, request, name))
-        task.add_done_callback(lambda _: self._questions.pop(name, None))
+        task.add_done_callback(lambda task: self._forget(name, task))
+
+    def _forget(self, name: str, task: asyncio.Task[None]) -> None:
+        """The question is over; one that was cancelled may have a successor of its name."""
+        if self._questions.get(name) is task:
+            del self._questions[name]
 
     async def _answer(self, live: LiveSession, request: VideoQuery, name: str) -> None:
         try:

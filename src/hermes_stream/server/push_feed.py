@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 _MOST_WAITING = 4
 # Without times: how many frames a client may be ahead of the clock. vLLM-Omni's own sends up to 64 at once.
 _N_AHEAD = 64
+_MOST_PATIENT_BYTES = 32 * 2**20
 # A client that takes up a stream again; shorter holes are its frames' distance.
 _HOLE_INTERVALS = 3
 _SILENT_SECONDS = 10.0
@@ -80,15 +81,20 @@ class PushFeed:
         if placed is None:
             return
         if self._is_patient and time_seconds is None:
-            await self._until(lambda: len(self._waiting) < _MOST_WAITING or self._is_ending)
-        self._waiting.append(_Waiting(data, time_seconds, placed, form))
-        self._n_chosen += 1
-        if len(self._waiting) > _MOST_WAITING:
+            await self._until(lambda: not self._is_full() or self._is_ending)
+        elif len(self._waiting) >= _MOST_WAITING:
             self._waiting.popleft()
             self._n_over += 1
             self._live.drop(1)
             self._drops.add(1)
+        self._waiting.append(_Waiting(data, time_seconds, placed, form))
+        self._n_chosen += 1
         self._changed.set()
+
+    def _is_full(self) -> bool:
+        """Whether a client that can wait must. Before that nothing stands in the way of its pings."""
+        n_bytes = sum(len(waiting.data) for waiting in self._waiting)
+        return len(self._waiting) >= _N_AHEAD or n_bytes >= _MOST_PATIENT_BYTES
 
     async def all_in(self) -> None:
         """Wait until what came before this is in the memory, or never will be."""

@@ -45,6 +45,8 @@ def serve(settings: ServerSettings, engines: Mapping[str, Engine], on_ready: Cal
         access_log=False,
         ws_max_size=int(settings.limits.max_frame_bytes * _MESSAGE_SHARE),
         timeout_graceful_shutdown=_SHUT_DOWN_SECONDS,
+        # An answer to a ping stands behind the frames that a slow line still has to carry.
+        ws_ping_timeout=60,
         # What comes is compressed already.
         ws_per_message_deflate=False,
         server_header=False,
