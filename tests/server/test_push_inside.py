@@ -76,7 +76,7 @@ def test_a_question_that_is_cancelled_is_not_answered_any_more(
 ) -> None:
     with client.websocket_connect(f"/v1/sessions/{live.name}/stream") as socket:
         socket.send_json({"type": "video.query", "id": "long", **LONG})
-        hear(socket, "response.text.delta")
+        hear(socket, "response.start")
         socket.send_json({"type": "query.cancel", "id": "long"})
         error = hear(socket, "error")
         assert (error["code"], error["id"]) == ("cancelled", "long")
@@ -90,7 +90,7 @@ def test_the_name_of_a_cancelled_question_may_be_given_again(client: TestClient,
     with client.websocket_connect(f"/v1/sessions/{live.name}/stream") as socket:
         for _ in range(3):
             socket.send_json({"type": "video.query", "id": "a", **LONG})
-            hear(socket, "response.text.delta")
+            hear(socket, "response.start")
             socket.send_json({"type": "query.cancel", "id": "a"})
             assert hear(socket, "error")["code"] == "cancelled"
 

@@ -58,7 +58,8 @@ class PushFeed:
         self._waiting: deque[_Waiting] = deque()
         self._n_chosen = self._n_over = 0
         self._drops = _Drops(live, tell)
-        self._is_first, self._is_ending, self._is_ended = True, False, False
+        self._is_first = True
+        self._is_ending = self._is_left = self._is_ended = False
         self._changed = asyncio.Event()
         self._begun_at = self._arrived_at = _now()
         self._begin_seconds = live.now_seconds()
@@ -117,7 +118,7 @@ class PushFeed:
         """The client is gone: what waits is given up."""
         self._live.drop(len(self._waiting))
         self._waiting.clear()
-        self._is_ending = True
+        self._is_ending = self._is_left = True
         self._changed.set()
         # What a thread decodes just now comes in before somebody else may push.
         await asyncio.shield(self._worker)
@@ -140,7 +141,7 @@ class PushFeed:
                 await self._until_engine(self._has_room)
 
     def _has_room(self, stats: SessionStats) -> bool:
-        return self._is_ending or stats.waiting_frames < self._live.session.max_waiting_frames // 2
+        return self._is_left or stats.waiting_frames < self._live.session.max_waiting_frames // 2
 
     async def _next(self) -> _Waiting | None:
         """The oldest frame that waits; None after the last one."""
