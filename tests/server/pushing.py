@@ -85,9 +85,8 @@ def pushing(server: RunningServer, session: str | None, **options: Any) -> Itera
 
 
 def state_of(server: RunningServer, session: str) -> dict[str, Any]:
-    with server.client() as client:
-        state: dict[str, Any] = client.get(f"/v1/sessions/{session}").json()
-        return state
+    state: dict[str, Any] = server.http.get(f"/v1/sessions/{session}").json()
+    return state
 
 
 def wait_until(server: RunningServer, session: str, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -107,7 +106,6 @@ def wait_for_frames(server: RunningServer, session: str, n_frames: int) -> dict[
 def wait_until_gone(server: RunningServer, session: str) -> None:
     """Return once there is no such session."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    with server.client() as client:
-        while client.get(f"/v1/sessions/{session}").status_code != 404:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+    while server.http.get(f"/v1/sessions/{session}").status_code != 404:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -167,8 +167,7 @@ def test_a_client_that_comes_back_later_leaves_a_gap(server: RunningServer, sess
             pusher.say("video.done")
             state = pusher.hear("session.done")["session"]
     assert state["gaps"] == [{"start_s": 2.0, "end_s": 60.0, "reason": "no client was pushing"}]
-    with server.client() as client:
-        [entry] = client.get(f"/v1/sessions/{session}/journal", params={"kind": "gap"}).json()["data"]
+    [entry] = server.http.get(f"/v1/sessions/{session}/journal", params={"kind": "gap"}).json()["data"]
     assert (entry["start_s"], entry["end_s"]) == (2.0, 60.0)
 
 
@@ -204,10 +203,10 @@ def test_after_the_last_frame_questions_may_be_asked_and_frames_not_sent(server:
 
 
 def test_when_a_session_is_deleted_its_clients_are_told(server: RunningServer, session: str) -> None:
-    with pushing(server, session) as pusher, server.client() as client:
+    with pushing(server, session) as pusher:
         pusher.push(0, GREY)
         wait_for_frames(server, session, 1)
-        assert client.delete(f"/v1/sessions/{session}").status_code == 204
+        assert server.http.delete(f"/v1/sessions/{session}").status_code == 204
         assert pusher.closed() == (4410, f"session {session} was closed")
 
 

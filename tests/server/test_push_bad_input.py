@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import socket
 import struct
@@ -37,10 +36,9 @@ class Bystander:
     session: str
 
     def says(self) -> list[object]:
-        with self.server.client() as client:
-            path = f"/v1/sessions/{self.session}"
-            answers = [client.post(f"{path}/ask", json={"question": text}).json()["answer"] for text in QUESTIONS]
-            state = client.get(path).json()
+        http, path = self.server.http, f"/v1/sessions/{self.session}"
+        answers = [http.post(f"{path}/ask", json={"question": text}).json()["answer"] for text in QUESTIONS]
+        state = http.get(path).json()
         return [*answers, state["frames_seen"], state["frames_dropped"], state["held_tokens"], state["gaps"]]
 
 
@@ -156,8 +154,8 @@ def test_a_client_that_stops_reading_is_closed_and_what_it_held_is_free(server: 
     with connect(address, sock=narrow, max_queue=1, close_timeout=1) as silent:
         silent.send(struct.pack(">d", 0.0) + GREY)
         wait_for_frames(server, session, 1)
-        for _ in range(400):
-            for _ in range(100):
+        for _ in range(100):
+            for _ in range(500):
                 silent.send('{"type": "session.config"}')
             if state_of(server, session)["feed"] is None:
                 break
@@ -189,13 +187,13 @@ def test_a_client_that_stops_reading_is_closed_and_what_it_held_is_free(server: 
 def test_whatever_a_client_says_its_connection_goes_on(
     server: RunningServer, fuzzed: str, messages: list[bytes | str], is_named: bool
 ) -> None:
+    before = state_of(server, fuzzed)["frames_seen"]
     with pushing(server, fuzzed if is_named else None) as pusher:
         for message in messages:
             pusher.socket.send(message)
         pusher.say("query.cancel", id="the last one")
         assert pusher.hear("error", id="the last one")["code"] == "not_found"
-        pusher.say("video.frame", data=base64.b64encode(GREY).decode())
-        assert state_of(server, fuzzed)["gaps"] == []
+        assert state_of(server, fuzzed)["frames_seen"] == before
 
 
 @pytest.fixture(scope="module")
