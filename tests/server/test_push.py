@@ -19,7 +19,7 @@ from hermes_stream.shapestream import is_right, make_questions, make_script
 from hermes_stream.types import Frame
 
 from .conftest import RunningServer, a_session
-from .pushing import episode_jpeg, jpeg_of, pushing, wait_for_frames, wait_until
+from .pushing import episode_jpeg, jpeg_of, pushing, state_of, wait_for_frames, wait_until
 
 SCRIPT = make_script(900_100, 40)
 GREY = jpeg_of(np.full((54, 96, 3), 128, np.uint8))
@@ -143,6 +143,17 @@ def test_a_second_client_that_pushes_is_turned_away(server: RunningServer, sessi
         first.push(2, GREY)
         first.say("video.done")
         assert first.hear("session.done")["session"]["frames_seen"] == 2
+
+
+def test_a_session_that_the_server_watches_itself_takes_no_frames(server: RunningServer) -> None:
+    with a_session(server, source="shapestream:900100") as session:
+        wait_for_frames(server, session, 1)
+        with pushing(server, session) as pusher:
+            pusher.push(1000, GREY)
+            code, reason = pusher.closed()
+        assert code == 4409
+        assert "the server pulls it" in reason
+        assert state_of(server, session)["feed"] == "pull"
 
 
 def test_a_client_may_push_when_the_one_before_has_left(server: RunningServer, session: str) -> None:

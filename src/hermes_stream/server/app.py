@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -24,8 +22,10 @@ from hermes_stream.server.hub import Hub
 from hermes_stream.server.journal import Journal
 from hermes_stream.server.keeper import Keeper
 from hermes_stream.server.problems import Problem, problem_of, told
+from hermes_stream.server.pull import Puller
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.settings import ServerSettings
+from hermes_stream.server.sources import Sources
 from hermes_stream.server.state_folder import StateFolder
 from hermes_stream.server.ticker import tell_stats
 
@@ -45,8 +45,12 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub = Hub(engines, journal, keeper, settings.limits)
-        decoding = ThreadPoolExecutor(_decoding_threads(), "hermes-picture")
-        app.state.server = Server(settings, hub, Asker(hub), decoding)
+        sources = Sources(settings)
+        puller = Puller(sources)
+        hub.before_open.append(puller.check)
+        hub.on_open.append(puller.start)
+        hub.on_close.append(puller.stop)
+        app.state.server = server = Server(settings, hub, Asker(hub), sources)
         await hub.restore_all()
         background = [
             asyncio.create_task(_keep_house(hub, settings.save_seconds)),
@@ -58,8 +62,9 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            await puller.let_go()
             await hub.shut_down()
-            decoding.shutdown()
+            server.decoding.shutdown()
             journal.close()
             if folder is not None:
                 folder.close()
@@ -76,11 +81,6 @@ def _journal(settings: ServerSettings, folder: StateFolder | None) -> Journal:
     if key is None:
         return Journal(path)
     return Journal(path, seal=lambda data: seal_bytes(data, key), unseal=lambda data: open_sealed_bytes(data, key))
-
-
-def _decoding_threads() -> int:
-    """Pictures of clients must not take all cores from the model."""
-    return max(1, (os.cpu_count() or 1) // 2)
 
 
 async def _keep_house(hub: Hub, save_seconds: float) -> None:

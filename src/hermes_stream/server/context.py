@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from hermes_stream.server.hub import Hub
+from hermes_stream.server.images import picture_threads
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.settings import ServerSettings
+from hermes_stream.server.sources import Sources
 
 # Who asks where no keys are configured.
 ANYBODY = "anybody"
@@ -25,7 +27,8 @@ class Server:
     settings: ServerSettings
     hub: Hub
     asker: Asker
-    decoding: Executor
+    sources: Sources
+    decoding: Executor = field(default_factory=picture_threads)
 
 
 def _server(connection: HTTPConnection) -> Server:

@@ -9,6 +9,8 @@ import base64
 import binascii
 import io
 import math
+import os
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,6 +86,11 @@ class PictureFormat:
                 f"the raw picture has {len(data)} bytes; {self.width}x{self.height} pixels of RGB are {n_expected}"
             )
         return np.frombuffer(data, dtype=np.uint8).reshape(self.height, self.width, 3).copy()
+
+
+def picture_threads() -> Executor:
+    """Threads to decode on: pictures of clients must not take all cores from the model."""
+    return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2), "hermes-picture")
 
 
 def from_base64(text: str) -> bytes:
