@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,17 +16,18 @@ from starlette.exceptions import HTTPException
 from hermes_stream.engine.engine import Engine
 from hermes_stream.errors import HermesError
 from hermes_stream.sealing import open_sealed_bytes, seal_bytes
-from hermes_stream.server import ask_api, durable_api, sessions_api
+from hermes_stream.server import ask_api, durable_api, push_api, sessions_api
 from hermes_stream.server.context import Server
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.journal import Journal
 from hermes_stream.server.keeper import Keeper
-from hermes_stream.server.problems import Problem, problem_of
+from hermes_stream.server.problems import Problem, problem_of, told
 from hermes_stream.server.pull import Puller
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.settings import ServerSettings
 from hermes_stream.server.sources import Sources
 from hermes_stream.server.state_folder import StateFolder
+from hermes_stream.server.ticker import tell_stats
 
 _log = logging.getLogger(__name__)
 _TICK_SECONDS = 1.0
@@ -50,23 +50,27 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
         hub.before_open.append(puller.check)
         hub.on_open.append(puller.start)
         hub.on_close.append(puller.stop)
-        app.state.server = Server(settings, hub, Asker(hub), sources)
+        app.state.server = server = Server(settings, hub, Asker(hub), sources)
         await hub.restore_all()
-        background = asyncio.create_task(_keep_house(hub, settings.save_seconds))
+        background = [
+            asyncio.create_task(_keep_house(hub, settings.save_seconds)),
+            asyncio.create_task(tell_stats(hub)),
+        ]
         try:
             yield
         finally:
-            background.cancel()
-            with suppress(asyncio.CancelledError):
-                await background
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
             await puller.let_go()
             await hub.shut_down()
+            server.decoding.shutdown()
             journal.close()
             if folder is not None:
                 folder.close()
 
     app = FastAPI(title="hermes-stream", version=version("hermes-stream"), lifespan=lifespan)
-    for router in (sessions_api.router, ask_api.router, durable_api.router):
+    for router in (sessions_api.router, ask_api.router, durable_api.router, push_api.router):
         app.include_router(router)
     _add_handlers(app)
     return app
@@ -102,7 +106,7 @@ def _add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _malformed(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return _response(Problem(400, "invalid_request", _told(error.errors())), error)
+        return _response(Problem(400, "invalid_request", told(error.errors())), error)
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: Exception) -> JSONResponse:
@@ -119,11 +123,3 @@ def _response(problem: Problem, error: Exception) -> JSONResponse:
         _log.error("a request failed: %s", error, exc_info=None if isinstance(error, HermesError) else error)
     headers = {"retry-after": "1"} if problem.status in (429, 503) else None
     return JSONResponse(problem.body(), problem.status, headers)
-
-
-def _told(errors: Any) -> str:
-    """The first of pydantic's complaints in one line; it names the field."""
-    first = errors[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{place or 'the body'}: {first['msg']}{more}; see /docs for what is expected"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from hermes_stream.server.hub import Hub
+from hermes_stream.server.images import picture_threads
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.settings import ServerSettings
@@ -20,12 +22,13 @@ ANYBODY = "anybody"
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server, as its routes see it."""
+    """A running server, as its routes see it. decoding: threads on which pictures are decoded."""
 
     settings: ServerSettings
     hub: Hub
     asker: Asker
     sources: Sources
+    decoding: Executor = field(default_factory=picture_threads)
 
 
 def _server(connection: HTTPConnection) -> Server:

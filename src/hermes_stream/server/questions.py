@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -36,13 +36,13 @@ class AskRequest(BaseModel):
 
     question: Annotated[str, Field(max_length=100_000)]
     id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    options: tuple[str, ...] = ()
+    options: tuple[Annotated[str, Field(max_length=10_000)], ...] = ()
     remember: bool = False
     dialogue: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
     temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     evidence: Annotated[int, Field(ge=0, le=64)] = 4
     as_of_s: Annotated[float, Field(ge=0)] | None = None
     stream: bool = False
@@ -70,7 +70,7 @@ class Asker:
         self._asked_at: dict[str, deque[float]] = {}
         hub.on_forget.append(self.forget)
 
-    async def ask(self, live: LiveSession, owner: str, request: AskRequest) -> AsyncIterator[dict[str, Any]]:
+    async def ask(self, live: LiveSession, owner: str, request: AskRequest) -> AsyncGenerator[dict[str, Any], None]:
         """Events of one answer: `response.start`, `response.text.delta` for each piece, `response.text.done`.
 
         Closing the iterator cancels the answer. Raises ApiError where a limit is reached, HermesError for what cannot

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 
 import uvicorn
@@ -34,6 +35,8 @@ def serve(settings: ServerSettings, engines: Mapping[str, Engine], on_ready: Cal
 
     Raises ConfigError for settings with which nothing can be served.
     """
+    # Pillow warns of damaged pictures; here they come from strangers, and are refused in a word of our own.
+    warnings.filterwarnings("ignore", module=r"PIL\b")
     config = uvicorn.Config(
         make_app(settings, engines),
         host=settings.host,
@@ -42,6 +45,10 @@ def serve(settings: ServerSettings, engines: Mapping[str, Engine], on_ready: Cal
         access_log=False,
         ws_max_size=int(settings.limits.max_frame_bytes * _MESSAGE_SHARE),
         timeout_graceful_shutdown=_SHUT_DOWN_SECONDS,
+        # An answer to a ping stands behind the frames that a slow line still has to carry.
+        ws_ping_timeout=60,
+        # What comes is compressed already.
+        ws_per_message_deflate=False,
         server_header=False,
     )
     _Announcing(config, on_ready).run()
