@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hermes_stream.engine.answer import AnswerStream
     from hermes_stream.engine.engine import Engine, load_model
     from hermes_stream.engine.session import Session, SessionStats
+    from hermes_stream.engine.standing import StandingQuestion, Trigger
     from hermes_stream.errors import HermesError, UsageError
     from hermes_stream.memory.snapshot import Snapshot
     from hermes_stream.policies.attention_sinks import AttentionSinks
@@ -64,9 +65,11 @@ _HOME = {
     "SessionStats": "engine.session",
     "SlidingWindow": "policies.sliding_window",
     "Snapshot": "memory.snapshot",
+    "StandingQuestion": "engine.standing",
     "StreamMem": "policies.stream_mem",
     "StreamingVLM": "policies.streaming_vlm",
     "TokenEvent": "types",
+    "Trigger": "engine.standing",
     "Uniform": "policies.uniform",
     "UsageError": "errors",
     "load_model": "engine.engine",
@@ -100,9 +103,11 @@ __all__ = [
     "SessionStats",
     "SlidingWindow",
     "Snapshot",
+    "StandingQuestion",
     "StreamMem",
     "StreamingVLM",
     "TokenEvent",
+    "Trigger",
     "Uniform",
     "UsageError",
     "load_model",
