@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from hermes_stream.engine.answer import AnswerStream
 from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.question_attention import QuestionAttention, question_attention
+from hermes_stream.engine.scoring import YES_NO, PendingScores, check_choices
 from hermes_stream.engine.snapshot import take_snapshot
 from hermes_stream.memory.snapshot import Snapshot
-from hermes_stream.types import Frame, Query
+from hermes_stream.types import Frame, Gap, Query
 
 if TYPE_CHECKING:
     from hermes_stream.engine.engine import Engine
@@ -34,7 +35,7 @@ class SessionStats:
     last_compression_seconds: of the newest frame when the policy last evicted; None if it never did.
     frames_dropped: frames that were given and never came into the memory: offered ones that waited too long, and those
     for which memory ran out. waiting_frames: offered and still on their way. lag_seconds: from the newest frame in the
-    memory to the newest one offered.
+    memory to the newest one offered, gaps apart. gaps: times in which nothing was seen.
     """
 
     frames_seen: int
@@ -51,6 +52,7 @@ class SessionStats:
     frames_dropped: int = 0
     waiting_frames: int = 0
     lag_seconds: float = 0.0
+    gaps: tuple[Gap, ...] = ()
 
 
 class Session:
@@ -97,11 +99,21 @@ class Session:
         """
         self.stream.on_arrival = tell
 
+    def mark_gap(self, start_seconds: float, end_seconds: float, reason: str) -> None:
+        """State that nothing was seen in `[start_seconds, end_seconds)`: a camera was away, a server was down.
+
+        Frames that are given from now on must not be older than its end. However long it is, the stream goes on, and
+        no grid of two frames reaches over it. Raises UsageError if it begins before a frame that was given.
+        """
+        gap = Gap(start_seconds, end_seconds, reason)
+        self._engine.call(self, lambda: self.stream.mark_gap(gap, self._live.newest_seconds))
+
     def ask(self, query: str | Query, *, remember: bool = False, max_new_tokens: int | None = None) -> AnswerStream:
         """Ask about everything watched so far; asking never changes the memory.
 
-        Returns at once; iterate over the tokens, or call `result()` for the whole answer. remember: let the question
-        and its answer guide what is kept from now on (HERMES' history).
+        Returns at once; iterate over the tokens, or call `result()` for the whole answer; in an event loop `async for`
+        and `await aresult()` do the same. remember: let the question and its answer guide what is kept from now on
+        (HERMES' history).
         """
         if isinstance(query, str):
             query = Query(query)
@@ -110,6 +122,20 @@ class Session:
         stream = AnswerStream(query)
         self._engine.submit_ask(self, stream, remember=remember)
         return stream
+
+    def score(self, query: str | Query, choices: Sequence[str] | None = None) -> PendingScores:
+        """How probable the model finds each of these answers to a question about everything watched so far.
+
+        Returns at once. One forward of the question, in which the first token of its answer is looked at: nothing is
+        decoded or changed, so settings of sampling do not matter. choices: by default the letters of the question's
+        options, or yes and no. Raises UsageError for fewer than two; where two of them begin with the same token, the
+        result does.
+        """
+        asked = Query(query) if isinstance(query, str) else query
+        checked = check_choices((asked.letters or YES_NO) if choices is None else choices)
+        scores = PendingScores(asked)
+        self._engine.submit_score(self, scores, checked)
+        return scores
 
     def attention(self, query: str | Query) -> QuestionAttention:
         """What a question pays to each token held now, in every layer and head; nothing is answered or changed."""
@@ -151,11 +177,11 @@ class Session:
         # Frames on their way are counted before the memory is looked at: one that arrives meanwhile is not missed.
         n_waiting, version = self._live.n_waiting, self.memory
         n_frames = version.frames_seen + len(self.stream.waiting)
-        newest_seconds = self.stream.waiting[-1].pts_seconds if self.stream.waiting else version.time_seconds
+        newest_seconds, gaps = self.stream.newest_seconds, self.stream.gaps
         return SessionStats(
             frames_seen=n_frames,
             tokens_seen=version.n_seen,
-            time_seconds=newest_seconds,
+            time_seconds=0.0 if newest_seconds is None else newest_seconds,
             held_tokens=version.held_tokens,
             memory_bytes=version.n_bytes + self.stream.state_bytes,
             archive_bytes=version.archive_bytes(),
@@ -166,7 +192,8 @@ class Session:
             last_compression_seconds=self.stream.last_compression_seconds,
             frames_dropped=self._live.n_dropped + self.stream.frames_dropped,
             waiting_frames=n_waiting,
-            lag_seconds=self._live.lag_seconds(newest_seconds if n_frames else None),
+            lag_seconds=self._live.lag_seconds(newest_seconds, gaps),
+            gaps=gaps,
         )
 
     def check_invariants(self) -> None:
