@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -17,7 +17,8 @@ from starlette.exceptions import HTTPException
 from hermes_stream.engine.engine import Engine
 from hermes_stream.errors import HermesError
 from hermes_stream.sealing import seal, unseal
-from hermes_stream.server import ask_api, durable_api, sessions_api
+from hermes_stream.server import alerts_api, ask_api, durable_api, sessions_api
+from hermes_stream.server.alerts import Alerts
 from hermes_stream.server.context import Server
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.journal import Journal
@@ -26,6 +27,7 @@ from hermes_stream.server.problems import Problem, problem_of
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.settings import ServerSettings
 from hermes_stream.server.state_folder import StateFolder
+from hermes_stream.server.targets import Networks
 
 _log = logging.getLogger(__name__)
 _TICK_SECONDS = 1.0
@@ -43,22 +45,25 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub = Hub(engines, journal, keeper, settings.limits)
-        app.state.server = Server(settings, hub, Asker(hub))
+        alerts = Alerts(hub, Networks(settings.allow_networks))
+        app.state.server = Server(settings, hub, Asker(hub), alerts)
         await hub.restore_all()
-        background = asyncio.create_task(_keep_house(hub, settings.save_seconds))
+        background = [
+            asyncio.create_task(each) for each in (_keep_house(hub, settings.save_seconds), alerts.webhooks.run())
+        ]
         try:
             yield
         finally:
-            background.cancel()
-            with suppress(asyncio.CancelledError):
-                await background
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
             await hub.shut_down()
             journal.close()
             if folder is not None:
                 folder.close()
 
     app = FastAPI(title="hermes-stream", version=version("hermes-stream"), lifespan=lifespan)
-    for router in (sessions_api.router, ask_api.router, durable_api.router):
+    for router in (sessions_api.router, ask_api.router, durable_api.router, alerts_api.router):
         app.include_router(router)
     _add_handlers(app)
     return app

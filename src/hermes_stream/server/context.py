@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from hermes_stream.server.alerts import Alerts
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.questions import Asker
@@ -24,6 +25,7 @@ class Server:
     settings: ServerSettings
     hub: Hub
     asker: Asker
+    alerts: Alerts
 
 
 def _server(connection: HTTPConnection) -> Server:
