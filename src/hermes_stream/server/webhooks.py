@@ -127,7 +127,8 @@ class Webhooks:
                 for delivery in self._next():
                     self._tasks[delivery.name] = asyncio.create_task(self._deliver(delivery, pool))
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), self._idle_seconds())
+                    async with asyncio.timeout(self._idle_seconds()):
+                        await self._changed.wait()
         finally:
             await _end(list(self._tasks.values()))
             pool.shutdown(wait=False, cancel_futures=True)
