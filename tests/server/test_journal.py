@@ -107,16 +107,21 @@ def test_what_is_written_together_is_there_as_a_whole_or_not_at_all(tmp_path: Pa
         journal.add("a", "alert", 1.0, {"hit": 1})
         journal.put("alert", "x", "a", {"n": 1})
         assert journal.record("alert", "x") == {"n": 1}
-    with pytest.raises(RuntimeError, match="in the middle"), journal.together():
-        journal.add("a", "alert", 2.0, {"hit": 2})
-        journal.put("alert", "x", "a", {"n": 2})
-        raise RuntimeError("in the middle")
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail_in_the_middle(journal)
     journal.close()
     again = Journal(tmp_path / "journal.sqlite")
     assert [entry.data["hit"] for entry in again.entries("a")] == [1]
     assert again.record("alert", "x") == {"n": 1}
     assert again.record("alert", "y") is None
     again.close()
+
+
+def fail_in_the_middle(journal: Journal) -> None:
+    with journal.together():
+        journal.add("a", "alert", 2.0, {"hit": 2})
+        journal.put("alert", "x", "a", {"n": 2})
+        raise RuntimeError("in the middle")
 
 
 def test_others_wait_for_what_is_written_together() -> None:
