@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes_stream.errors import ConfigError
+from hermes_stream.sealing import open_sealed_bytes, seal_bytes
 from hermes_stream.server.journal import Journal
 
 TIMES = st.floats(0, 100, allow_nan=False)
@@ -136,3 +137,19 @@ def test_others_wait_for_what_is_written_together() -> None:
     other.join(10)
     assert journal.record("alert", "x") == {"n": 2}
     journal.close()
+
+
+def test_a_journal_under_another_key_is_refused(tmp_path: Path) -> None:
+    def sealed(key: bytes) -> Journal:
+        return Journal(
+            tmp_path / "j", seal=lambda data: seal_bytes(data, key), unseal=lambda data: open_sealed_bytes(data, key)
+        )
+
+    journal = sealed(b"1" * 32)
+    journal.put("session", "a", "a", {})
+    journal.close()
+    with pytest.raises(ConfigError, match="another key"):
+        sealed(b"2" * 32)
+    with pytest.raises(ConfigError, match="another key"):
+        Journal(tmp_path / "j")
+    sealed(b"1" * 32).close()
