@@ -117,7 +117,7 @@ class Alerts:
         try:
             self._networks.addresses(endpoint.host, endpoint.port)
         except (SourceError, OSError) as error:
-            raise ApiError(400, "invalid_webhook", f"the webhook cannot be: {error}") from error
+            raise ApiError(400, "invalid_webhook", f"the webhook cannot be used: {error}") from error
 
     def _tell(self, delivery: Delivery, outcome: Outcome) -> None:
         live = self._lives.get(delivery.session)
