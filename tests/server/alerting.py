@@ -21,6 +21,7 @@ from hermes_stream.server.settings import Limits, SessionSpec
 from hermes_stream.server.state_folder import StateFolder
 from hermes_stream.server.targets import Networks
 from hermes_stream.shapestream import make_script, render_frame
+from hermes_stream.types import Scores
 
 # The yellow circle is new when it comes in at 18.9 s: the model sees it first in the frame at 20 s, and of the looks in
 # every fourth frame that at 23 s is the first one after it.
@@ -109,6 +110,22 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 async def until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         await asyncio.sleep(0.01)
+
+
+def hold_looks(server: Running) -> asyncio.Event:
+    """Looks from now on are asked for at once, and known only when the event is set."""
+    session, may_end = server.live.session, asyncio.Event()
+
+    class Held:
+        def __init__(self, *question: Any) -> None:
+            self._scores = score(*question)
+
+        async def aresult(self) -> Scores:
+            await may_end.wait()
+            return await self._scores.aresult()
+
+    score, session.score = session.score, Held  # type: ignore[method-assign, assignment]
+    return may_end
 
 
 async def _listen(live: LiveSession, events: list[Event]) -> None:

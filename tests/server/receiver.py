@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 _PATIENCE_SECONDS = 30.0
+_DOCS = Path(__file__).parents[2] / "docs" / "server.md"
+
+
+def documented_check() -> Callable[..., bool]:
+    """The function that docs/server.md gives to receivers."""
+    blocks = re.findall(r"```python\n(.*?)```", _DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = [block for block in blocks if "def is_from_hermes" in block]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    check: Callable[..., bool] = names["is_from_hermes"]
+    return check
 
 
 @dataclass(frozen=True)
@@ -81,8 +95,6 @@ def receiver(*statuses: int, tls: ssl.SSLContext | None = None) -> Iterator[Rece
 @contextmanager
 def dripping(pieces: Sequence[bytes], pause_seconds: float) -> Iterator[str]:
     """A receiver that says its answer piece by piece, for ever; yields its address."""
-    import socket
-
     listening = socket.create_server(("127.0.0.1", 0))
     is_over = threading.Event()
 

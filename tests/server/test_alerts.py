@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +21,9 @@ from hermes_stream.models.load import load_adapter
 from hermes_stream.server.alert import Alert, AlertRequest
 from hermes_stream.server.problems import ApiError
 from hermes_stream.server.settings import Limits
-from hermes_stream.types import Scores
+from hermes_stream.server.thumbnails import to_jpeg
 from tests.engine.held_up import held_up
-from tests.server.alerting import APPEARED, APPEARS_SECONDS, HIT_SECONDS, KIND, frames, run, running, until
+from tests.server.alerting import APPEARED, APPEARS_SECONDS, HIT_SECONDS, KIND, frames, hold_looks, run, running, until
 from tests.server.receiver import receiver
 
 
@@ -110,23 +109,10 @@ def test_an_engine_that_is_behind_is_not_asked_twice(engine: Engine) -> None:
     async def test() -> None:
         async with running(engine) as server:
             alert = await server.add(every=1)
-            session, may_end = server.live.session, asyncio.Event()
-            asked: list[Any] = []
-
-            class Slow:
-                def __init__(self, *question: Any) -> None:
-                    asked.append(question)
-                    self._scores = score(*question)
-
-                async def aresult(self) -> Scores:
-                    await may_end.wait()
-                    return await self._scores.aresult()
-
-            score, session.score = session.score, Slow  # type: ignore[method-assign, assignment]
+            may_end = hold_looks(server)
             for frame in frames(0, 9):
                 await asyncio.to_thread(server.live.watch, [frame])
             await until(lambda: alert.n_skipped == 8)
-            assert len(asked) == 1
             may_end.set()
             await server.settle()
             assert (alert.n_looks, alert.n_skipped) == (1, 8)
@@ -252,6 +238,46 @@ def test_a_deleted_time_range_takes_looks_pictures_and_deliveries_with_it(engine
 
     with receiver(503, 503, 503) as to:
         run(test())
+
+
+def test_a_look_that_is_under_way_when_its_time_is_deleted_finds_nothing(engine: Engine) -> None:
+    async def test() -> None:
+        async with running(engine) as server:
+            alert = await server.add()
+            await server.watch(0, 23)
+            may_end = hold_looks(server)
+            await asyncio.to_thread(server.live.watch, frames(23, 24))
+            await until(lambda: bool(server.alerts._looks[server.live.name]._tasks))
+            server.alerts._looks[server.live.name].forget(22.0, 24.0)
+            may_end.set()
+            await server.settle()
+            assert (alert.n_looks, alert.n_skipped, alert.trigger.n_hits) == (5, 1, 0)
+            assert server.journal.records("alert_picture") == {}
+            await server.watch(24, 28)
+            assert (alert.n_looks, alert.n_skipped, alert.trigger.fired_seconds) == (6, 1, 27)
+
+    run(test())
+
+
+@pytest.mark.parametrize(("n_newer", "width"), [(2, 960), (9, 192)])
+def test_the_picture_is_of_the_frame_that_was_looked_at(engine: Engine, n_newer: int, width: int) -> None:
+    """Also if newer ones have come since; after many of them, the small one."""
+
+    async def test() -> None:
+        async with running(engine, chunk=8) as server:
+            alert = await server.add()
+            await server.watch(0, 23)
+            may_end = hold_looks(server)
+            for frame in frames(23, 24 + n_newer):
+                await asyncio.to_thread(server.live.watch, [frame])
+            await asyncio.sleep(0.05)
+            may_end.set()
+            await server.settle()
+            time_seconds, jpeg = server.alerts.picture(server.live, alert.name, 1)
+            assert time_seconds == 23
+            assert jpeg == to_jpeg(frames(23, 24)[0], width)
+
+    run(test())
 
 
 def test_a_deleted_question_leaves_nothing_but_what_it_told(engine: Engine) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
-import re
 import socket
 import ssl
 import time
@@ -27,12 +26,11 @@ from hermes_stream.server.problems import ApiError
 from hermes_stream.server.targets import Networks
 from hermes_stream.server.webhook_post import read_endpoint, signature
 from hermes_stream.server.webhooks import Connect, Delivery, Patience, Webhooks
-from tests.server.receiver import dripping, receiver
+from tests.server.receiver import Received, documented_check, dripping, receiver
 
 QUICK = Patience(timeout_seconds=5.0, first_wait_seconds=0.05, longest_wait_seconds=0.4, n_tries=4)
 SECRET = "a secret of the receiver"
 HERE = Networks(["127.0.0.0/8"])
-DOCS = Path(__file__).parents[2] / "docs" / "server.md"
 
 
 def run(test: Awaitable[None]) -> None:
@@ -70,15 +68,6 @@ async def working(
 async def until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         await asyncio.sleep(0.01)
-
-
-def documented_check() -> Callable[..., bool]:
-    """The function that docs/server.md gives to receivers."""
-    (code,) = re.findall(r"```python\n(.*?def is_from_hermes.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(code, names)
-    check: Callable[..., bool] = names["is_from_hermes"]
-    return check
 
 
 def test_a_delivery_comes_once_and_its_signature_is_what_the_documentation_checks() -> None:
@@ -213,6 +202,33 @@ def test_a_receiver_that_does_not_come_to_an_end_holds_up_nobody_else() -> None:
     with receiver() as to, dripping([b"H"], 0.05) as slow, dripping(endless, 0.01) as chatty:
         drips = [slow, chatty]
         run(test())
+
+
+def test_one_receiver_is_told_one_thing_at_a_time() -> None:
+    """In the order of the hits."""
+    n_open, most_open = 0, 0
+
+    def slowly(request: Received) -> int:
+        nonlocal n_open, most_open
+        n_open += 1
+        most_open = max(most_open, n_open)
+        time.sleep(0.05)
+        n_open -= 1
+        return take(request)
+
+    async def test() -> None:
+        journal = Journal(None)
+        pose(journal, to.address)
+        async with working(journal) as (webhooks, outcomes):
+            for hit in (1, 2, 3, 4):
+                webhooks.add(delivery(hit))
+            await until(lambda: len(outcomes) == 4)
+            assert outcomes == [(hit, "delivered") for hit in (1, 2, 3, 4)]
+
+    with receiver() as to:
+        take, to.take = to.take, slowly  # type: ignore[method-assign]
+        run(test())
+    assert most_open == 1
 
 
 def test_addresses_that_are_not_public_are_never_connected_to() -> None:
