@@ -16,7 +16,7 @@ from PIL import Image
 
 from hermes_stream import Engine
 from hermes_stream.engine.standing import Trigger
-from hermes_stream.errors import ContextError, UsageError
+from hermes_stream.errors import ContextError, SessionClosed, UsageError
 from hermes_stream.models.load import load_adapter
 from hermes_stream.server.alert import Alert, AlertRequest
 from hermes_stream.server.problems import ApiError
@@ -357,6 +357,21 @@ def test_what_cannot_be_asked_or_told_is_refused_at_once(engine: Engine) -> None
             await server.add()
             with pytest.raises(ApiError, match="1 standing questions, its limit"):
                 await server.add()
+
+    run(test())
+
+
+def test_a_session_that_is_closed_while_it_is_posed_a_question_is_not_there_any_more(engine: Engine) -> None:
+    async def test() -> None:
+        async with running(engine) as server:
+            may_end = hold_looks(server)
+            adding = asyncio.create_task(server.add())
+            await asyncio.sleep(0.05)
+            await server.hub.close(server.live)
+            may_end.set()
+            with pytest.raises((ApiError, SessionClosed)):
+                await adding
+            assert server.journal.records("alert") == {}
 
     run(test())
 

@@ -50,23 +50,23 @@ class Alerts:
             every_frames=request.every or live.session.chunk_frames,
             n_frames=live.session.stats.frames_seen,
         )
-        self._looks[live.name].add(alert)
+        self._of(live).add(alert)
         return alert
 
     def find(self, live: LiveSession, name: str) -> Alert:
         """Raises ApiError where there is none."""
-        alert = self._looks[live.name].alerts.get(name)
+        alert = self._of(live).alerts.get(name)
         if alert is None:
             raise not_found("standing question", name)
         return alert
 
     def of(self, live: LiveSession) -> list[Alert]:
         """Those of a session, oldest first."""
-        return list(self._looks[live.name].alerts.values())
+        return list(self._of(live).alerts.values())
 
     def remove(self, live: LiveSession, name: str) -> None:
         """Raises ApiError where there is none."""
-        self._looks[live.name].remove(self.find(live, name).name)
+        self._of(live).remove(self.find(live, name).name)
 
     def picture(self, live: LiveSession, name: str, number: int) -> tuple[float, bytes]:
         """What was on screen at a hit: its time and a JPEG. Raises ApiError where there is none, or none any more."""
@@ -105,8 +105,15 @@ class Alerts:
         self._looks[live.name].forget(start_seconds, end_seconds)
         self.webhooks.forget(live.name, start_seconds, end_seconds)
 
+    def _of(self, live: LiveSession) -> Looks:
+        """Raises ApiError for a session that was closed meanwhile."""
+        looks = self._looks.get(live.name)
+        if looks is None:
+            raise not_found("session", live.name)
+        return looks
+
     def _check_room(self, live: LiveSession) -> None:
-        if len(self._looks[live.name].alerts) >= self._most:
+        if len(self._of(live).alerts) >= self._most:
             raise ApiError(
                 429, "too_many_alerts", f"the session has {self._most} standing questions, its limit; delete one first"
             )
