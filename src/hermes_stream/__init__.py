@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hermes_stream.policies.stream_mem import StreamMem
     from hermes_stream.policies.streaming_vlm import StreamingVLM
     from hermes_stream.policies.uniform import Uniform
-    from hermes_stream.types import Answer, AsOf, Evidence, Frame, Gap, Query, Scores, TokenEvent
+    from hermes_stream.types import Answer, AsOf, Evidence, Frame, Gap, Query, Scores, TokenEvent, Turn
     from hermes_stream.video import open_video
 
 _HOME = {
@@ -76,6 +76,7 @@ _HOME = {
     "StreamingVLM": "policies.streaming_vlm",
     "TokenEvent": "types",
     "Trigger": "engine.standing",
+    "Turn": "types",
     "Uniform": "policies.uniform",
     "UsageError": "errors",
     "load_model": "engine.engine",
@@ -119,6 +120,7 @@ __all__ = [
     "StreamingVLM",
     "TokenEvent",
     "Trigger",
+    "Turn",
     "Uniform",
     "UsageError",
     "load_model",

@@ -17,9 +17,9 @@ from hermes_stream.server.hub import Hub
 from hermes_stream.server.journal import Journal
 from hermes_stream.server.keeper import Keeper
 from hermes_stream.server.live_session import LiveSession
+from hermes_stream.server.networks import Networks
 from hermes_stream.server.settings import Limits, SessionSpec
 from hermes_stream.server.state_folder import StateFolder
-from hermes_stream.server.targets import Networks
 from hermes_stream.shapestream import make_script, render_frame
 from hermes_stream.types import Scores
 

@@ -22,8 +22,8 @@ from cryptography.x509.oid import NameOID
 
 from hermes_stream.server.alert import AlertRequest, Webhook
 from hermes_stream.server.journal import Journal
+from hermes_stream.server.networks import Networks
 from hermes_stream.server.problems import ApiError
-from hermes_stream.server.targets import Networks
 from hermes_stream.server.webhook_post import read_endpoint, signature
 from hermes_stream.server.webhooks import Connect, Delivery, Patience, Webhooks
 from tests.server.receiver import Received, documented_check, dripping, receiver

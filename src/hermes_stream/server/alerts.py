@@ -13,8 +13,8 @@ from hermes_stream.server.alert import Alert, AlertRequest, Webhook
 from hermes_stream.server.alert_looks import N_PICTURES, PICTURE, Looks
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.live_session import LiveSession
+from hermes_stream.server.networks import Networks
 from hermes_stream.server.problems import ApiError, not_found
-from hermes_stream.server.targets import Networks
 from hermes_stream.server.webhook_post import read_endpoint
 from hermes_stream.server.webhooks import Delivery, Outcome, Webhooks
 

@@ -24,10 +24,11 @@ from hermes_stream.server.hub import Hub
 from hermes_stream.server.journal import Journal
 from hermes_stream.server.keeper import Keeper
 from hermes_stream.server.problems import Problem, problem_of
+from hermes_stream.server.pull import Puller
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.settings import ServerSettings
+from hermes_stream.server.sources import Sources
 from hermes_stream.server.state_folder import StateFolder
-from hermes_stream.server.targets import Networks
 
 _log = logging.getLogger(__name__)
 _TICK_SECONDS = 1.0
@@ -45,8 +46,13 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub = Hub(engines, journal, keeper, settings.limits)
-        alerts = Alerts(hub, Networks(settings.allow_networks))
-        app.state.server = Server(settings, hub, Asker(hub), alerts)
+        sources = Sources(settings)
+        alerts = Alerts(hub, sources.networks)
+        puller = Puller(sources)
+        hub.before_open.append(puller.check)
+        hub.on_open.append(puller.start)
+        hub.on_close.append(puller.stop)
+        app.state.server = Server(settings, hub, Asker(hub), sources, alerts)
         await hub.restore_all()
         background = [
             asyncio.create_task(each) for each in (_keep_house(hub, settings.save_seconds), alerts.webhooks.run())
@@ -57,6 +63,7 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            await puller.let_go()
             await hub.shut_down()
             journal.close()
             if folder is not None:

@@ -16,7 +16,7 @@ from socket import socket
 from typing import Any, Literal
 
 from hermes_stream.server.journal import Journal
-from hermes_stream.server.targets import Forbidden
+from hermes_stream.server.networks import Forbidden
 from hermes_stream.server.webhook_post import SIGNATURE_HEADER, post, read_endpoint, signature
 
 _log = logging.getLogger(__name__)
