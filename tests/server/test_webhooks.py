@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import json
 import socket
 import ssl
@@ -15,10 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from hermes_stream.server.alert import AlertRequest, Webhook
 from hermes_stream.server.journal import Journal
@@ -26,6 +21,7 @@ from hermes_stream.server.networks import Networks
 from hermes_stream.server.problems import ApiError
 from hermes_stream.server.webhook_post import read_endpoint, signature
 from hermes_stream.server.webhooks import Connect, Delivery, Patience, Webhooks
+from tests.server.certificates import make_certificate
 from tests.server.receiver import Received, documented_check, dripping, receiver
 
 QUICK = Patience(timeout_seconds=5.0, first_wait_seconds=0.05, longest_wait_seconds=0.4, n_tries=4)
@@ -246,39 +242,12 @@ def test_addresses_that_are_not_public_are_never_connected_to() -> None:
     assert to.received == []
 
 
-def certificate(folder: Path, name: str) -> Path:
-    """Of a host of that name, signed by itself, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = folder / f"{name}.pem"
-    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
-    return path
-
-
 @pytest.mark.parametrize(("name", "outcome"), [("hooks.example", "delivered"), ("other.example", "failed")])
 def test_a_connection_to_a_judged_address_still_wants_the_hosts_certificate(
     tmp_path: Path, name: str, outcome: str
 ) -> None:
     """The name is resolved by the server's rules alone, and the certificate is that of the name."""
-    path = certificate(tmp_path, name)
-    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    theirs.load_cert_chain(path)
+    path, theirs = make_certificate(tmp_path, name)
     asked: list[tuple[str, int]] = []
 
     def connect(host: str, port: int, seconds: float) -> socket.socket:
