@@ -33,6 +33,9 @@ class RunningServer:
     def websocket_address(self) -> str:
         return self.address.replace("http", "ws", 1)
 
+    def client(self) -> httpx2.Client:
+        return httpx2.Client(base_url=self.address, timeout=60)
+
 
 @contextmanager
 def server_process(*arguments: str | Path) -> Iterator[RunningServer]:

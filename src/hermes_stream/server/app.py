@@ -16,7 +16,8 @@ from starlette.exceptions import HTTPException
 from hermes_stream.engine.engine import Engine
 from hermes_stream.errors import HermesError
 from hermes_stream.sealing import open_sealed_bytes, seal_bytes
-from hermes_stream.server import ask_api, durable_api, push_api, sessions_api
+from hermes_stream.server import alerts_api, ask_api, durable_api, push_api, sessions_api
+from hermes_stream.server.alerts import Alerts
 from hermes_stream.server.context import Server
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.journal import Journal
@@ -46,15 +47,16 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub = Hub(engines, journal, keeper, settings.limits)
         sources = Sources(settings)
+        alerts = Alerts(hub, sources.networks)
         puller = Puller(sources)
         hub.before_open.append(puller.check)
         hub.on_open.append(puller.start)
         hub.on_close.append(puller.stop)
-        app.state.server = server = Server(settings, hub, Asker(hub), sources)
+        app.state.server = server = Server(settings, hub, Asker(hub), sources, alerts)
         await hub.restore_all()
         background = [
-            asyncio.create_task(_keep_house(hub, settings.save_seconds)),
-            asyncio.create_task(tell_stats(hub)),
+            asyncio.create_task(each)
+            for each in (_keep_house(hub, settings.save_seconds), tell_stats(hub), alerts.webhooks.run())
         ]
         try:
             yield
@@ -70,7 +72,7 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
                 folder.close()
 
     app = FastAPI(title="hermes-stream", version=version("hermes-stream"), lifespan=lifespan)
-    for router in (sessions_api.router, ask_api.router, durable_api.router, push_api.router):
+    for router in (sessions_api.router, ask_api.router, durable_api.router, push_api.router, alerts_api.router):
         app.include_router(router)
     _add_handlers(app)
     return app

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from hermes_stream.server.alerts import Alerts
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.images import picture_threads
 from hermes_stream.server.live_session import LiveSession
@@ -28,6 +29,7 @@ class Server:
     hub: Hub
     asker: Asker
     sources: Sources
+    alerts: Alerts
     decoding: Executor = field(default_factory=picture_threads)
 
 

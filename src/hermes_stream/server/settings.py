@@ -18,7 +18,7 @@ class Limits(BaseModel):
     idle_seconds: a session that nobody feeds and asks for so long is closed; its last snapshot stays. None: never.
     max_frame_bytes, max_frame_pixels: of a pushed picture. max_video_bytes: of a video inside a request.
     max_snapshot_bytes: of a snapshot that is uploaded.
-    max_open_questions: of a session, at once.
+    max_open_questions: of a session, at once. max_alerts: standing questions of a session.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +32,7 @@ class Limits(BaseModel):
     max_video_bytes: int = Field(default=256 * _MIB, ge=1024)
     max_snapshot_bytes: int = Field(default=8 * 1024 * _MIB, ge=1024)
     max_open_questions: int = Field(default=16, ge=1)
+    max_alerts: int = Field(default=16, ge=0)
 
 
 class ServerSettings(BaseModel):
