@@ -198,6 +198,12 @@ class Engine:
         """Start answering a question; tokens go to `answer`."""
         self._worker.submit(AskJob(_running(session), answer.query, AnswerChannel(answer), remember))
 
+    def ping(self) -> Future[None]:
+        """The future resolves between two forwards: the thread lives. Raises SessionClosed if it has ended."""
+        job = CallJob(lambda: None, Future())
+        self._worker.submit(job)
+        return job.done
+
     def call(self, session: Session, function: Callable[[], _T]) -> _T:
         """Run a function on the engine's thread between two forwards and return its result."""
         _open(session)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import Any
@@ -17,11 +17,17 @@ from starlette.exceptions import HTTPException
 from hermes_stream.engine.engine import Engine
 from hermes_stream.errors import HermesError
 from hermes_stream.sealing import seal, unseal
-from hermes_stream.server import ask_api, durable_api, sessions_api
+from hermes_stream.server import ask_api, client_secrets_api, durable_api, health_api, reference, sessions_api
+from hermes_stream.server.access import Access
+from hermes_stream.server.auth import Gate, key_ring
+from hermes_stream.server.body_limit import BodyLimit
 from hermes_stream.server.context import Server
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.journal import Journal
 from hermes_stream.server.keeper import Keeper
+from hermes_stream.server.keys import KeyRing
+from hermes_stream.server.live_session import Identity
+from hermes_stream.server.origins import Origins
 from hermes_stream.server.problems import Problem, problem_of
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.settings import ServerSettings
@@ -34,21 +40,25 @@ _TICK_SECONDS = 1.0
 def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI:
     """The application. engines: by model name, the default one first; they are the caller's to close.
 
-    Raises ConfigError for a state folder that cannot be used.
+    Raises ConfigError for a state folder that cannot be used, and for keys that are missing or cannot be read.
     """
+    ring = key_ring(settings)
     folder = None if settings.state_dir is None else StateFolder(settings.state_dir, settings.encryption_key)
     journal = _journal(settings, folder)
     keeper = Keeper(journal, folder, n_older=settings.keep_snapshots)
+    # Read now: a journal that was sealed with another key keeps the server from starting.
+    known = list(keeper.known())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub = Hub(engines, journal, keeper, settings.limits)
-        app.state.server = Server(settings, hub, Asker(hub))
-        await hub.restore_all()
-        background = asyncio.create_task(_keep_house(hub, settings.save_seconds))
+        app.state.server = server = Server(settings, hub, Asker(hub))
+        server.metrics.attach(hub, keeper, server.asker)
+        background = asyncio.create_task(_live(server, known))
         try:
             yield
         finally:
+            server.ready.clear()
             background.cancel()
             with suppress(asyncio.CancelledError):
                 await background
@@ -57,11 +67,29 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
             if folder is not None:
                 folder.close()
 
-    app = FastAPI(title="hermes-stream", version=version("hermes-stream"), lifespan=lifespan)
-    for router in (sessions_api.router, ask_api.router, durable_api.router):
+    app = FastAPI(
+        title="hermes-stream", version=version("hermes-stream"), lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    app.openapi = lambda: reference.describe(app)  # type: ignore[method-assign]
+    for router in (
+        sessions_api.router,
+        ask_api.router,
+        durable_api.router,
+        client_secrets_api.router,
+        health_api.router,
+        reference.router,
+    ):
         app.include_router(router)
     _add_handlers(app)
+    _add_gates(app, settings, ring)
     return app
+
+
+def _add_gates(app: FastAPI, settings: ServerSettings, ring: KeyRing) -> None:
+    """What every request goes through before it reaches a route, the innermost first."""
+    app.add_middleware(BodyLimit, limits=settings.limits)
+    app.add_middleware(Gate, ring=ring, origins=Origins(settings.allow_origins))
+    app.add_middleware(Access)
 
 
 def _journal(settings: ServerSettings, folder: StateFolder | None) -> Journal:
@@ -71,8 +99,14 @@ def _journal(settings: ServerSettings, folder: StateFolder | None) -> Journal:
     return Journal(path, seal=lambda data: seal(data, key), unseal=lambda data: unseal(data, key))
 
 
+async def _live(server: Server, known: Sequence[Identity]) -> None:
+    """Bring sessions back, then save and clean up, until cancelled."""
+    await server.hub.restore_all(known)
+    server.ready.set()
+    await _keep_house(server.hub, server.settings.save_seconds)
+
+
 async def _keep_house(hub: Hub, save_seconds: float) -> None:
-    """Save and clean up, until cancelled."""
     waited = 0.0
     while True:
         seconds = min(_TICK_SECONDS, save_seconds)
@@ -101,14 +135,10 @@ def _add_handlers(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         return _response(Problem(error.status_code, "http_error", str(error.detail)), error)
 
-    @app.exception_handler(Exception)
-    async def _unknown(_: Request, error: Exception) -> JSONResponse:
-        return _response(problem_of(error), error)
-
 
 def _response(problem: Problem, error: Exception) -> JSONResponse:
     if problem.status >= 500:
-        _log.error("a request failed: %s", error, exc_info=None if isinstance(error, HermesError) else error)
+        _log.error("a request failed: %s", error)
     headers = {"retry-after": "1"} if problem.status in (429, 503) else None
     return JSONResponse(problem.body(), problem.status, headers)
 

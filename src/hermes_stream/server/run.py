@@ -2,46 +2,119 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import os
+import socket
 from collections.abc import Callable, Mapping
+from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from hermes_stream.engine.engine import Engine
+from hermes_stream.errors import ConfigError
 from hermes_stream.server.app import make_app
+from hermes_stream.server.auth import key_ring
+from hermes_stream.server.context import Server
 from hermes_stream.server.settings import ServerSettings
+
+_log = logging.getLogger(__name__)
 
 # Beyond the largest frame: JSON around base64.
 _MESSAGE_SHARE = 1.5
-_SHUT_DOWN_SECONDS = 10
+_MOST_HEADER_BYTES = 32 * 1024
+# For answers that are being given. Sessions are saved after that, however long it takes.
+_SHUT_DOWN_SECONDS = 3
 
 
-class _Announcing(uvicorn.Server):
-    """Tells where it listens once it does: with port 0 nobody knows before."""
+class _Running(uvicorn.Server):
+    """Says where it listens once sessions are back; ends what never would by itself; obeys a second signal at once."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None]) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, on_ready: Callable[[str], None]) -> None:
         super().__init__(config)
-        self._on_ready = on_ready
+        self._app, self._on_ready = app, on_ready
+        self._announcement: asyncio.Task[None] | None = None
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        await super().startup(sockets)  # type: ignore[arg-type]
+    @property
+    def _server(self) -> Server:
+        server: Server = self._app.state.server
+        return server
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
         if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            self._on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            self._announcement = asyncio.create_task(self._announce())
+
+    async def _announce(self) -> None:
+        await self._server.ready.wait()
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        _log.info("listening on %s", address)
+        self._on_ready(address)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        _log.info("ending: no new requests, %d sessions are saved", len(self._server.hub.sessions()))
+        self._server.ready.clear()
+        self._server.hub.end_events()
+        await super().shutdown(sockets)
+        _log.info("ended")
+
+    def handle_exit(self, sig: int, _: FrameType | None) -> None:
+        """On a signal. uvicorn would raise it again when all is done, and the process would die of it."""
+        if self.should_exit:
+            _log.warning("a second signal: ending without saving")
+            os._exit(128 + sig)
+        self.should_exit = True
 
 
-def serve(settings: ServerSettings, engines: Mapping[str, Engine], on_ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then save all sessions. on_ready: told the address once it is open.
+def bind(settings: ServerSettings) -> list[socket.socket]:
+    """Take the address without listening on it yet: clients are turned away until there is a server.
 
-    Raises ConfigError for settings with which nothing can be served.
+    Raises ConfigError for an address that is taken or not ours, and for missing or unreadable API keys.
     """
+    key_ring(settings)
+    bound: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            taken = socket.socket(family, kind, protocol)
+            bound.append(taken)
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # Of a name with several addresses all get the same port.
+            taken.bind((address[0], bound[0].getsockname()[1] or settings.port, *address[2:]))
+    except OSError as error:
+        for taken in bound:
+            taken.close()
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; give another"
+        ) from error
+    return bound
+
+
+def serve(
+    settings: ServerSettings,
+    engines: Mapping[str, Engine],
+    sockets: list[socket.socket],
+    on_ready: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then save all sessions. on_ready: told the address once questions can be asked.
+
+    sockets: what `bind` took. Raises HermesError for settings and state folders with which nothing can be served.
+    """
+    app = make_app(settings, engines)
     config = uvicorn.Config(
-        make_app(settings, engines),
-        host=settings.host,
-        port=settings.port,
+        app,
         log_config=None,
         access_log=False,
+        # The only parser with a limit on headers.
+        http="h11",
+        h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
+        lifespan="on",
         ws_max_size=int(settings.limits.max_frame_bytes * _MESSAGE_SHARE),
         timeout_graceful_shutdown=_SHUT_DOWN_SECONDS,
         server_header=False,
     )
-    _Announcing(config, on_ready).run()
+    _Running(config, app, on_ready).run(sockets)
