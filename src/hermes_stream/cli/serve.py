@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from hermes_stream.cli.model_options import EngineOptions
-from hermes_stream.cli.output import say
 from hermes_stream.cli.serve_options import ServeOptions
 from hermes_stream.errors import ConfigError
 
@@ -36,4 +35,4 @@ def serve(
     sockets = bind(settings)
     configure_logs(log_format)
     with (options or EngineOptions()).load_model() as engine:
-        run_server(settings, {engine.model.name: engine}, sockets, lambda address: say(f"listening on {address}"))
+        run_server(settings, {engine.model.name: engine}, sockets)

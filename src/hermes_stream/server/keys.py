@@ -169,14 +169,13 @@ class KeyRing:
         self._given, self._store, self._on_trouble = tuple(given), store, on_trouble
         self._stamp = () if store is None else store.stamp()
         self._keys = (*self._given, *(() if store is None else store.read()))
-        self._was_locked = bool(self._keys)
+        self._is_locked = bool(self._keys)
 
     @property
     def is_required(self) -> bool:
         """Whether a key must be shown. Once there was one it must: a server never opens up while it runs."""
         self._look_again()
-        self._was_locked = self._was_locked or bool(self._keys)
-        return self._was_locked
+        return self._is_locked
 
     def owner(self, secret: str) -> str | None:
         """The name of a key; None if it is none of ours. Takes as long for a wrong one as for a right one."""
@@ -200,6 +199,7 @@ class KeyRing:
             self._keys = (*self._given, *self._store.read())
         except ConfigError as error:
             self._on_trouble(error)
+        self._is_locked = self._is_locked or bool(self._keys)
 
 
 def _checked_name(name: str) -> str:

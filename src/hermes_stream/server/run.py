@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import FrameType
 
 import uvicorn
@@ -31,9 +31,9 @@ _SHUT_DOWN_SECONDS = 3
 class _Running(uvicorn.Server):
     """Says where it listens once sessions are back; ends what never would by itself; obeys a second signal at once."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, on_ready: Callable[[str], None]) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
-        self._app, self._on_ready = app, on_ready
+        self._app = app
         self._announcement: asyncio.Task[None] | None = None
 
     @property
@@ -49,9 +49,7 @@ class _Running(uvicorn.Server):
     async def _announce(self) -> None:
         await self._server.ready.wait()
         host, port = self.servers[0].sockets[0].getsockname()[:2]
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        _log.info("listening on %s", address)
-        self._on_ready(address)
+        _log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         _log.info("ending: no new requests, %d sessions are saved", len(self._server.hub.sessions()))
@@ -94,13 +92,8 @@ def bind(settings: ServerSettings) -> list[socket.socket]:
     return bound
 
 
-def serve(
-    settings: ServerSettings,
-    engines: Mapping[str, Engine],
-    sockets: list[socket.socket],
-    on_ready: Callable[[str], None] = lambda _: None,
-) -> None:
-    """Serve until SIGTERM or SIGINT, then save all sessions. on_ready: told the address once questions can be asked.
+def serve(settings: ServerSettings, engines: Mapping[str, Engine], sockets: list[socket.socket]) -> None:
+    """Serve until SIGTERM or SIGINT, then save all sessions. The log says `listening on` once questions can be asked.
 
     sockets: what `bind` took. Raises HermesError for settings and state folders with which nothing can be served.
     """
@@ -117,4 +110,4 @@ def serve(
         timeout_graceful_shutdown=_SHUT_DOWN_SECONDS,
         server_header=False,
     )
-    _Running(config, app, on_ready).run(sockets)
+    _Running(config, app).run(sockets)
