@@ -1,15 +1,10 @@
-"""A small application behind the real gate, on a real socket: what gets through, and what that sees."""
+"""A small application behind the real gate: what gets through, and what that sees."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI, Request, WebSocket
 
 from hermes_stream.server.access import Access
@@ -53,19 +48,3 @@ def gate_app(ring: KeyRing, *, origins: tuple[str, ...] = (), limits: Limits | N
         await socket.close()
 
     return app
-
-
-@contextmanager
-def running(app: FastAPI) -> Iterator[str]:
-    """Serve an application on a thread; gives its host and port."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, http="h11", lifespan="off"))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
-    thread.start()
-    try:
-        while not server.started:
-            threading.Event().wait(0.01)
-        host, port = server.servers[0].sockets[0].getsockname()
-        yield f"{host}:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
