@@ -24,15 +24,16 @@ def serve(
     log_format
         Of the log on standard error. Default: text on a terminal, else json.
     """
+    settings = (server or ServeOptions()).read()
     try:
+        from hermes_stream.server.reach import bind
+
+        # What cannot be is refused before anything slow is imported.
+        sockets = bind(settings)
         from hermes_stream.server.logs import configure_logs
-        from hermes_stream.server.run import bind
         from hermes_stream.server.run import serve as run_server
     except ImportError as error:
         raise ConfigError(f"{error.name} is not installed; pip install 'hermes-stream[server]'") from error
-
-    settings = (server or ServeOptions()).read()
-    sockets = bind(settings)
     configure_logs(log_format)
     with (options or EngineOptions()).load_model() as engine:
         run_server(settings, {engine.model.name: engine}, sockets)

@@ -19,7 +19,7 @@ from hermes_stream.errors import HermesError
 from hermes_stream.sealing import seal, unseal
 from hermes_stream.server import ask_api, client_secrets_api, durable_api, health_api, reference, sessions_api
 from hermes_stream.server.access import Access
-from hermes_stream.server.auth import Gate, key_ring
+from hermes_stream.server.auth import Gate
 from hermes_stream.server.body_limit import BodyLimit
 from hermes_stream.server.context import Server
 from hermes_stream.server.hub import Hub
@@ -30,6 +30,7 @@ from hermes_stream.server.live_session import Identity
 from hermes_stream.server.origins import Origins
 from hermes_stream.server.problems import Problem, problem_of
 from hermes_stream.server.questions import Asker
+from hermes_stream.server.reach import key_ring
 from hermes_stream.server.settings import ServerSettings
 from hermes_stream.server.state_folder import StateFolder
 

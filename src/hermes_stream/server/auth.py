@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hermes_stream.errors import ConfigError
 from hermes_stream.server.client_secrets import ClientSecrets
 from hermes_stream.server.context import ANYBODY, Server
 from hermes_stream.server.guesses import Guesses
-from hermes_stream.server.keys import KeyRing, KeyStore
+from hermes_stream.server.keys import KeyRing
 from hermes_stream.server.origins import Origins, is_local_host
 from hermes_stream.server.problems import ApiError, problem_of
 from hermes_stream.server.refusal import refuse, respond
-from hermes_stream.server.settings import ServerSettings
-
-_log = logging.getLogger(__name__)
 
 # Nothing of a session is told here.
 _PUBLIC = frozenset({"/", "/health", "/ready"})
@@ -31,21 +26,6 @@ _CLIENT_SECRETS = "/v1/realtime/client_secrets"
 _KEY_PROTOCOL = "openai-insecure-api-key."
 _PROTOCOL = "realtime"
 _CHALLENGE = {"www-authenticate": 'Bearer realm="hermes-stream"'}
-
-
-def key_ring(settings: ServerSettings) -> KeyRing:
-    """The keys of a server: given ones and those of its state folder.
-
-    Raises ConfigError where they cannot be read, and where there are none and others than this machine could connect.
-    """
-    store = None if settings.state_dir is None else KeyStore(settings.state_dir)
-    ring = KeyRing(settings.api_keys, store, on_trouble=lambda error: _log.error("keys are not read again: %s", error))
-    if not ring.is_required and not settings.is_local:
-        raise ConfigError(
-            f"without an API key nobody but this machine may connect, and {settings.host} is not it; make a key with "
-            "`hermes-stream keys add NAME --state-dir DIR`, or listen on 127.0.0.1"
-        )
-    return ring
 
 
 class Gate:

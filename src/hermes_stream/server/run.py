@@ -13,9 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from hermes_stream.engine.engine import Engine
-from hermes_stream.errors import ConfigError
 from hermes_stream.server.app import make_app
-from hermes_stream.server.auth import key_ring
 from hermes_stream.server.context import Server
 from hermes_stream.server.settings import ServerSettings
 
@@ -66,36 +64,10 @@ class _Running(uvicorn.Server):
         self.should_exit = True
 
 
-def bind(settings: ServerSettings) -> list[socket.socket]:
-    """Take the address without listening on it yet: clients are turned away until there is a server.
-
-    Raises ConfigError for an address that is taken or not ours, and for missing or unreadable API keys.
-    """
-    key_ring(settings)
-    bound: list[socket.socket] = []
-    try:
-        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            taken = socket.socket(family, kind, protocol)
-            bound.append(taken)
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            # Of a name with several addresses all get the same port.
-            taken.bind((address[0], bound[0].getsockname()[1] or settings.port, *address[2:]))
-    except OSError as error:
-        for taken in bound:
-            taken.close()
-        raise ConfigError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; give another"
-        ) from error
-    return bound
-
-
 def serve(settings: ServerSettings, engines: Mapping[str, Engine], sockets: list[socket.socket]) -> None:
     """Serve until SIGTERM or SIGINT, then save all sessions. The log says `listening on` once questions can be asked.
 
-    sockets: what `bind` took. Raises HermesError for settings and state folders with which nothing can be served.
+    sockets: what `reach.bind` took. Raises HermesError for settings and state folders with which nothing can be served.
     """
     app = make_app(settings, engines)
     config = uvicorn.Config(
