@@ -71,6 +71,7 @@ class VisualTokens:
     frame_N: int64, index of the grid within this batch: of the frame, or of the pair of frames that share tokens.
     row_N, column_N: int64, grid cell of the token within its frame.
     times_seconds_N: float64, presentation time of the token's frame.
+    grid_seconds_G2: float64, times of each grid's first and last frame; None where these are the same.
     n_frames: sampled frames encoded here. n_grids: grids that they became.
     n_skipped: positions of long gaps in time that were left out before the last of these grids; later ones follow it
         as many earlier than their times say (families with absolute time).
@@ -92,6 +93,14 @@ class VisualTokens:
     deepstack: tuple[torch.Tensor, ...] = ()
     saliency_N: torch.Tensor | None = None
     n_skipped: int = 0
+    grid_seconds_G2: torch.Tensor | None = None
+
+    @property
+    def span_2N(self) -> torch.Tensor:
+        """Times of the first and of the last frame of each token's grid, float64 `[2, n_tokens]`."""
+        if self.grid_seconds_G2 is None:
+            return self.times_seconds_N.expand(2, -1)
+        return self.grid_seconds_G2[self.frame_N].T
 
     @property
     def n_rows(self) -> int:
@@ -125,6 +134,7 @@ class VisualTokens:
             is_text_N=None if self.is_text_N is None else self.is_text_N[rows],
             deepstack=tuple(tap_NE[taps] for tap_NE in self.deepstack),
             saliency_N=None if self.saliency_N is None else self.saliency_N[rows],
+            grid_seconds_G2=None if self.grid_seconds_G2 is None else self.grid_seconds_G2[start:stop],
         )
 
     def at_times(self, time_N: torch.Tensor, time_axes: Sequence[int]) -> VisualTokens:
@@ -149,6 +159,7 @@ class Query:
     max_new_tokens: upper bound of the answer's length.
     temperature: 0 is greedy; otherwise sampling with `seed`.
     repetition_penalty: over the new tokens only; 1 is off.
+    evidence: how many frames to name that the answer looked at most; found once its last token is out.
     """
 
     text: str
@@ -159,6 +170,7 @@ class Query:
     repetition_penalty: float = 1.0
     seed: int = 0
     options: tuple[str, ...] = ()
+    evidence: int = 0
 
     @property
     def letters(self) -> tuple[str, ...]:
@@ -196,6 +208,7 @@ class Query:
             ("top_p", 0 < self.top_p <= 1, "a share above 0 and up to 1"),
             ("top_k", self.top_k >= 0, "0 (all tokens) or more"),
             ("repetition_penalty", self.repetition_penalty > 0, "a factor above 0"),
+            ("evidence", self.evidence >= 0, "0 (none) or a number of frames"),
             ("options", len(self.options) != 1 and len(self.options) <= len(ascii_uppercase), "none, or 2 to 26 texts"),
         ):
             if not is_good:
@@ -215,6 +228,19 @@ class TokenEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """A frame that an answer looked at.
+
+    time_seconds: when it was shown; where two frames share their tokens, the mean of both. frame: its number among the
+    grids of the stream. weight: its share of the attention that what chose the tokens paid to frames and summaries.
+    """
+
+    time_seconds: float
+    frame: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A finished answer and the memory that it was given from.
 
@@ -223,6 +249,7 @@ class Answer:
     held_tokens: vision and summary tokens held by each layer.
     memory_bytes: bytes of the pinned version, all layers, truth and working copy, and of tensors that the policy keeps.
     archive_bytes: of archived keys and values, in host memory or on disk.
+    evidence: frames that it looked at most, the most first, as many as the query asks for; weights sum to 1 at most.
     """
 
     text: str
@@ -234,6 +261,7 @@ class Answer:
     held_tokens: tuple[int, ...]
     memory_bytes: int
     archive_bytes: int = 0
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

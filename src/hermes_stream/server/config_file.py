@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from hermes_stream.errors import ConfigError, unknown_name
+from hermes_stream.sealing import parse_key
 from hermes_stream.server.keys import api_keys_from
 from hermes_stream.server.settings import Limits, ServerSettings
 
@@ -75,8 +76,4 @@ def _encryption_key(file: Path | None, environment: Mapping[str, str]) -> bytes 
             text = file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"the encryption key {file} cannot be read: {error}") from error
-    if not text:
-        return None
-    from hermes_stream.sealing import parse_key
-
-    return parse_key(text)
+    return parse_key(text) if text else None
