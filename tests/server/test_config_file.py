@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,23 @@ def test_keys_come_from_the_named_file_and_the_environment(tmp_path: Path) -> No
     settings = read_settings(file, {}, {"HERMES_STREAM_API_KEYS": f"other:{_SECRET}"})
     assert [key.name for key in settings.api_keys] == ["other", "camera"]
     assert _SECRET not in repr(settings)
+
+
+def test_the_encryption_key_comes_from_a_file_or_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(b64encode(bytes(range(32))).decode() + "\n")
+    environment = {"HERMES_STREAM_ENCRYPTION_KEY": "ab" * 32}
+    assert read_settings(None, {}, environment).encryption_key == b"\xab" * 32
+    settings = read_settings(None, {"encryption_key_file": file}, environment)
+    assert settings.encryption_key == bytes(range(32))
+    assert "\\x00\\x01" not in repr(settings)
+
+
+@pytest.mark.parametrize("text", ["too short", "zz" * 32])
+def test_an_encryption_key_that_is_none_is_refused_without_being_repeated(text: str) -> None:
+    with pytest.raises(ConfigError, match="32 bytes") as caught:
+        read_settings(None, {}, {"HERMES_STREAM_ENCRYPTION_KEY": text})
+    assert text not in str(caught.value)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])

@@ -47,7 +47,7 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
     folder = None if settings.state_dir is None else StateFolder(settings.state_dir, settings.encryption_key)
     journal = _journal(settings, folder)
     keeper = Keeper(journal, folder, n_older=settings.keep_snapshots)
-    # Read now: a journal that was sealed with another key keeps the server from starting.
+    # Read now: a record that cannot be read keeps the server from starting.
     known = list(keeper.known())
 
     @asynccontextmanager
