@@ -1,4 +1,4 @@
-"""Real servers: `hermes-stream serve` in a process of its own."""
+"""A real server in a process of its own, as users start it."""
 
 from __future__ import annotations
 
@@ -8,96 +8,119 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
+_READY_SECONDS = 120.0
+_END_SECONDS = 30.0
 _COMMAND = (sys.executable, "-c", "from hermes_stream.cli.main import main; main()")
 _LISTENING = re.compile(r"listening on (http://[^\s\"]+)")
-_START_SECONDS = 120.0
-_STOP_SECONDS = 30.0
 
 
-@dataclass
-class ServerProcess:
-    """A server that runs. address: as in http://127.0.0.1:1234."""
+@dataclass(frozen=True)
+class RunningServer:
+    """address: as in http://127.0.0.1:40123. process: to be killed. said: lines on standard error so far."""
 
     address: str
-    process: subprocess.Popen[bytes]
-    log: Path
+    process: subprocess.Popen[str]
+    said: list[str]
 
     @property
-    def socket_address(self) -> str:
-        return self.address.replace("http://", "ws://")
+    def websocket_address(self) -> str:
+        return self.address.replace("http", "ws", 1)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """What it has logged so far; every line must be JSON."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [json.loads(line) for line in list(self.said)]
+
+    def client(self, key: str | None = None) -> httpx2.Client:
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        return httpx2.Client(base_url=self.address, timeout=60, headers=headers)
 
     def end(self, with_signal: int = signal.SIGTERM) -> int:
         """Stop it and return its exit status; negative if a signal ended it."""
         if self.process.poll() is None:
             self.process.send_signal(with_signal)
-        try:
-            return self.process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
+        return self.process.wait(_END_SECONDS)
 
 
-def environment_of(**more: str) -> dict[str, str]:
-    """For processes: one thread each, and no keys of whoever runs the tests."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("HERMES_STREAM_")}
-    return {**clean, "OMP_NUM_THREADS": "1", **more}
-
-
-def run_command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run `hermes-stream` to its end, in a process of its own."""
     command = [*_COMMAND, *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, env=environment_of(**environment)
-    )
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=_environment())
 
 
-def start_server(log: Path, *arguments: object, **environment: str) -> ServerProcess:
-    """Run `hermes-stream serve` on a free port; returns once it can be asked."""
+@contextmanager
+def server_process(*arguments: str | Path, **environment: str) -> Iterator[RunningServer]:
+    """`hermes-stream serve` on a free port, from when it listens until the block is left."""
     command = [*_COMMAND, "serve", "--port", "0", *map(str, arguments)]
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(command, stderr=stderr, env=environment_of(**environment))
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        if found := _LISTENING.search(log.read_text()):
-            return ServerProcess(found[1], process, log)
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
-    raise AssertionError(f"the server did not start:\n{log.read_text()}")
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=_environment() | environment
+    )
+    said: list[str] = []
+    is_ready = threading.Event()
+    reader = threading.Thread(target=_read, args=(process, said, is_ready), daemon=True)
+    reader.start()
+    try:
+        is_ready.wait(_READY_SECONDS)
+        address = _LISTENING.search("".join(said))
+        assert address is not None, f"the server did not start: {''.join(said)}"
+        yield RunningServer(address[1], process, said)
+    finally:
+        process.terminate()
+        try:
+            process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        reader.join()
 
 
-@pytest.fixture
-def server_process(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Start servers with any options; they end with the test."""
-    running: list[ServerProcess] = []
+def _environment() -> dict[str, str]:
+    """One thread, no network, and no keys of whoever runs the tests."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HERMES_STREAM_")}
+    return {**clean, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
-    def start(*arguments: object, **environment: str) -> ServerProcess:
-        running.append(start_server(tmp_path / f"server-{len(running)}.log", *arguments, **environment))
-        return running[-1]
 
-    yield start
-    for server in running:
-        server.end()
+def _read(process: subprocess.Popen[str], said: list[str], is_ready: threading.Event) -> None:
+    """Until the process ends, so that it never waits for somebody who reads."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        said.append(line)
+        if _LISTENING.search(line):
+            is_ready.set()
+    is_ready.set()
+    process.stderr.close()
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One server for all tests that do not need one of their own: no keys, the bundled model, a state folder."""
-    folder = tmp_path_factory.mktemp("server")
-    running = start_server(folder / "log", "--state-dir", folder / "state")
-    yield running
-    running.end()
+def server() -> Iterator[RunningServer]:
+    """One server for all tests that do not need their own: the bundled model, no state folder."""
+    with server_process() as running:
+        yield running
+
+
+@contextmanager
+def a_session(server: RunningServer, **spec: Any) -> Iterator[str]:
+    """The id of a session with these settings, which is deleted when the block is left."""
+    with server.client() as client:
+        answer = client.post("/v1/sessions", json=spec)
+        assert answer.status_code == 201, answer.text
+        name = answer.json()["id"]
+        yield name
+        client.delete(f"/v1/sessions/{name}")
+
+
+@pytest.fixture
+def session(server: RunningServer) -> Iterator[str]:
+    """The id of a session as it is by default."""
+    with a_session(server) as name:
+        yield name

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from hermes_stream.server.config_file import read_settings
 from hermes_stream.server.settings import Limits, ServerSettings
 
-from .conftest import ServerProcess, run_command
+from .conftest import RunningServer, run_command
 
 PROJECT = Path(__file__).parents[2]
 DEPLOY = PROJECT / "deploy"
@@ -50,7 +50,7 @@ def exposed(text: str) -> set[str]:
     return names
 
 
-def test_every_query_of_the_board_names_what_a_server_exposes(server: ServerProcess) -> None:
+def test_every_query_of_the_board_names_what_a_server_exposes(server: RunningServer) -> None:
     httpx2.post(f"{server.address}/v1/sessions", json={}).raise_for_status()
     text = httpx2.get(f"{server.address}/metrics").text
     asked = {name for query, _ in queries() for name in re.findall(r"\b(?:hermes_stream|process)_\w+", query)}
@@ -58,7 +58,7 @@ def test_every_query_of_the_board_names_what_a_server_exposes(server: ServerProc
     assert asked <= exposed(text)
 
 
-def test_every_metric_of_ours_is_on_the_board(server: ServerProcess) -> None:
+def test_every_metric_of_ours_is_on_the_board(server: RunningServer) -> None:
     names = {name for name in exposed(httpx2.get(f"{server.address}/metrics").text) if name.startswith("hermes_stream")}
     asked = " ".join(query for query, _ in queries())
     on_none = {name for name in names if not re.search(rf"\b{name}\b", asked)}
@@ -67,7 +67,7 @@ def test_every_metric_of_ours_is_on_the_board(server: ServerProcess) -> None:
     }  # fmt: skip
 
 
-def test_every_label_that_a_legend_shows_is_in_its_query_or_metric(server: ServerProcess) -> None:
+def test_every_label_that_a_legend_shows_is_in_its_query_or_metric(server: RunningServer) -> None:
     httpx2.post(f"{server.address}/v1/sessions", json={}).raise_for_status()
     families = list(text_string_to_metric_families(httpx2.get(f"{server.address}/metrics").text))
     labels = {sample.name: set(sample.labels) for family in families for sample in family.samples}

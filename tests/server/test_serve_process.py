@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,19 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from .conftest import ServerProcess, run_command, start_server
+from .conftest import RunningServer, run_command, server_process
 
 _GIVEN = "given-key-of-28-characters.."
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, str, Path]]:
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, str, Path]]:
     """A server with a key that was made and one that was given; with the first and the state folder."""
-    folder = tmp_path_factory.mktemp("locked")
-    made = run_command("keys", "add", "made", "--state-dir", folder / "state")
-    server = start_server(
-        folder / "log", "--state-dir", folder / "state", "--host", "0.0.0.0",
-        HERMES_STREAM_API_KEYS=f"given:{_GIVEN}",
-    )  # fmt: skip
-    server.address = server.address.replace("0.0.0.0", "127.0.0.1")
-    yield server, made.stdout.strip(), folder / "state"
-    server.end()
+    state_dir = tmp_path_factory.mktemp("locked") / "state"
+    made = run_command("keys", "add", "made", "--state-dir", state_dir).stdout.strip()
+    options = ("--state-dir", state_dir, "--host", "0.0.0.0")
+    with server_process(*options, HERMES_STREAM_API_KEYS=f"given:{_GIVEN}") as server:
+        yield replace(server, address=server.address.replace("0.0.0.0", "127.0.0.1")), made, state_dir
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -68,7 +64,7 @@ def test_keys_are_made_once_listed_and_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/sessions", "/metrics", "/docs", "/openapi.json"])
-def test_every_door_wants_a_key(locked: tuple[ServerProcess, str, Path], path: str) -> None:
+def test_every_door_wants_a_key(locked: tuple[RunningServer, str, Path], path: str) -> None:
     server, made, _ = locked
     statuses = [
         httpx2.get(server.address + path, headers=headers).status_code
@@ -78,18 +74,18 @@ def test_every_door_wants_a_key(locked: tuple[ServerProcess, str, Path], path: s
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])
-def test_health_wants_none(locked: tuple[ServerProcess, str, Path], path: str) -> None:
+def test_health_wants_none(locked: tuple[RunningServer, str, Path], path: str) -> None:
     assert httpx2.get(locked[0].address + path).status_code == 200
 
 
-def test_a_websocket_without_a_key_never_opens(locked: tuple[ServerProcess, str, Path]) -> None:
-    with pytest.raises(InvalidStatus) as caught, connect(f"{locked[0].socket_address}/v1/sessions/any/stream"):
+def test_a_websocket_without_a_key_never_opens(locked: tuple[RunningServer, str, Path]) -> None:
+    with pytest.raises(InvalidStatus) as caught, connect(f"{locked[0].websocket_address}/v1/sessions/any/stream"):
         pass
     assert caught.value.response.status_code == 401
     assert json.loads(caught.value.response.body)["error"]["code"] == "missing_api_key"
 
 
-def test_sessions_of_one_key_are_not_there_for_another(locked: tuple[ServerProcess, str, Path]) -> None:
+def test_sessions_of_one_key_are_not_there_for_another(locked: tuple[RunningServer, str, Path]) -> None:
     server, made, _ = locked
     with httpx2.Client(base_url=server.address, headers=bearer(made)) as owner:
         name = owner.post("/v1/sessions", json={}).json()["id"]
@@ -103,7 +99,7 @@ def test_sessions_of_one_key_are_not_there_for_another(locked: tuple[ServerProce
         owner.delete(f"/v1/sessions/{name}")
 
 
-def test_a_key_counts_from_when_it_is_made_until_it_is_removed(locked: tuple[ServerProcess, str, Path]) -> None:
+def test_a_key_counts_from_when_it_is_made_until_it_is_removed(locked: tuple[RunningServer, str, Path]) -> None:
     server, _, state_dir = locked
     key = run_command("keys", "add", "guest", "--state-dir", state_dir).stdout.strip()
     assert httpx2.get(f"{server.address}/v1/sessions", headers=bearer(key)).status_code == 200
@@ -111,7 +107,7 @@ def test_a_key_counts_from_when_it_is_made_until_it_is_removed(locked: tuple[Ser
     assert httpx2.get(f"{server.address}/v1/sessions", headers=bearer(key)).status_code == 401
 
 
-def test_openais_client_makes_secrets_for_browsers(locked: tuple[ServerProcess, str, Path]) -> None:
+def test_openais_client_makes_secrets_for_browsers(locked: tuple[RunningServer, str, Path]) -> None:
     server, made, _ = locked
     with openai.OpenAI(base_url=f"{server.address}/v1", api_key=made) as client:
         created = client.realtime.client_secrets.create(
@@ -125,14 +121,14 @@ def test_openais_client_makes_secrets_for_browsers(locked: tuple[ServerProcess, 
         assert browser.post("/v1/realtime/client_secrets", json={}).status_code == 401
 
 
-def test_openais_client_reads_why_it_is_refused(locked: tuple[ServerProcess, str, Path]) -> None:
+def test_openais_client_reads_why_it_is_refused(locked: tuple[RunningServer, str, Path]) -> None:
     client = openai.OpenAI(base_url=f"{locked[0].address}/v1", api_key="wrong", max_retries=0)
     with client, pytest.raises(openai.AuthenticationError) as caught:
         client.realtime.client_secrets.create()
     assert caught.value.code == "invalid_api_key"
 
 
-def test_every_line_of_the_log_is_json_and_no_key_is_in_it(locked: tuple[ServerProcess, str, Path]) -> None:
+def test_every_line_of_the_log_is_json_and_no_key_is_in_it(locked: tuple[RunningServer, str, Path]) -> None:
     server, made, _ = locked
     with httpx2.Client(base_url=server.address, headers=bearer(made)) as client:
         name = client.post("/v1/sessions", json={}).json()["id"]
@@ -144,16 +140,16 @@ def test_every_line_of_the_log_is_json_and_no_key_is_in_it(locked: tuple[ServerP
     assert {field: line[field] for field in ("method", "route", "status", "key")} == {
         "method": "GET", "route": "/v1/sessions/{session_id}", "status": 200, "key": "made",
     }  # fmt: skip
-    log = server.log.read_text()
+    log = "".join(server.said)
     assert made not in log
     assert _GIVEN not in log
 
 
-def rows_of(server: ServerProcess, method: str) -> list[dict[str, Any]]:
+def rows_of(server: RunningServer, method: str) -> list[dict[str, Any]]:
     return [row for row in server.rows if row.get("method") == method]
 
 
-def test_a_body_without_end_is_cut_off(server: ServerProcess) -> None:
+def test_a_body_without_end_is_cut_off(server: RunningServer) -> None:
     def body() -> Iterator[bytes]:
         while True:
             yield b"x" * 65536
@@ -162,7 +158,7 @@ def test_a_body_without_end_is_cut_off(server: ServerProcess) -> None:
     assert response.status_code == 413
 
 
-def test_headers_without_end_are_cut_off(server: ServerProcess) -> None:
+def test_headers_without_end_are_cut_off(server: RunningServer) -> None:
     host, port = server.address.removeprefix("http://").split(":")
     address = (host, int(port))
     with (
@@ -178,53 +174,47 @@ def send_headers(client: socket.socket, n: int) -> None:
         client.sendall(b"X-Padding: " + b"y" * 1000 + b"\r\n")
 
 
-def test_a_name_that_points_here_is_not_let_in(server: ServerProcess) -> None:
+def test_a_name_that_points_here_is_not_let_in(server: RunningServer) -> None:
     response = httpx2.get(f"{server.address}/v1/sessions", headers={"host": "rebound.example"})
     assert (response.status_code, response.json()["error"]["code"]) == (403, "host_not_allowed")
 
 
-def test_a_signal_saves_all_and_ends_what_would_go_on(
-    server_process: Callable[..., ServerProcess], tmp_path: Path
-) -> None:
+def test_a_signal_saves_all_and_ends_what_would_go_on(tmp_path: Path) -> None:
     options = ("--state-dir", tmp_path / "state", "--save-seconds", "3600")
-    server = server_process(*options)
-    name = httpx2.post(f"{server.address}/v1/sessions", json={}).json()["id"]
-    ended = threading.Event()
+    is_listening, has_ended = threading.Event(), threading.Event()
 
-    def listen() -> None:
-        with httpx2.stream("GET", f"{server.address}/v1/sessions/{name}/events", timeout=60) as response:
+    def listen(address: str) -> None:
+        with httpx2.stream("GET", address, timeout=60) as response:
             for _ in response.iter_lines():
-                listening.set()
-        ended.set()
+                is_listening.set()
+        has_ended.set()
 
-    listening = threading.Event()
-    thread = threading.Thread(target=listen)
-    thread.start()
-    with httpx2.Client(base_url=server.address) as idle:
-        idle.get("/health")
-        assert listening.wait(30)
+    with server_process(*options) as server, server.client() as idle:
+        name = idle.post("/v1/sessions", json={}).json()["id"]
+        thread = threading.Thread(target=listen, args=[f"{server.address}/v1/sessions/{name}/events"])
+        thread.start()
+        assert is_listening.wait(30)
         began = time.monotonic()
         assert server.end() == 0
         assert time.monotonic() - began < 15
-    thread.join(10)
-    assert ended.is_set()
-    assert [row["message"] for row in server.rows[-1:]] == ["ended"]
+        thread.join(10)
+        assert has_ended.is_set()
+    assert server.rows[-1]["message"] == "ended"
+    with server_process(*options) as again, again.client() as client:
+        assert client.get(f"/v1/sessions/{name}").json()["id"] == name
+    (row,) = [row for row in again.rows if row["message"].startswith("a session is back")]
+    assert row["session"] == name
 
-    again = server_process(*options)
-    assert httpx2.get(f"{again.address}/v1/sessions/{name}").json()["id"] == name
-    assert any(row["message"].startswith("a session is back") and row["session"] == name for row in again.rows)
 
-
-def test_a_second_signal_ends_at_once(server_process: Callable[..., ServerProcess]) -> None:
-    server = server_process()
-    with httpx2.Client(base_url=server.address, timeout=60) as client:
+def test_a_second_signal_ends_at_once() -> None:
+    with server_process() as server, server.client() as client:
         name = client.post("/v1/sessions", json={}).json()["id"]
         question = {"question": "what?", "max_new_tokens": 4096, "stream": True, "temperature": 10}
         with client.stream("POST", f"/v1/sessions/{name}/ask", json=question) as response:
             lines = response.iter_lines()
             next(lines)
-            os.kill(server.process.pid, signal.SIGTERM)
-            while "ending" not in server.log.read_text():
+            server.process.send_signal(signal.SIGTERM)
+            while not any("ending" in line for line in list(server.said)):
                 time.sleep(0.01)
             began = time.monotonic()
             assert server.end() == 128 + signal.SIGTERM
