@@ -190,10 +190,12 @@ def test_a_signal_saves_all_and_ends_what_would_go_on(tmp_path: Path) -> None:
         has_ended.set()
 
     with server_process(*options) as server, server.client() as idle:
-        name = idle.post("/v1/sessions", json={}).json()["id"]
+        name = idle.post("/v1/sessions", json={"source": "shapestream:900100", "speed": 20}).json()["id"]
         thread = threading.Thread(target=listen, args=[f"{server.address}/v1/sessions/{name}/events"])
         thread.start()
         assert is_listening.wait(30)
+        while (seen := idle.get(f"/v1/sessions/{name}").json()["frames_seen"]) < 8:
+            time.sleep(0.05)
         began = time.monotonic()
         assert server.end() == 0
         assert time.monotonic() - began < 15
@@ -201,7 +203,7 @@ def test_a_signal_saves_all_and_ends_what_would_go_on(tmp_path: Path) -> None:
         assert has_ended.is_set()
     assert server.rows[-1]["message"] == "ended"
     with server_process(*options) as again, again.client() as client:
-        assert client.get(f"/v1/sessions/{name}").json()["id"] == name
+        assert client.get(f"/v1/sessions/{name}").json()["frames_seen"] >= seen
     (row,) = [row for row in again.rows if row["message"].startswith("a session is back")]
     assert row["session"] == name
 

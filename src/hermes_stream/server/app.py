@@ -29,9 +29,11 @@ from hermes_stream.server.keys import KeyRing
 from hermes_stream.server.live_session import Identity
 from hermes_stream.server.origins import Origins
 from hermes_stream.server.problems import Problem, problem_of
+from hermes_stream.server.pull import Puller
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.reach import key_ring
 from hermes_stream.server.settings import ServerSettings
+from hermes_stream.server.sources import Sources
 from hermes_stream.server.state_folder import StateFolder
 
 _log = logging.getLogger(__name__)
@@ -53,7 +55,12 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub = Hub(engines, journal, keeper, settings.limits)
-        app.state.server = server = Server(settings, hub, Asker(hub))
+        sources = Sources(settings)
+        puller = Puller(sources)
+        hub.before_open.append(puller.check)
+        hub.on_open.append(puller.start)
+        hub.on_close.append(puller.stop)
+        app.state.server = server = Server(settings, hub, Asker(hub), sources)
         server.metrics.attach(hub, keeper, server.asker)
         background = asyncio.create_task(_live(server, known))
         try:
@@ -63,6 +70,7 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
             background.cancel()
             with suppress(asyncio.CancelledError):
                 await background
+            await puller.let_go()
             await hub.shut_down()
             journal.close()
             if folder is not None:

@@ -18,6 +18,7 @@ from hermes_stream.server.problems import ApiError
 from hermes_stream.server.pulse import Pulse
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.settings import ServerSettings
+from hermes_stream.server.sources import Sources
 
 # Who asks where no keys are configured.
 ANYBODY = "anybody"
@@ -30,6 +31,7 @@ class Server:
     settings: ServerSettings
     hub: Hub
     asker: Asker
+    sources: Sources
     client_secrets: ClientSecrets = field(default_factory=ClientSecrets)
     metrics: Metrics = field(default_factory=Metrics)
     pulse: Pulse = field(default_factory=Pulse)

@@ -52,12 +52,13 @@ class Metrics:
             self._answers.labels(outcome)
 
     def attach(self, hub: Hub, keeper: Keeper, asker: Asker) -> None:
-        """Listen to a server that begins."""
+        """Listen to a server that begins, of which everything else is in place."""
         sessions = _Sessions(hub)
         self.registry.register(sessions)
         self.registry.register(_Engines(hub.engines))
-        hub.on_open.append(sessions.begin)
-        hub.on_open.append(lambda live: live.bus.taps.append(self._note))
+        # Before anybody feeds a session, and after the last one has stopped.
+        hub.on_open.insert(0, sessions.begin)
+        hub.on_open.insert(0, lambda live: live.bus.taps.append(self._note))
         hub.on_close.append(sessions.end)
         keeper.on_save.append(self._note_save)
         asker.on_outcome.append(self._note_answer)
