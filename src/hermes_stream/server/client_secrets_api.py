@@ -25,7 +25,7 @@ class ExpiresAfter(BaseModel):
 
 
 class SecretRequest(BaseModel):
-    """A client secret. session: given back as it came; a realtime session is configured by its client."""
+    """A client secret. session: given back as it came; `session.update` configures a realtime session."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
