@@ -95,9 +95,9 @@ class Hub:
         if not keeps_state:
             await asyncio.to_thread(self.keeper.forget, live.name)
 
-    async def restore_all(self, identities: Iterable[Identity]) -> None:
-        """Bring back sessions. What cannot be read is logged, and its session left out."""
-        for identity in identities:
+    async def restore_all(self, identities: Iterable[Identity] | None = None) -> None:
+        """Bring back sessions, by default every one that is known. What cannot be read is logged and left out."""
+        for identity in self.keeper.known() if identities is None else identities:
             with about_session(identity.name):
                 try:
                     live = await asyncio.to_thread(self._restored, identity, Bus(asyncio.get_running_loop()))
