@@ -1,0 +1,182 @@
+// One session as the page follows it: where it stands, what its memory holds, what happened in it.
+
+import { ApiError, events, getJson, getPicture } from "./api.js";
+
+/**
+ * @typedef {{time_s: number, layers: number, groups: Record<string, [number, number]>, frames: number[], times_s: number[],
+ *   shares: number[][], summarised_tokens: number[], archived_tokens: number[], waiting_tokens: number}} Memory
+ * @typedef {{kind: "question" | "alert", timeSeconds: number, text: string}} Mark
+ * @typedef {{wallMs: number, lag: number, bytes: number, held: number}} Sample
+ */
+
+const MOST_SAMPLES = 900;
+const MOST_MARKS = 500;
+const MOST_PICTURES = 240;
+const MEMORY_PAUSE_MS = 900;
+const RETRY_MS = [500, 1000, 2000, 4000];
+
+/** Tells of: session, memory, stats, marks, question, answer, alert, gone. */
+export class Lane extends EventTarget {
+  #stop = new AbortController();
+  #isMemoryDue = false;
+  #isFetchingMemory = false;
+  /** @type {Map<string, Promise<string>>} */
+  #pictures = new Map();
+
+  /** @param {any} session  as the server gives it */
+  constructor(session) {
+    super();
+    this.id = session.id;
+    this.path = `/v1/sessions/${encodeURIComponent(session.id)}`;
+    this.session = session;
+    /** @type {Memory | null} */
+    this.memory = null;
+    /** @type {Mark[]} */
+    this.marks = [];
+    /** @type {Sample[]} */
+    this.samples = [];
+    /** @type {{timeSeconds: number, ms: number}[]} */
+    this.firstWords = [];
+    /** @type {number[]} */
+    this.compressions = [];
+    // Of the newest journal entry that is known.
+    this.number = 0;
+  }
+
+  /** Follow it until `stop`. */
+  start() {
+    this.#follow();
+    this.refreshMemory();
+  }
+
+  stop() {
+    this.#stop.abort();
+    for (const picture of this.#pictures.values()) picture.then((url) => URL.revokeObjectURL(url)).catch(() => {});
+  }
+
+  get isStopped() {
+    return this.#stop.signal.aborted;
+  }
+
+  /** The map anew, soon; asking often costs no more than asking once. */
+  async refreshMemory() {
+    this.#isMemoryDue = true;
+    if (this.#isFetchingMemory) return;
+    this.#isFetchingMemory = true;
+    while (this.#isMemoryDue && !this.isStopped) {
+      this.#isMemoryDue = false;
+      const began = performance.now();
+      await this.#fetchMemory();
+      // Where a map is large and the way is long, less often.
+      await pause(Math.max(MEMORY_PAUSE_MS, 3 * (performance.now() - began)));
+    }
+    this.#isFetchingMemory = false;
+  }
+
+  /**
+   * A small picture nearest to a time, as an object URL that this lane keeps.
+   * @param {number} timeSeconds
+   */
+  picture(timeSeconds) {
+    const name = timeSeconds.toFixed(2);
+    let found = this.#pictures.get(name);
+    if (!found) {
+      found = getPicture(`${this.path}/thumbnail?time_s=${timeSeconds}`, this.#stop.signal).then(({ url }) => url);
+      found.catch(() => this.#pictures.delete(name));
+      this.#pictures.set(name, found);
+      this.#dropOldest();
+    }
+    return found;
+  }
+
+  async #fetchMemory() {
+    try {
+      this.memory = await getJson(`${this.path}/memory`, this.#stop.signal);
+      this.#tell("memory");
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  async #follow() {
+    for (let nFailed = 0; !this.isStopped; nFailed += 1) {
+      try {
+        for await (const { event, data } of events(`${this.path}/events`, { signal: this.#stop.signal })) {
+          if (event === "session") await this.#catchUp();
+          this.#take(event, data);
+          nFailed = 0;
+        }
+      } catch (error) {
+        this.#failed(error);
+      }
+      if (!this.isStopped) await pause(RETRY_MS[Math.min(nFailed, RETRY_MS.length - 1)]);
+    }
+  }
+
+  /** What happened while nobody listened. */
+  async #catchUp() {
+    const kinds = ["question", "answer", "alert"].map((kind) => `kind=${kind}`).join("&");
+    const { data } = await getJson(`${this.path}/journal?limit=300&after=${this.number}&${kinds}`, this.#stop.signal);
+    for (const entry of data) this.#take(entry.kind, entry, true);
+  }
+
+  /** @param {string} kind @param {any} data @param {boolean} [isPast] */
+  #take(kind, data, isPast = false) {
+    if (data.number !== undefined) {
+      if (data.number <= this.number) return;
+      this.number = data.number;
+    }
+    if (kind === "session" || kind === "state" || kind === "stats") Object.assign(this.session, data);
+    if (kind === "stats") this.#sample();
+    if (kind === "gap") this.session.gaps = [...(this.session.gaps ?? []), data];
+    if (kind === "compressed") this.#keep(this.compressions, data.time_s);
+    if (kind === "question") this.#mark({ kind, timeSeconds: data.time_s, text: data.question });
+    if (kind === "alert") this.#mark({ kind, timeSeconds: data.time_s, text: data.question });
+    if (kind === "answer") this.#keep(this.firstWords, { timeSeconds: data.time_s, ms: data.ttft_ms });
+    if (["session", "stats", "compressed", "gap", "deleted"].includes(kind)) this.refreshMemory();
+    this.#tell(kind === "state" || kind === "gap" ? "session" : kind, { ...data, isPast });
+  }
+
+  #sample() {
+    const { lag_s, memory_bytes, held_tokens } = this.session;
+    const sample = { wallMs: Date.now(), lag: lag_s, bytes: memory_bytes, held: Math.max(...held_tokens, 0) };
+    this.#keep(this.samples, sample, MOST_SAMPLES);
+  }
+
+  /** @param {Mark} mark */
+  #mark(mark) {
+    this.#keep(this.marks, mark);
+    this.#tell("marks");
+  }
+
+  /** @template T @param {T[]} list @param {T} value @param {number} [most] */
+  #keep(list, value, most = MOST_MARKS) {
+    list.push(value);
+    if (list.length > most) list.splice(0, list.length - most);
+  }
+
+  #dropOldest() {
+    for (const [name, picture] of this.#pictures) {
+      if (this.#pictures.size <= MOST_PICTURES) return;
+      this.#pictures.delete(name);
+      picture.then((url) => URL.revokeObjectURL(url)).catch(() => {});
+    }
+  }
+
+  /** @param {unknown} error */
+  #failed(error) {
+    if (this.isStopped || !(error instanceof ApiError) || error.status !== 404) return;
+    this.stop();
+    this.#tell("gone");
+  }
+
+  /** @param {string} kind @param {unknown} [detail] */
+  #tell(kind, detail = null) {
+    this.dispatchEvent(new CustomEvent(kind, { detail }));
+  }
+}
+
+/** @param {number} ms */
+export function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
