@@ -18,6 +18,8 @@ from hermes_stream.cli.inspect import inspect
 from hermes_stream.cli.listing import models, policies
 from hermes_stream.cli.map import map_memory
 from hermes_stream.cli.output import say, saying_notes
+from hermes_stream.cli.serve import serve
+from hermes_stream.cli.sessions import sessions
 from hermes_stream.cli.shapestream import shapestream
 from hermes_stream.cli.watch import watch
 from hermes_stream.errors import HermesError, UsageError
@@ -34,9 +36,10 @@ app = App(
     exit_on_error=False,
     print_error=False,
 )
-for command in (demo, ask, watch, inspect, doctor, models, policies):
+for command in (demo, ask, watch, serve, inspect, doctor, models, policies):
     app.command(command)
 app.command(map_memory, name="map")
+app.command(sessions)
 app.command(shapestream)
 app.command(bench)
 app.command(evaluation)

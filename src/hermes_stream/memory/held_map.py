@@ -18,8 +18,9 @@ from hermes_stream.memory.version import MemoryVersion
 class HeldMap:
     """Frames of which some layer holds at least one token.
 
-    frame_F: int64, as the memory numbers them. seconds_F: float64, their presentation times. share_LF: float64, the share
-    of each frame's tokens that each layer holds; summaries apart. n_summarised_L: vision tokens that summaries stand for.
+    frame_F: int64, as the memory numbers them. seconds_F: float64, their presentation times.
+    share_LF: float64, the share of each frame's tokens that each layer holds; summaries apart.
+    n_summarised_L: vision tokens that summaries stand for.
     """
 
     frame_F: NDArray[np.int64]

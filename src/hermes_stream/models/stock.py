@@ -6,6 +6,7 @@ Shape letters: T tokens, E model width.
 from __future__ import annotations
 
 import copy
+import inspect
 import time
 from dataclasses import dataclass
 from itertools import chain
@@ -52,7 +53,7 @@ class StockModel:
             return_dict_in_generate=True,
         )
         answer = StockAnswer(tuple(output.sequences[0].tolist()), tuple(clock.seconds))
-        cache = StockCache(self._model, output.past_key_values)
+        cache = StockCache(self._model, output[_cache_name(self._model)])
         cache.crop(prompt_TE.shape[0])
         return answer, cache
 
@@ -79,9 +80,8 @@ class StockCache:
     @torch.inference_mode()
     def extend(self, embeddings_TE: torch.Tensor) -> torch.Tensor:
         """Feed tokens; returns the id that follows the last one, int64 `[1]`, on the device."""
-        output = self._model(
-            inputs_embeds=embeddings_TE[None], past_key_values=self._cache, use_cache=True, logits_to_keep=1
-        )
+        held = {_cache_name(self._model): self._cache}
+        output = self._model(inputs_embeds=embeddings_TE[None], use_cache=True, logits_to_keep=1, **held)
         return output.logits[0, -1:].argmax(dim=-1)  # type: ignore[no-any-return]
 
     @torch.inference_mode()
@@ -103,6 +103,11 @@ class StockCache:
         if n_more > 0:
             # A negative number is what all versions take: as many rows off the end.
             self._cache.crop(-n_more)
+
+
+def _cache_name(model: Any) -> str:
+    """What transformers calls a cache, given and returned: `past_key_values` until 5.23."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 class _Clock:

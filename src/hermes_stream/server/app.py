@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from hermes_stream.engine.engine import Engine
 from hermes_stream.errors import HermesError
 from hermes_stream.sealing import seal, unseal
-from hermes_stream.server import ask_api, policies_api, sessions_api
+from hermes_stream.server import ask_api, durable_api, policies_api, sessions_api
 from hermes_stream.server.context import Server
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.journal import Journal
@@ -59,7 +59,7 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
                 folder.close()
 
     app = FastAPI(title="hermes-stream", version=version("hermes-stream"), lifespan=lifespan)
-    for router in (sessions_api.router, ask_api.router, policies_api.router):
+    for router in (sessions_api.router, ask_api.router, durable_api.router, policies_api.router):
         app.include_router(router)
     add_page(app)
     _add_handlers(app)

@@ -12,6 +12,7 @@ from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.session import Session
 from hermes_stream.errors import HermesError, unknown_name
 from hermes_stream.memory.snapshot import Snapshot
+from hermes_stream.policies.spec import parse_memory
 from hermes_stream.server.bus import Bus
 from hermes_stream.server.journal import Journal
 from hermes_stream.server.keeper import Keeper
@@ -27,7 +28,8 @@ _N_NAME_BYTES = 8
 class Hub:
     """Everything here runs on the server's loop; what takes long goes to threads.
 
-    on_open: told of every session that begins or is back. on_close: before a session ends.
+    on_open: told of every session that begins or is back. on_close: before a session ends. on_forget: of a time range
+    of a session that must go, wherever something of it is kept.
     """
 
     def __init__(self, engines: Mapping[str, Engine], journal: Journal, keeper: Keeper, limits: Limits) -> None:
@@ -35,6 +37,7 @@ class Hub:
         self.engines, self.journal, self.keeper, self.limits = engines, journal, keeper, limits
         self.on_open: list[Callable[[LiveSession], None]] = []
         self.on_close: list[Callable[[LiveSession], None]] = []
+        self.on_forget: list[Callable[[LiveSession, float, float], None]] = []
         self._sessions: dict[str, LiveSession] = {}
         # Closed because nobody used them; they are saved, and come back when somebody asks for them.
         self._parked: dict[str, Identity] = {}
@@ -110,7 +113,7 @@ class Hub:
                 _log.error("session %s is not saved: %s", live.name, error)
 
     async def close_idle(self) -> None:
-        """End the sessions that nobody has fed or asked for too long; with a state folder they come back when needed."""
+        """End the sessions that nobody has used for too long; if they can be saved, they come back when needed."""
         idle_seconds = self.limits.idle_seconds
         for live in self.sessions():
             if idle_seconds is not None and live.feed is None and time.monotonic() - live.used_at > idle_seconds:
@@ -178,5 +181,10 @@ class Hub:
 
 
 def _open(engine: Engine, spec: SessionSpec) -> Session:
+    """Raises ApiError for a memory that would write where the client says."""
+    if spec.memory is not None:
+        archive = parse_memory(spec.memory, bytes_per_token=1).archive
+        if archive is not None and archive.disk is not None:
+            raise ApiError(400, "invalid_request", "a memory may not name a folder of the server; leave out disk")
     chosen = spec.model_dump(include={"memory", "budget", "chunk", "memory_bits"}, exclude_none=True)
     return engine.open(**chosen)

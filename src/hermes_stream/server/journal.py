@@ -51,7 +51,7 @@ class Entry:
 class Journal:
     """The server's diary and its small records; safe to use from several threads, committed at once.
 
-    seal, unseal: what turns the contents of entries into what stands in the file, and back; times and kinds stay legible.
+    seal, unseal: what turns the contents of entries into what stands in the file, and back; times stay legible.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Journal:
                 f"WHERE session = ? AND number > ? {of_kind} ORDER BY number {order} LIMIT ?",
                 (session, after, *kinds, most),
             ).fetchall()
-        entries = [Entry(*row[:5], self._unpacked(row[5])) for row in rows]
+        entries = [Entry(*about, self._unpacked(data)) for *about, data in rows]
         return entries[::-1] if newest else entries
 
     def forget(self, session: str, start_seconds: float, end_seconds: float) -> int:

@@ -42,14 +42,14 @@ class Keeper:
             spec = SessionSpec.model_validate(record["spec"])
             yield Identity(name, spec, record["owner"], record["created_s"])
 
-    async def save(self, live: LiveSession) -> Saved | None:
+    async def save(self, live: LiveSession, *, even_unchanged: bool = False) -> Saved | None:
         """Save a session that has changed; None where nothing has, or nothing is kept."""
         folder = self.folder
         if folder is None:
             return None
         async with self._locks.setdefault(live.name, asyncio.Lock()):
             state = (live.session.memory.number, len(live.session.stats.gaps), live.origin_seconds)
-            if self._saved.get(live.name) == state:
+            if self._saved.get(live.name) == state and not even_unchanged:
                 return None
             saved = await asyncio.to_thread(_save, folder, live)
             await asyncio.to_thread(folder.thin, live.name, self._n_older)

@@ -39,8 +39,8 @@ class Identity:
 class LiveSession:
     """Frames come in on any thread; everything else is called on the server's loop.
 
-    One feed at a time brings frames: a client that pushes them, or the server that pulls them from a source. Between two
-    feeds nothing is seen, and the session says so: its state is "gap".
+    One feed at a time brings frames: a client that pushes them, or the server that pulls them from a source. Between
+    two feeds nothing is seen, and the session says so: its state is "gap".
     """
 
     def __init__(
@@ -134,6 +134,13 @@ class LiveSession:
         """Frames of a feed that can wait; returns once they are in."""
         self._note(frames)
         self.session.watch(frames)
+
+    def forget(self, start_seconds: float, end_seconds: float) -> int:
+        """Delete the pictures of a time range; returns how many these were."""
+        newest = self._newest_frame
+        if newest is not None and start_seconds <= newest.pts_seconds < end_seconds:
+            self._newest_frame = None
+        return self.thumbnails.forget(start_seconds, end_seconds)
 
     def touch(self) -> None:
         """Somebody uses the session."""

@@ -1,4 +1,4 @@
-"""What went wrong, as HTTP says it: a status, and one body for all of the API, in the shape that OpenAI's clients read."""
+"""What went wrong, as HTTP says it: a status, and one body for all of the API, in OpenAI's shape."""
 
 from __future__ import annotations
 

@@ -68,6 +68,7 @@ class Asker:
         self._journal, self._limits, self._keeper = hub.journal, hub.limits, hub.keeper
         self._open: dict[tuple[str, str], AnswerStream] = {}
         self._asked_at: dict[str, deque[float]] = {}
+        hub.on_forget.append(self.forget)
 
     async def ask(self, live: LiveSession, owner: str, request: AskRequest) -> AsyncIterator[dict[str, Any]]:
         """Events of one answer: `response.start`, `response.text.delta` for each piece, `response.text.done`.
@@ -94,6 +95,12 @@ class Asker:
             raise not_found("open question", name)
         stream.cancel()
 
+    def forget(self, live: LiveSession, start_seconds: float, end_seconds: float) -> None:
+        """Take the turns of a time range out of all dialogues of a session."""
+        for dialogue, record in self._dialogues(live).items():
+            rows = [row for row in record["turns"] if not start_seconds <= row["time_s"] < end_seconds]
+            self._put(live, dialogue, rows)
+
     async def _answer(
         self, live: LiveSession, session: Session, name: str, request: AskRequest
     ) -> AsyncIterator[dict[str, Any]]:
@@ -111,7 +118,7 @@ class Asker:
         finally:
             stream.cancel()
             del self._open[live.name, name]
-        self._remember(live, request.dialogue, Turn(query.text, answer.text))
+        self._remember(live, request.dialogue, Turn(query.text, answer.text), answer.time_seconds)
         done = {"id": name, "question": query.text, **answer_json(live, answer)}
         live.log("answer", answer.time_seconds, done)
         yield {"type": "response.text.done", "text": answer.text, **done}
@@ -119,9 +126,9 @@ class Asker:
     def _check(self, live: LiveSession, owner: str, name: str) -> None:
         most = self._limits.max_open_questions
         if (live.name, name) in self._open:
-            raise ApiError(409, "already_open", f"a question {name!r} is being answered; give each one an id of its own")
+            raise ApiError(409, "already_open", f"question {name!r} is being answered; give each one its own id")
         if sum(session == live.name for session, _ in self._open) >= most:
-            raise ApiError(429, "too_many_questions", f"{most} questions are open, the limit; ask when one is answered")
+            raise ApiError(429, "too_many_questions", f"{most} questions are open, the limit; wait for one")
         asked_at = self._asked_at.setdefault(owner, deque())
         now = time.monotonic()
         while asked_at and now - asked_at[0] > _MINUTE_SECONDS:
@@ -137,15 +144,25 @@ class Asker:
     def _turns(self, live: LiveSession, dialogue: str | None) -> tuple[Turn, ...]:
         if dialogue is None:
             return ()
-        known = self._journal.records("dialogue", live.name).get(f"{live.name}/{dialogue}", {})
-        return tuple(Turn(**turn) for turn in known.get("turns", ()))
+        return tuple(Turn(turn["question"], turn["answer"]) for turn in self._rows(live, dialogue))
 
-    def _remember(self, live: LiveSession, dialogue: str | None, turn: Turn) -> None:
+    def _rows(self, live: LiveSession, dialogue: str) -> list[dict[str, Any]]:
+        """The turns of a dialogue, oldest first."""
+        rows: list[dict[str, Any]] = self._dialogues(live).get(dialogue, {}).get("turns", [])
+        return rows
+
+    def _remember(self, live: LiveSession, dialogue: str | None, turn: Turn, time_seconds: float) -> None:
         if dialogue is None:
             return
-        turns = [*self._turns(live, dialogue), turn][-_MOST_TURNS:]
-        rows = [{"question": turn.question, "answer": turn.answer} for turn in turns]
+        row = {"question": turn.question, "answer": turn.answer, "time_s": time_seconds}
+        self._put(live, dialogue, [*self._rows(live, dialogue), row][-_MOST_TURNS:])
+
+    def _put(self, live: LiveSession, dialogue: str, rows: list[dict[str, Any]]) -> None:
         self._journal.put("dialogue", f"{live.name}/{dialogue}", live.name, {"turns": rows})
+
+    def _dialogues(self, live: LiveSession) -> dict[str, dict[str, Any]]:
+        records = self._journal.records("dialogue", live.name)
+        return {name.partition("/")[2]: record for name, record in records.items()}
 
 
 def answer_json(live: LiveSession, answer: Answer) -> dict[str, Any]:

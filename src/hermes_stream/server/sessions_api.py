@@ -76,11 +76,11 @@ async def thumbnail(live: LiveDep, time_s: Annotated[float, Query(allow_inf_nan=
 async def memory_map(live: LiveDep) -> dict[str, Any]:
     """What each layer holds now: for each frame of which something is held, the share of its tokens by layer."""
     version = live.session.memory
-    held = held_map(version)
+    held, groups = held_map(version), live.session.policy.layer_groups(len(version.layers))
     return {
         "time_s": version.time_seconds,
         "layers": len(version.layers),
-        "groups": {name: [r.start, r.stop] for name, r in live.session.policy.layer_groups(len(version.layers)).items()},
+        "groups": {name: [layers.start, layers.stop] for name, layers in groups.items()},
         "frames": held.frame_F.tolist(),
         "times_s": [round(float(time), 3) for time in held.seconds_F],
         "shares": [[round(share, _N_DIGITS) for share in row] for row in held.share_LF.tolist()],
@@ -108,7 +108,8 @@ async def events(live: LiveDep) -> AsyncIterator[ServerSentEvent]:
     with live.bus.listen() as listener:
         yield ServerSentEvent(data=live.to_json(), event="session")
         async for event in listener:
-            yield ServerSentEvent(data=event.data, event=event.kind, id=None if event.number is None else str(event.number))
+            number = None if event.number is None else str(event.number)
+            yield ServerSentEvent(data=event.data, event=event.kind, id=number)
 
 
 def _thumbnail(live: LiveDep, time_seconds: float) -> Response:

@@ -17,6 +17,7 @@ class Limits(BaseModel):
     max_sessions: of the server. max_sessions_per_key, questions_per_minute: of each key; without keys, of everybody.
     idle_seconds: a session that nobody feeds and asks for so long is closed; its last snapshot stays. None: never.
     max_frame_bytes, max_frame_pixels: of a pushed picture. max_video_bytes: of a video inside a request.
+    max_snapshot_bytes: of a snapshot that is uploaded.
     max_open_questions: of a session, at once.
     """
 
@@ -29,16 +30,17 @@ class Limits(BaseModel):
     max_frame_bytes: int = Field(default=8 * _MIB, ge=1024)
     max_frame_pixels: int = Field(default=4096 * 4096, ge=256)
     max_video_bytes: int = Field(default=256 * _MIB, ge=1024)
+    max_snapshot_bytes: int = Field(default=8 * 1024 * _MIB, ge=1024)
     max_open_questions: int = Field(default=16, ge=1)
 
 
 class ServerSettings(BaseModel):
     """A server.
 
-    state_dir: where sessions are kept over a restart; None keeps nothing. save_seconds: between two saves of a session.
+    state_dir: where sessions are kept over a restart; None keeps nothing. save_seconds: between two saves.
     keep_snapshots: how many older ones of a session stay, for questions about the past.
-    allow_local_files: folders below which files may be watched. allow_networks: addresses that are not public but may be
-    watched all the same, as in 10.0.0.0/8. allow_origins: of web pages elsewhere that may talk to this server.
+    allow_local_files: folders below which files may be watched. allow_networks: addresses that are not public but may
+    be watched, as in 10.0.0.0/8. allow_origins: of web pages elsewhere that may talk to this server.
     encryption_key: 32 bytes; what is written to the state folder is sealed with it.
     """
 

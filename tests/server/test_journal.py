@@ -1,0 +1,100 @@
+"""The journal: what is written stays, what is forgotten is gone from the file."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hermes_stream.errors import ConfigError
+from hermes_stream.server.journal import Journal
+
+TIMES = st.floats(0, 100, allow_nan=False)
+
+
+def test_entries_come_back_in_order_with_what_they_hold(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.add("a", "question", 1.5, {"question": "Was ist das? 🚲"})
+    journal.add("b", "question", 2.0, {})
+    journal.add("a", "answer", 1.5, {"answer": "ein Rad"})
+    journal.close()
+    again = Journal(tmp_path / "journal.sqlite")
+    assert [(entry.kind, entry.data) for entry in again.entries("a")] == [
+        ("question", {"question": "Was ist das? 🚲"}),
+        ("answer", {"answer": "ein Rad"}),
+    ]
+    again.close()
+
+
+def test_entries_are_chosen_by_number_kind_and_age() -> None:
+    journal = Journal(None)
+    numbers = [journal.add("a", "gap" if i % 2 else "alert", float(i), {"i": i}).number for i in range(10)]
+    assert [e.data["i"] for e in journal.entries("a", after=numbers[6])] == [7, 8, 9]
+    assert [e.data["i"] for e in journal.entries("a", kinds=["gap"])] == [1, 3, 5, 7, 9]
+    assert [e.data["i"] for e in journal.entries("a", most=3)] == [0, 1, 2]
+    assert [e.data["i"] for e in journal.entries("a", most=3, newest=True)] == [7, 8, 9]
+
+
+@given(times=st.lists(st.none() | TIMES, max_size=20), start=TIMES, end=TIMES)
+def test_forgetting_takes_the_range_and_nothing_else(times: list[float | None], start: float, end: float) -> None:
+    journal = Journal(None)
+    for index, time in enumerate(times):
+        journal.add("a", "answer", time, {"index": index})
+        journal.add("b", "answer", time, {})
+    n_gone = journal.forget("a", start, end)
+    expected = [index for index, time in enumerate(times) if time is None or not start <= time < end]
+    assert [entry.data["index"] for entry in journal.entries("a")] == expected
+    assert n_gone == len(times) - len(expected)
+    assert len(journal.entries("b")) == len(times)
+    journal.close()
+
+
+def test_what_is_forgotten_is_in_no_file_any_more(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.add("a", "answer", 5.0, {"answer": "a secret thing"})
+    journal.add("a", "answer", 9.0, {"answer": "a harmless thing"})
+    journal.forget("a", 4.0, 6.0)
+    bytes_of_files = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"secret" not in bytes_of_files
+    journal.close()
+    assert b"harmless" in (tmp_path / "journal.sqlite").read_bytes()
+
+
+def test_contents_are_sealed_where_a_key_is_given(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j", seal=lambda data: data[::-1], unseal=lambda data: data[::-1])
+    journal.add("a", "answer", 1.0, {"answer": "readable"})
+    journal.put("session", "a", "a", {"source": "rtsp://user:pass@camera"})
+    assert journal.entries("a")[0].data == {"answer": "readable"}
+    assert journal.records("session") == {"a": {"source": "rtsp://user:pass@camera"}}
+    journal.close()
+    raw = (tmp_path / "j").read_bytes()
+    assert b"readable" not in raw
+    assert b"pass@camera" not in raw
+
+
+def test_records_are_replaced_listed_and_dropped_with_their_session() -> None:
+    journal = Journal(None)
+    journal.put("alert", "x", "a", {"n": 1})
+    journal.put("alert", "x", "a", {"n": 2})
+    journal.put("alert", "y", "b", {"n": 3})
+    assert journal.records("alert", "a") == {"x": {"n": 2}}
+    journal.add("a", "gap", None, {})
+    journal.drop("a")
+    assert journal.records("alert") == {"y": {"n": 3}}
+    assert journal.entries("a") == []
+    journal.remove("alert", "y")
+    assert journal.records("alert") == {}
+
+
+def test_another_file_and_a_newer_format_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("this is no database" * 100)
+    with pytest.raises(ConfigError, match="no journal"):
+        Journal(tmp_path / "text")
+    database = sqlite3.connect(tmp_path / "newer")
+    database.execute("PRAGMA user_version=99")
+    database.close()
+    with pytest.raises(ConfigError, match="format 99"):
+        Journal(tmp_path / "newer")
