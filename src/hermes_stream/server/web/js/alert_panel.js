@@ -1,6 +1,6 @@
 // Standing questions: asked of every chunk by the server; what they hit, as moments to look at.
 
-import { AlertRow } from "./alert_row.js";
+import { AlertRow, noteOf } from "./alert_row.js";
 import { ApiError, getJson, postJson, remove } from "./api.js";
 import { announce, byId, h, toast } from "./dom.js";
 import { hintsFor } from "./hints.js";
@@ -18,7 +18,7 @@ export class AlertPanel {
 
   /**
    * @param {Lane} lane  standing questions are asked of the first session in view
-   * @param {(lane: Lane, timeSeconds: number, note: string) => void} onOpen
+   * @param {(lane: Lane, timeSeconds: number, note: string, picture: string) => void} onOpen
    */
   constructor(lane, onOpen) {
     this.lane = lane;
@@ -56,8 +56,7 @@ export class AlertPanel {
       const names = new Set(data.map((/** @type {any} */ alert) => alert.id));
       for (const [id, row] of this.#rows) if (!names.has(id)) this.#drop(id, row);
       this.#showEmpty();
-      const open = [...this.#rows.values()].filter((row) => row.isVisible);
-      await Promise.all(open.map((row) => this.#look(row)));
+      await Promise.all([...this.#rows.values()].filter((row) => row.isStale).map((row) => this.#look(row)));
     } catch (error) {
       // A session that is gone is told of elsewhere; a server that is away comes back.
       if (!(error instanceof ApiError)) throw error;
@@ -75,8 +74,10 @@ export class AlertPanel {
     if (!question) return box.focus();
     const number = (/** @type {string} */ id) => (byId(id).value === "" ? undefined : Number(byId(id).value));
     const threshold = number("alert-threshold");
+    const choices = byId("alert-choices").value.split(",").map((/** @type {string} */ text) => text.trim()).filter(Boolean);
     const body = {
       question,
+      choices: choices.length ? choices : undefined,
       threshold: threshold === undefined ? undefined : threshold / 100,
       hold_s: number("alert-hold"),
       cooldown_s: number("alert-cooldown"),
@@ -99,26 +100,20 @@ export class AlertPanel {
     if (known) return known;
     const row = new AlertRow(alert, this.lane, {
       onDelete: () => this.#delete(alert.id),
-      onOpen: (timeSeconds, note) => this.onOpen(this.lane, timeSeconds, note),
+      onOpen: (hit) => this.onOpen(this.lane, hit.time_s, noteOf(hit), hit.picture),
     });
     this.#rows.set(alert.id, row);
     this.list.prepend(row.element);
-    for (const hit of this.#waiting.get(alert.id) ?? []) row.hit(hit);
     return row;
   }
 
-  /** Hits of the past come with the journal, perhaps before the list of questions does. @type {Map<string, any[]>} */
-  #waiting = new Map();
-
   /** @param {any} hit */
   #hit(hit) {
-    const row = this.#rows.get(hit.alert);
-    if (row) row.hit(hit);
-    else this.#waiting.set(hit.alert, [...(this.#waiting.get(hit.alert) ?? []), hit]);
     if (hit.isPast) return;
-    const text = `${hit.question} At ${clock(hit.time_s)}.`;
+    this.#rows.get(hit.alert)?.hit(hit);
+    const text = `${hit.name || hit.question} At ${clock(hit.time_s)}.`;
     announce(`Alert. ${text}`);
-    toast(text, "alert", () => this.onOpen(this.lane, hit.time_s, hit.question));
+    toast(text, "alert", () => this.onOpen(this.lane, hit.time_s, noteOf(hit), hit.picture));
   }
 
   /** @param {string} id */

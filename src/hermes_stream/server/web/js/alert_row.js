@@ -6,7 +6,7 @@ import { palette } from "./palette.js";
 import { clock, percent, wallClock } from "./times.js";
 
 /** @typedef {{time_s: number, probability: number}} Look */
-/** @typedef {{onDelete: () => void, onOpen: (timeSeconds: number, note: string) => void}} Handlers */
+/** @typedef {{onDelete: () => void, onOpen: (hit: any) => void}} Handlers */
 
 const MOST_HITS = 24;
 
@@ -14,6 +14,7 @@ export class AlertRow {
   /** @type {Look[]} */
   #looks = [];
   #hits = new Set();
+  #nLooks = -1;
 
   /** @param {any} alert @param {import("./lane.js").Lane} lane @param {Handlers} handlers */
   constructor(alert, lane, { onDelete, onOpen }) {
@@ -24,6 +25,7 @@ export class AlertRow {
     this.probability = h("output", { class: "probability" }, "–");
     this.canvas = h("canvas", { role: "img" });
     this.hits = h("ul", { class: "hits", "aria-label": "Hits" });
+    this.error = h("p", { class: "error" });
     const label = `Delete the standing question ${alert.question}`;
     this.element = h(
       "li",
@@ -31,41 +33,44 @@ export class AlertRow {
       h("header", {}, h("h3", {}, alert.name || alert.question), this.probability),
       h("div", { class: "spark" }, this.canvas),
       h("button", { type: "button", class: "quiet square", "aria-label": label, title: "Delete", onclick: onDelete }, icon("close")),
+      this.error,
       this.hits,
     );
+    this.#draw();
   }
 
-  /** Whether it is worth a look: it stands on the page and not outside of what is scrolled to. */
-  get isVisible() {
-    return this.element.isConnected && this.element.offsetParent !== null;
+  /** Whether there were looks since it was shown last. */
+  get isStale() {
+    return this.alert.n_looks !== this.#nLooks;
   }
 
   /** @param {any} alert  as the list has it */
   update(alert) {
     this.alert = alert;
+    setText(this.probability, typeof alert.probability === "number" ? percent(alert.probability) : "–");
+    this.element.classList.toggle("hot", alert.probability >= alert.threshold);
+    setText(this.error, alert.error ?? "");
   }
 
-  /** @param {any} alert  with its recent looks */
+  /** @param {any} alert  with its newest looks and hits */
   show(alert) {
-    this.alert = alert;
-    this.#looks = alert.looks ?? [];
-    const last = this.#looks[this.#looks.length - 1];
-    setText(this.probability, last ? percent(last.probability) : "–");
-    this.element.classList.toggle("hot", Boolean(last) && last.probability >= alert.threshold);
+    this.update(alert);
+    this.#nLooks = alert.n_looks;
+    this.#looks = alert.looks;
+    for (const hit of alert.hits) this.hit(hit);
     this.#draw();
   }
 
   /** @param {any} hit */
   hit(hit) {
-    if (this.#hits.has(hit.time_s)) return;
-    this.#hits.add(hit.time_s);
-    const note = `${hit.question} ${percent(hit.probability)}`;
+    if (this.#hits.has(hit.hit)) return;
+    this.#hits.add(hit.hit);
     const wall = wallClock(this.lane.session.origin_s, hit.time_s);
-    const name = `${note}, at ${clock(hit.time_s, 1)}${wall && `, ${wall}`}`;
+    const name = `${noteOf(hit)}, at ${clock(hit.time_s, 1)}${wall && `, ${wall}`}`;
     const image = h("img", { alt: "" });
     this.lane.picture(hit.time_s).then((url) => (image.src = url), () => {});
-    const open = () => this.onOpen(hit.time_s, note);
     const label = h("span", { class: "time" }, clock(hit.time_s));
+    const open = () => this.onOpen(hit);
     const button = h("button", { type: "button", class: "thumb", title: name, "aria-label": name, onclick: open }, image, label);
     this.hits.prepend(h("li", {}, button));
     while (this.hits.children.length > MOST_HITS) this.hits.lastElementChild.remove();
@@ -100,4 +105,9 @@ export class AlertRow {
     context.lineJoin = "round";
     context.stroke();
   }
+}
+
+/** What a hit is, in words. @param {any} hit */
+export function noteOf(hit) {
+  return `${hit.question} ${percent(hit.probability)}`;
 }

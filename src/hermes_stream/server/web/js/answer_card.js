@@ -64,7 +64,8 @@ class AnswerColumn {
     if (ttftMs !== null) parts.push(`first word ${milliseconds(ttftMs)}`);
     if (totalMs !== null) parts.push(`all ${milliseconds(totalMs)}`);
     if (state === "cancelled") parts.push("cancelled");
-    return parts.filter(Boolean).join(" · ");
+    // Each part stays whole where the line breaks.
+    return parts.filter(Boolean).map((part) => part.replaceAll(" ", "\u00a0")).join(" · ");
   }
 
   /** @param {Answer["evidence"][number]} row */

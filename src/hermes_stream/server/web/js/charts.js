@@ -25,7 +25,8 @@ const KINDS = [
 
 /** @param {Lane} lane @returns {Point[]} */
 function bars(lane) {
-  return lane.firstWords.slice(-MOST_BARS).map(({ ms }, index) => [(index + 0.5) / MOST_BARS, ms]);
+  const newest = lane.firstWords.slice(-MOST_BARS);
+  return newest.map(({ ms }, index) => [(MOST_BARS - newest.length + index + 0.5) / MOST_BARS, ms]);
 }
 
 /** @param {Lane} lane @param {"lag" | "bytes" | "held"} name @returns {Point[]} */
@@ -91,13 +92,14 @@ function drawBars(context, points, { width, height, most, n }, index) {
 }
 
 /** @param {CanvasRenderingContext2D} context @param {Point[]} points @param {Place} place @param {number} index */
-function drawLine(context, points, { width, height, most }, index) {
+function drawLine(context, points, { width, height, most, n }, index) {
   if (!points.length) return;
   const at = (/** @type {Point} */ [x, value]) => /** @type {const} */ ([x * width, height - 2 - (value / most) * (height - 4)]);
   context.beginPath();
   for (const point of points) context.lineTo(...at(point));
   context.strokeStyle = palette().lanes[index].line;
-  context.lineWidth = 1.5;
+  // Two that are the same must both be seen.
+  context.lineWidth = n > 1 && index === 0 ? 3.5 : 1.5;
   context.lineJoin = "round";
   context.stroke();
   context.lineTo(points[points.length - 1][0] * width, height);

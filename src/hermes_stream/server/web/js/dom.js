@@ -69,7 +69,7 @@ export function announce(text) {
  * @param {(() => void) | null} [onOpen]  makes it a button
  */
 export function toast(text, kind = "note", onOpen = null) {
-  const box = h("div", { class: `toast ${kind}`, role: kind === "error" ? "alert" : null }, h("span", {}, text));
+  const box = h("div", { class: `toast is-${kind}`, role: kind === "error" ? "alert" : null }, h("span", {}, text));
   const close = () => box.remove();
   if (onOpen) box.append(h("button", { type: "button", class: "quiet", onclick: () => (onOpen(), close()) }, "Show"));
   box.append(h("button", { type: "button", class: "quiet square", "aria-label": "Dismiss", onclick: close }, icon("close")));

@@ -6,6 +6,8 @@ import { encodeFrame } from "./frame.js";
 
 const WIDEST_PIXELS = 720;
 const QUALITY = 0.86;
+// The server chooses by time; a timer that is a little early must not cost a frame.
+const OVERSAMPLING = 2;
 const MOST_BUFFERED_BYTES = 2 ** 20;
 
 /** Tells of: `over` with a message or "" , `note` with a message. */
@@ -15,7 +17,7 @@ export class Feed extends EventTarget {
   #sockets = new Map();
   #timer = 0;
   #isBusy = false;
-  #startMs = performance.now();
+  #startMs = 0;
   #lastSeconds = -1;
   isOver = false;
   nLeftOut = 0;
@@ -50,7 +52,7 @@ export class Feed extends EventTarget {
     socket.onmessage = ({ data }) => this.#heard(JSON.parse(data));
     socket.onclose = (event) => this.#lost(session.id, event);
     this.#sockets.set(session.id, socket);
-    if (!this.#timer) this.#timer = setInterval(() => this.#capture(), 1000 / (session.fps || 1));
+    if (!this.#timer) this.#timer = setInterval(() => this.#capture(), 1000 / (OVERSAMPLING * (session.fps || 1)));
   }
 
   /** No more frames; the sessions keep what they have seen. */
@@ -66,13 +68,16 @@ export class Feed extends EventTarget {
   }
 
   #now() {
-    return this.kind === "file" ? this.video.currentTime : (performance.now() - this.#startMs) / 1000;
+    if (this.kind === "file") return this.video.currentTime;
+    this.#startMs ||= performance.now();
+    return (performance.now() - this.#startMs) / 1000;
   }
 
   async #capture() {
     const { videoWidth: width, videoHeight: height } = this.video;
+    if (!width || this.#isBusy || this.isOver) return;
     const timeSeconds = this.#now();
-    if (!width || this.#isBusy || this.isOver || timeSeconds <= this.#lastSeconds) return;
+    if (timeSeconds <= this.#lastSeconds) return;
     this.#isBusy = true;
     this.#lastSeconds = timeSeconds;
     const factor = Math.min(WIDEST_PIXELS / Math.max(width, height), 1);

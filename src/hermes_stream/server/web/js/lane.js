@@ -66,7 +66,7 @@ export class Lane extends EventTarget {
     while (this.#isMemoryDue && !this.isStopped) {
       this.#isMemoryDue = false;
       const began = performance.now();
-      await this.#fetchMemory();
+      await this.#fetch();
       // Where a map is large and the way is long, less often.
       await pause(Math.max(MEMORY_PAUSE_MS, 3 * (performance.now() - began)));
     }
@@ -89,9 +89,12 @@ export class Lane extends EventTarget {
     return found;
   }
 
-  async #fetchMemory() {
+  async #fetch() {
     try {
-      this.memory = await getJson(`${this.path}/memory`, this.#stop.signal);
+      const signal = this.#stop.signal;
+      const [session, memory] = await Promise.all([getJson(this.path, signal), getJson(`${this.path}/memory`, signal)]);
+      Object.assign(this.session, session);
+      this.memory = memory;
       this.#tell("memory");
     } catch (error) {
       this.#failed(error);
@@ -126,9 +129,8 @@ export class Lane extends EventTarget {
       if (data.number <= this.number) return;
       this.number = data.number;
     }
-    if (kind === "session" || kind === "state" || kind === "stats") Object.assign(this.session, data);
-    if (kind === "stats") this.#sample();
-    if (kind === "gap") this.session.gaps = [...(this.session.gaps ?? []), data];
+    if (kind === "session" || kind === "state") Object.assign(this.session, data);
+    if (kind === "stats") this.#sample(data);
     if (kind === "compressed") this.#keep(this.compressions, data.time_s);
     if (kind === "question") this.#mark({ kind, timeSeconds: data.time_s, text: data.question });
     if (kind === "alert") this.#mark({ kind, timeSeconds: data.time_s, text: data.question });
@@ -137,10 +139,10 @@ export class Lane extends EventTarget {
     this.#tell(kind === "state" || kind === "gap" ? "session" : kind, { ...data, isPast });
   }
 
-  #sample() {
-    const { lag_s, memory_bytes, held_tokens } = this.session;
-    const sample = { wallMs: Date.now(), lag: lag_s, bytes: memory_bytes, held: Math.max(...held_tokens, 0) };
-    this.#keep(this.samples, sample, MOST_SAMPLES);
+  /** @param {any} stats  its held_tokens are those of the layer that holds most */
+  #sample({ held_tokens: held, ...stats }) {
+    Object.assign(this.session, stats);
+    this.#keep(this.samples, { wallMs: Date.now(), lag: stats.lag_s, bytes: stats.memory_bytes, held }, MOST_SAMPLES);
   }
 
   /** @param {Mark} mark */

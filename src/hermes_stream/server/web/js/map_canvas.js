@@ -49,8 +49,9 @@ export function drawMap(context, picture) {
 }
 
 /** What was seen: where nothing is drawn over it, nothing of it is left. */
-function drawSeen(context, { lane, scale, heights }) {
-  const right = Math.min(Math.max(scale.x(lane.session.time_s), 0), scale.width);
+function drawSeen(context, { lane, scale, heights, stepSeconds }) {
+  if (!lane.session.frames_seen) return;
+  const right = Math.min(Math.max(scale.x(lane.session.time_s + stepSeconds), 0), scale.width);
   context.fillStyle = palette().forgotten;
   context.fillRect(0, heights.marksHeight, right, heights.rowsHeight);
 }
@@ -173,7 +174,7 @@ function polygon(context, x, y, corners) {
  * @param {{fading: {left: number, right: number, layer: number, glow: number}[], cross: {timeSeconds: number, layer: number} | null,
  *   pinSeconds: number | null}} moving
  */
-export function drawMoving(context, { lane, laneIndex, scale, heights }, { fading, cross, pinSeconds }) {
+export function drawMoving(context, { lane, laneIndex, scale, heights, stepSeconds }, { fading, cross, pinSeconds }) {
   const colours = palette();
   const nLayers = lane.memory?.layers ?? 1;
   context.fillStyle = colours.evicted;
@@ -189,7 +190,7 @@ export function drawMoving(context, { lane, laneIndex, scale, heights }, { fadin
     context.fillStyle = colour;
     context.fillRect(Math.round(x - width / 2), heights.marksHeight, width, heights.rowsHeight);
   };
-  line(lane.session.time_s, colours.lanes[laneIndex].line, 2);
+  if (lane.session.frames_seen) line(lane.session.time_s + stepSeconds, colours.lanes[laneIndex].line, 2);
   if (pinSeconds !== null) line(pinSeconds, colours.ink, 2);
   if (!cross) return;
   line(cross.timeSeconds, colours.ink, 1);

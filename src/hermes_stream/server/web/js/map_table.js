@@ -32,7 +32,7 @@ export class MapTable {
     if (!memory || !memory.frames.length) return "Nothing is held yet.";
     const groups = Object.entries(memory.groups).map(([name, [start]]) => {
       const { n, oldest } = heldOf(memory, start);
-      return n ? `${name}: ${n} frames since ${clock(oldest)}` : `${name}: nothing`;
+      return n ? `${name}: ${n} ${n === 1 ? "frame" : "frames"} since ${clock(oldest)}` : `${name}: nothing`;
     });
     return `${memory.layers} layers. ${groups.join("; ")}.`;
   }

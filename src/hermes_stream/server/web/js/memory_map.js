@@ -14,9 +14,10 @@ import { scaleOf, spanOf } from "./timeline.js";
 
 const MARKS_HEIGHT = 16;
 const AXIS_HEIGHT = 24;
-const ROW_PIXELS = 18;
+const ROW_PIXELS = { alone: 18, beside: 11 };
 const LEAST_ROWS_HEIGHT = 96;
 const MOST_ROWS_HEIGHT = 224;
+const LINE_PIXELS = 15;
 
 export class MemoryMap {
   #evictions = new Evictions();
@@ -30,9 +31,11 @@ export class MemoryMap {
   /**
    * @param {Lane} lane
    * @param {number} laneIndex  0 or 1: which colours
+   * @param {boolean} isAlone  or beside another one, for which there must be room
    * @param {(lane: Lane, timeSeconds: number) => void} onOpen  a moment
    */
-  constructor(lane, laneIndex, onOpen) {
+  constructor(lane, laneIndex, isAlone, onOpen) {
+    this.rowPixels = isAlone ? ROW_PIXELS.alone : ROW_PIXELS.beside;
     this.lane = lane;
     this.laneIndex = laneIndex;
     /** @type {number | null} */
@@ -88,7 +91,7 @@ export class MemoryMap {
   /** @returns {import("./map_canvas.js").Picture} */
   picture() {
     const nLayers = this.lane.memory?.layers ?? 10;
-    const rowsHeight = Math.min(Math.max(nLayers * ROW_PIXELS, LEAST_ROWS_HEIGHT), MOST_ROWS_HEIGHT);
+    const rowsHeight = Math.min(Math.max(nLayers * this.rowPixels, LEAST_ROWS_HEIGHT), MOST_ROWS_HEIGHT);
     const scale = scaleOf(spanOf(this.lane.session.time_s, this.lastSeconds), Math.max(this.surface.clientWidth, 1));
     const heights = { marksHeight: MARKS_HEIGHT, rowsHeight, axisHeight: AXIS_HEIGHT };
     return { lane: this.lane, laneIndex: this.laneIndex, scale, heights, stepSeconds: stepSeconds(this.lane) };
@@ -153,8 +156,10 @@ export class MemoryMap {
 function label([name, [start, stop]], memory, { marksHeight, rowsHeight }) {
   const nSummarised = Math.max(...memory.summarised_tokens.slice(start, stop), 0);
   const layers = stop - start === 1 ? `layer ${start}` : `${start}–${stop - 1}`;
-  const box = h("div", { class: "group" }, h("b", {}, name), h("span", {}, layers));
-  if (nSummarised) box.append(h("span", { class: "summary", title: "tokens that summaries stand for" }, `+ ${count(nSummarised)} Σ`));
+  const nLines = Math.floor(((stop - start) * rowsHeight) / memory.layers / LINE_PIXELS);
+  const isLow = nLines < 2;
+  const box = h("div", { class: `group${isLow ? " low" : ""}` }, h("b", {}, name), h("span", {}, isLow ? String(start) : layers));
+  if (nSummarised && nLines > 2) box.append(h("span", { class: "summary", title: "tokens that summaries stand for" }, `+ ${count(nSummarised)} Σ`));
   box.style.top = `${marksHeight + (start * rowsHeight) / memory.layers}px`;
   box.style.height = `${((stop - start) * rowsHeight) / memory.layers}px`;
   return box;

@@ -35,7 +35,9 @@ export class PictureStrip {
     this.#shown = shown;
     const halfSeconds = (scale.endSeconds - scale.startSeconds) / nSlots / 2;
     for (const slot of this.#slots) {
-      this.#load(slot);
+      const isGap = this.#isGap(slot.seconds);
+      slot.button.classList.toggle("gap", isGap);
+      if (!isGap) this.#load(slot);
       slot.button.classList.toggle("forgotten", slot.isAsked && !this.#isHeld(slot.seconds, halfSeconds));
     }
   }
@@ -64,6 +66,11 @@ export class PictureStrip {
       },
       () => (slot.isAsked = false),
     );
+  }
+
+  /** @param {number} seconds */
+  #isGap(seconds) {
+    return (this.lane.session.gaps ?? []).some((/** @type {any} */ gap) => seconds > gap.start_s && seconds < gap.end_s);
   }
 
   /** @param {number} seconds @param {number} halfSeconds */

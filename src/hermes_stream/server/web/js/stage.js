@@ -37,9 +37,11 @@ export class Stage {
 
   /** Show what this page itself pushes, which is smoother than what comes back. @param {Feed | null} feed */
   showFeed(feed) {
-    this.#feed?.video.remove();
+    // Out of the page a video would stop.
+    if (this.#feed && !this.#feed.isOver) byId("feeds").append(this.#feed.video);
+    else this.#feed?.video.remove();
     this.#feed = feed;
-    if (feed) byId("screen").prepend(feed.video);
+    if (feed) byId("screen").append(feed.video);
     this.update();
   }
 
@@ -106,8 +108,12 @@ function facts(session) {
   return parts.join(" · ");
 }
 
-/** @param {Lane} lane @param {number} timeSeconds @param {string} note */
-export async function showMoment(lane, timeSeconds, note) {
+/**
+ * A moment in a dialog.
+ * @param {Lane} lane @param {number} timeSeconds @param {string} note
+ * @param {string} [path]  of a better picture than the small one
+ */
+export async function showMoment(lane, timeSeconds, note, path) {
   const dialog = byId("moment");
   setText(byId("moment-title"), `${clock(timeSeconds, 1)}`);
   setText(byId("moment-wall"), wallClock(lane.session.origin_s, timeSeconds));
@@ -117,7 +123,9 @@ export async function showMoment(lane, timeSeconds, note) {
   if (!dialog.open) dialog.showModal();
   try {
     image.src = await lane.picture(timeSeconds);
+    if (path) image.src = (await getPicture(path)).url;
   } catch {
+    if (image.src) return;
     byId("moment-picture").replaceChildren(h("p", {}, "No picture of this moment is kept."));
   }
 }

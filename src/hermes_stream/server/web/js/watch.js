@@ -18,8 +18,9 @@ export class Watch {
     this.lanes = sessions.map((session) => new Lane(session));
     const [first] = this.lanes;
     this.stage = new Stage(first);
-    this.maps = this.lanes.map((lane, index) => new MemoryMap(lane, index, (_, time) => this.#open(lane, time, "")));
-    const open = (/** @type {Lane} */ lane, /** @type {number} */ time, /** @type {string} */ note) => this.#open(lane, time, note);
+    const open = (/** @type {Lane} */ lane, /** @type {number} */ time, /** @type {string} */ note = "", /** @type {string} */ path = "") =>
+      this.#open(lane, time, note, path);
+    this.maps = this.lanes.map((lane, index) => new MemoryMap(lane, index, sessions.length === 1, open));
     this.ask = new AskPanel(this.lanes, open);
     this.alerts = new AlertPanel(first, open);
     byId("maps").replaceChildren(...this.maps.map(({ element }) => element));
@@ -48,10 +49,10 @@ export class Watch {
     this.stage.showFeed(feed);
   }
 
-  /** @param {Lane} lane @param {number} timeSeconds @param {string} note */
-  #open(lane, timeSeconds, note) {
+  /** @param {Lane} lane @param {number} timeSeconds @param {string} note @param {string} path */
+  #open(lane, timeSeconds, note, path) {
     for (const map of this.maps) map.pin(timeSeconds);
-    showMoment(lane, timeSeconds, note);
+    showMoment(lane, timeSeconds, note, path);
   }
 
   /** How much of the stream the maps show. */
