@@ -19,6 +19,8 @@ export class ApiError extends Error {
 let askForKey = async () => null;
 /** @type {Promise<string | null> | null} */
 let asking = null;
+// Nobody is asked again and again who has said no.
+let isDeclined = false;
 
 /**
  * What to do when the server wants a key: ask a person, once for everything that waits.
@@ -26,6 +28,12 @@ let asking = null;
  */
 export function onKeyNeeded(ask) {
   askForKey = ask;
+}
+
+/** Ask for a key all the same. */
+export async function askAgain() {
+  isDeclined = false;
+  await newKey(storedKey());
 }
 
 function storedKey() {
@@ -70,9 +78,11 @@ async function send(path, { method = "GET", body, signal }, key) {
  */
 async function newKey(refused) {
   if (storedKey() !== refused) return storedKey();
+  if (isDeclined) return null;
   asking ??= askForKey().finally(() => (asking = null));
   const key = await asking;
   if (key) sessionStorage.setItem(KEY, key);
+  else isDeclined = true;
   return key;
 }
 

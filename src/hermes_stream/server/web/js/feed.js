@@ -16,6 +16,7 @@ export class Feed extends EventTarget {
   /** @type {Map<string, WebSocket>} */
   #sockets = new Map();
   #timer = 0;
+  #fps = 0;
   #isBusy = false;
   #startMs = 0;
   #lastSeconds = -1;
@@ -39,7 +40,7 @@ export class Feed extends EventTarget {
   }
 
   /**
-   * Push to a session from now on. resumes: its times go on where it stands.
+   * Push to a session too. resumes: its times go on where it stands.
    * @param {any} session @param {boolean} [resumes]
    */
   async add(session, resumes = false) {
@@ -52,7 +53,12 @@ export class Feed extends EventTarget {
     socket.onmessage = ({ data }) => this.#heard(JSON.parse(data));
     socket.onclose = (event) => this.#lost(session.id, event);
     this.#sockets.set(session.id, socket);
-    if (!this.#timer) this.#timer = setInterval(() => this.#capture(), 1000 / (OVERSAMPLING * (session.fps || 1)));
+    this.#fps = Math.max(this.#fps, session.fps);
+  }
+
+  /** The video plays: send what it shows. */
+  start() {
+    this.#timer = setInterval(() => this.#capture(), 1000 / (OVERSAMPLING * this.#fps));
   }
 
   /** No more frames; the sessions keep what they have seen. */

@@ -13,6 +13,7 @@ const MOST_SAMPLES = 900;
 const MOST_MARKS = 500;
 const MOST_PICTURES = 240;
 const MEMORY_PAUSE_MS = 900;
+const UNSEEN_MS = 15_000;
 const RETRY_MS = [500, 1000, 2000, 4000];
 
 /** Tells of: session, memory, stats, marks, question, answer, alert, gone. */
@@ -103,8 +104,10 @@ export class Lane extends EventTarget {
 
   async #follow() {
     for (let nFailed = 0; !this.isStopped; nFailed += 1) {
+      await whenSeen();
+      const signal = AbortSignal.any([this.#stop.signal, whenUnseen()]);
       try {
-        for await (const { event, data } of events(`${this.path}/events`, { signal: this.#stop.signal })) {
+        for await (const { event, data } of events(`${this.path}/events`, { signal })) {
           if (event === "session") await this.#catchUp();
           this.#take(event, data);
           nFailed = 0;
@@ -176,6 +179,28 @@ export class Lane extends EventTarget {
   #tell(kind, detail = null) {
     this.dispatchEvent(new CustomEvent(kind, { detail }));
   }
+}
+
+/** Until somebody looks at the page. */
+function whenSeen() {
+  if (!document.hidden) return Promise.resolve();
+  return new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+}
+
+/**
+ * Aborted once nobody has looked at the page for a while. A browser has six connections to a server, over all its pages:
+ * those that nobody sees must not hold any.
+ * @returns {AbortSignal}
+ */
+function whenUnseen() {
+  const controller = new AbortController();
+  let timer = 0;
+  const look = () => {
+    clearTimeout(timer);
+    if (document.hidden) timer = setTimeout(() => controller.abort(), UNSEEN_MS);
+  };
+  document.addEventListener("visibilitychange", look, { signal: controller.signal });
+  return controller.signal;
 }
 
 /** @param {number} ms */

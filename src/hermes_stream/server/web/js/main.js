@@ -5,11 +5,12 @@ import { askComparison, askKey, confirm, prepareDialogs } from "./dialogs.js";
 import { announce, byId, setText, toast } from "./dom.js";
 import { cameraFeed, fileFeed } from "./feed.js";
 import { isDemo, titleOf } from "./hints.js";
+import { openAll, sourceOf } from "./opening.js";
 import { switchTheme } from "./palette.js";
 import { SessionList } from "./session_list.js";
 import { MemoryChoice } from "./settings_form.js";
 import { listenForShortcuts } from "./shortcuts.js";
-import { Start, openAll } from "./start.js";
+import { Start } from "./start.js";
 import { Watch, findSessions } from "./watch.js";
 
 /** @typedef {import("./feed.js").Feed} Feed */
@@ -22,7 +23,7 @@ const other = new MemoryChoice("other");
 const start = new Start(open);
 onKeyNeeded(askKey);
 prepareDialogs();
-const list = new SessionList();
+const list = new SessionList((session) => guarded(() => deleteAll([session]))());
 
 /** @param {string[]} ids */
 function addressOf(ids) {
@@ -43,7 +44,6 @@ function open(sessions, feed) {
 function keep(feed) {
   feeds.add(feed);
   byId("feeds").append(feed.video);
-  feed.video.play().catch(() => toast("the browser does not let the video play; press a key and try again", "error"));
   feed.addEventListener("note", (event) => toast(/** @type {CustomEvent} */ (event).detail, "error"));
   feed.addEventListener("over", (event) => {
     feeds.delete(feed);
@@ -51,6 +51,10 @@ function keep(feed) {
     if (text) toast(text, "error");
     showFeed();
   });
+  feed.video.play().then(
+    () => feed.start(),
+    () => feed.stop("the browser did not let the video play; start it once more"),
+  );
 }
 
 function showFeed() {
@@ -87,6 +91,7 @@ async function route() {
 function openRail(isOpen) {
   document.body.classList.toggle("rail-open", isOpen);
   byId("menu").setAttribute("aria-expanded", String(isOpen));
+  if (isOpen) /** @type {HTMLElement} */ (document.querySelector("#rail a")).focus();
 }
 
 function showStart() {
@@ -109,20 +114,20 @@ function guarded(act) {
 async function forkSession() {
   if (!watch) return;
   const [{ session, path }] = watch.lanes;
-  const twin = await postJson(`${path}/fork`, { name: `${titleOf(session)}, forked` });
+  const twin = await postJson(`${path}/fork`, { name: `${titleOf(session)}, forked`, source: sourceOf(session) });
   toast("Forked: the same past, and a feed of its own.");
   open([twin], null);
 }
 
-async function deleteSessions() {
-  if (!watch) return;
-  const { lanes } = watch;
-  const what = lanes.length > 1 ? "these two sessions" : "this session";
+/** @param {any[]} sessions */
+async function deleteAll(sessions) {
+  const what = sessions.length > 1 ? "these two sessions" : "this session";
   const text = `Everything that was kept of ${what} is deleted: memory, pictures, questions and answers.`;
-  if (!(await confirm(`Delete ${titleOf(lanes[0].session)}?`, text, "Delete"))) return;
-  for (const feed of feeds) if (lanes.some(({ id }) => feed.feeds(id))) feed.stop();
-  await Promise.all(lanes.map(({ path }) => remove(path)));
-  location.hash = addressOf([]);
+  if (!(await confirm(`Delete ${titleOf(sessions[0])}?`, text, "Delete"))) return;
+  for (const feed of feeds) if (sessions.some(({ id }) => feed.feeds(id))) feed.stop();
+  await Promise.all(sessions.map(({ id }) => remove(`/v1/sessions/${encodeURIComponent(id)}`)));
+  await list.refresh();
+  if (sessions.some(({ id }) => idsInAddress().includes(id))) location.hash = addressOf([]);
 }
 
 async function compare() {
@@ -132,11 +137,12 @@ async function compare() {
   const feed = [...feeds].find((each) => each.feeds(id));
   if (!session.source && !feed) throw new Error("another client pushes this stream; only that client can push it to a second session too");
   await other.load();
+  other.suggest(session.memory);
   const demo = isDemo(session);
   const begin = demo ? "Both begin the stream anew, at the same moment." : "It begins now, beside this one, and knows nothing of what went before.";
   if (!(await askComparison(`A second session watches the same stream with another memory. ${begin}`))) return;
-  const { model, fps, source } = session;
-  const spec = { source: session.source ? source : undefined, model, fps, name: session.name ?? undefined, ...other.value };
+  const { model, fps } = session;
+  const spec = { source: sourceOf(session), model, fps, name: session.name ?? undefined, ...other.value };
   const same = { ...spec, memory: session.memory, budget: session.budget ?? undefined };
   const opened = await openAll(demo ? [same, spec] : [spec]);
   if (feed) await feed.add(opened[0]);
@@ -164,12 +170,17 @@ async function resume(feed, resumes) {
 
 byId("compare").onclick = guarded(compare);
 byId("fork").onclick = guarded(forkSession);
-byId("delete").onclick = guarded(deleteSessions);
+byId("delete").onclick = guarded(async () => watch && deleteAll(watch.lanes.map(({ session }) => session)));
 byId("again-camera").onclick = guarded(resumeCamera);
 byId("again-file").onclick = () => byId("file-again").click();
 byId("file-again").onchange = guarded(resumeFile);
 byId("menu").onclick = () => openRail(!document.body.classList.contains("rail-open"));
 byId("veil").onclick = () => openRail(false);
+document.addEventListener("keydown", ({ key }) => {
+  if (key !== "Escape" || !document.body.classList.contains("rail-open")) return;
+  openRail(false);
+  byId("menu").focus();
+});
 byId("theme").onclick = switchTheme;
 byId("help-button").onclick = () => byId("help").showModal();
 listenForShortcuts({

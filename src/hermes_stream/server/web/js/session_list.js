@@ -1,7 +1,7 @@
 // All sessions of the server that this key may see; the server is the truth, this is its picture.
 
-import { ApiError, getJson } from "./api.js";
-import { byId, h, setText } from "./dom.js";
+import { ApiError, askAgain, getJson } from "./api.js";
+import { byId, h, icon, setText } from "./dom.js";
 import { stateOf, titleOf } from "./hints.js";
 import { pause } from "./lane.js";
 import { clock } from "./times.js";
@@ -14,8 +14,14 @@ export class SessionList {
   /** @type {string[]} */
   #open = [];
 
-  constructor() {
+  /** @param {(session: any) => void} onDelete */
+  constructor(onDelete) {
+    this.onDelete = onDelete;
     this.list = byId("sessions");
+    byId("give-key").onclick = async () => {
+      await askAgain();
+      await this.refresh();
+    };
     this.#follow();
   }
 
@@ -30,11 +36,17 @@ export class SessionList {
     try {
       const { data } = await getJson("/v1/sessions");
       this.#show(data.reverse());
-      byId("offline").hidden = true;
+      this.#tell(200);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      byId("offline").hidden = error.status !== 0;
+      this.#tell(error.status);
     }
+  }
+
+  /** @param {number} status  of the last answer; 0: none */
+  #tell(status) {
+    byId("offline").hidden = status !== 0;
+    byId("locked").hidden = status !== 401;
   }
 
   async #follow() {
@@ -67,7 +79,10 @@ export class SessionList {
       h("span", { class: "about" }),
       h("time", {}),
     );
-    const row = h("li", {}, link);
+    const label = `Delete ${titleOf(session)}`;
+    const onclick = () => this.onDelete(session);
+    const button = h("button", { type: "button", class: "quiet square", "aria-label": label, title: "Delete", onclick }, icon("close"));
+    const row = h("li", {}, link, button);
     this.#rows.set(session.id, row);
     this.#markRow(session.id, row);
     return row;
@@ -80,7 +95,7 @@ export class SessionList {
     part(".dot").dataset.state = session.state;
     part("a").title = reason ? `${name}: ${reason}` : name;
     setText(part(".name"), titleOf(session));
-    setText(part(".about"), `${name} · ${session.memory}`);
+    setText(part(".about"), `${session.state !== "live" && reason ? reason : name} · ${session.memory}`);
     setText(part("time"), clock(session.time_s));
   }
 

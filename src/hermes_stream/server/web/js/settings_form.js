@@ -40,6 +40,13 @@ export class MemoryChoice {
     this.#changed();
   }
 
+  /** Suggest another memory than one that is in use. @param {string} used */
+  suggest(used) {
+    const other = ["sliding-window", "hermes", ...this.summaries.keys()].find((name) => !used.startsWith(name));
+    this.select.value = other ?? "";
+    this.#changed();
+  }
+
   /** @returns {Settings | null}  null where nothing is chosen */
   get value() {
     const memory = this.select.value === OWN ? this.own.value.trim() : this.select.value;

@@ -1,9 +1,9 @@
 // The first view: what to watch, and how to remember it.
 
-import { postJson, remove } from "./api.js";
 import { byId, toast } from "./dom.js";
 import { cameraFeed, fileFeed } from "./feed.js";
 import { DEMO_SOURCE } from "./hints.js";
+import { openAll } from "./opening.js";
 import { MemoryChoice, loadModels } from "./settings_form.js";
 
 /** @typedef {import("./feed.js").Feed} Feed */
@@ -81,17 +81,4 @@ export class Start {
     const memories = [this.first.value, this.second.value].filter((memory) => memory !== null);
     return memories.map((memory) => ({ ...common, ...memory }));
   }
-}
-
-/**
- * Open them at the same moment; if one is refused none stays.
- * @param {any[]} specs
- */
-export async function openAll(specs) {
-  const done = await Promise.allSettled(specs.map((spec) => postJson("/v1/sessions", spec)));
-  const opened = done.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
-  const failed = done.find((each) => each.status === "rejected");
-  if (!failed) return opened;
-  await Promise.all(opened.map(({ id }) => remove(`/v1/sessions/${id}`).catch(() => {})));
-  throw /** @type {PromiseRejectedResult} */ (failed).reason;
 }
