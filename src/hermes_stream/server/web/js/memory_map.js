@@ -14,7 +14,7 @@ import { scaleOf, spanOf } from "./timeline.js";
 
 const MARKS_HEIGHT = 16;
 const AXIS_HEIGHT = 24;
-const ROW_PIXELS = { alone: 18, beside: 11 };
+const ROW_PIXELS = { alone: 18, beside: 10 };
 const LEAST_ROWS_HEIGHT = 96;
 const MOST_ROWS_HEIGHT = 224;
 const LINE_PIXELS = 15;
