@@ -1,4 +1,4 @@
-"""Pictures of the page for the documentation: `python -m tests.browser.shots docs` writes page*.png into that folder."""
+"""Pictures of the page for the documentation: `python -m tests.browser.shots docs` writes page*.png there."""
 
 from __future__ import annotations
 

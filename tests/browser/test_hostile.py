@@ -13,7 +13,7 @@ from tests.server.conftest import RunningServer
 
 pytestmark = pytest.mark.browser
 
-_EVIL = "<img src=x onerror=\"window.hit = 1\"><script>window.hit = 1</script><b>bold</b>"
+_EVIL = '<img src=x onerror="window.hit = 1"><script>window.hit = 1</script><b>bold</b>'
 
 
 def test_a_session_name_is_inert(open_page: OpenPage, server: RunningServer) -> None:
@@ -61,7 +61,19 @@ def test_the_page_is_sent_with_what_keeps_it_shut(server: RunningServer) -> None
 
 
 def _answer(route: Route, text: str) -> None:
-    done = {"type": "response.text.done", "id": "x", "text": text, "time_s": 0, "ttft_ms": 1, "total_ms": 2, "evidence": []}
-    events = [{"type": "response.start", "id": "x", "time_s": 0}, {"type": "response.text.delta", "delta": text[:9]}, done]
+    done = {
+        "type": "response.text.done",
+        "id": "x",
+        "text": text,
+        "time_s": 0,
+        "ttft_ms": 1,
+        "total_ms": 2,
+        "evidence": [],
+    }
+    events = [
+        {"type": "response.start", "id": "x", "time_s": 0},
+        {"type": "response.text.delta", "delta": text[:9]},
+        done,
+    ]
     body = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
     route.fulfill(status=200, content_type="text/event-stream", body=body)

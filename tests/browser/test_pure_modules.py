@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -60,14 +61,18 @@ def test_events_do_not_depend_on_how_their_text_is_cut(call: Call, lines: list[s
     text = "".join(line + end for line in [*lines, "data: last", "", ""])
     pieces = [text[i : i + n_chars] for i in range(0, len(text), n_chars)]
     # A last carriage return may be half of a line's end: something must follow it.
-    parsed = call("sse", "(() => { const p = new m.EventParser(); return a[0].flatMap((t) => p.push(t)); })()", [*pieces, ":"])
+    parsed = call(
+        "sse", "(() => { const p = new m.EventParser(); return a[0].flatMap((t) => p.push(t)); })()", [*pieces, ":"]
+    )
     assert parsed == page_oracle.sent_events(text + ":")
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False), st.binary(max_size=64))
 def test_pushed_frames_are_what_the_server_reads(call: Call, pts_seconds: float, picture: bytes) -> None:
-    made = call("frame", "[...new Uint8Array(m.encodeFrame(a[0], new Uint8Array(a[1]).buffer))]", pts_seconds, list(picture))
+    made = call(
+        "frame", "[...new Uint8Array(m.encodeFrame(a[0], new Uint8Array(a[1]).buffer))]", pts_seconds, list(picture)
+    )
     assert bytes(made) == page_oracle.pushed_frame(pts_seconds, picture)
 
 
@@ -97,7 +102,7 @@ def test_ticks_are_even_few_and_in_the_span(call: Call, now: float, n_most: int)
     assert 1 <= len(ticks) <= n_most + 1
     assert span["startSeconds"] <= ticks[0]
     assert ticks[-1] <= span["endSeconds"]
-    assert len({round(b - a, 6) for a, b in zip(ticks, ticks[1:], strict=False)}) <= 1
+    assert len({round(b - a, 6) for a, b in pairwise(ticks)}) <= 1
 
 
 @settings(max_examples=60, deadline=None)

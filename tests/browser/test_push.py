@@ -76,6 +76,8 @@ def test_two_memories_see_the_same_pushed_frames(open_page: OpenPage, server: Ru
     expect(page.locator(".map h3")).to_have_text(["hermes", "uniform"])
     page.wait_for_timeout(4_000)
     with server.client() as client:
-        first, second = (client.get(f"/v1/sessions/{s['id']}").json() for s in client.get("/v1/sessions").json()["data"])
+        first, second = (
+            client.get(f"/v1/sessions/{s['id']}").json() for s in client.get("/v1/sessions").json()["data"]
+        )
     assert second["frames_seen"] >= 2
     assert first["time_s"] == pytest.approx(second["time_s"], abs=1.1)

@@ -1,4 +1,4 @@
-"""The page at `/`: files that lie in `web/`, each sent with what keeps a browser from loading or running anything else."""
+"""The page at `/`: the files of `web/`, sent with what keeps a browser from loading or running anything else."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Web(StaticFiles):
 
 
 def add_page(app: FastAPI) -> None:
-    """Serve the page at `/` and its parts below `/web`; neither needs a key, and neither holds anything of a session."""
+    """Serve the page at `/` and its parts below `/web`; these need no key, and hold nothing of a session."""
     web = _Web(directory=FOLDER)
     app.mount("/web", web, name="web")
 

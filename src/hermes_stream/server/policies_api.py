@@ -14,6 +14,6 @@ router = APIRouter(prefix="/v1/policies", tags=["sessions"])
 
 @router.get("")
 async def list_policies() -> dict[str, Any]:
-    """Stores, the front-ends that stand before them and the wrappers around them, each with one line that says what it does."""
+    """Stores, front-ends that stand before them and wrappers around them, each with one line that says what it does."""
     rows = [part_json(kind, name, part) for kind, parts in KINDS.items() for name, part in sorted(parts.items())]
     return {"object": "list", "default": DEFAULT_MEMORY, "data": rows}
