@@ -159,6 +159,7 @@ class Query:
     max_new_tokens: upper bound of the answer's length.
     temperature: 0 is greedy; otherwise sampling with `seed`.
     repetition_penalty: over the new tokens only; 1 is off.
+    evidence: how many frames to name that the answer looked at most; found once its last token is out.
     """
 
     text: str
@@ -169,6 +170,7 @@ class Query:
     repetition_penalty: float = 1.0
     seed: int = 0
     options: tuple[str, ...] = ()
+    evidence: int = 0
 
     @property
     def letters(self) -> tuple[str, ...]:
@@ -206,6 +208,7 @@ class Query:
             ("top_p", 0 < self.top_p <= 1, "a share above 0 and up to 1"),
             ("top_k", self.top_k >= 0, "0 (all tokens) or more"),
             ("repetition_penalty", self.repetition_penalty > 0, "a factor above 0"),
+            ("evidence", self.evidence >= 0, "0 (none) or a number of frames"),
             ("options", len(self.options) != 1 and len(self.options) <= len(ascii_uppercase), "none, or 2 to 26 texts"),
         ):
             if not is_good:
@@ -225,6 +228,19 @@ class TokenEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """A frame that an answer looked at.
+
+    time_seconds: when it was shown; where two frames share their tokens, the mean of both. frame: its number among the
+    grids of the stream. weight: its share of the attention that what chose the tokens paid to frames and summaries.
+    """
+
+    time_seconds: float
+    frame: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A finished answer and the memory that it was given from.
 
@@ -233,6 +249,7 @@ class Answer:
     held_tokens: vision and summary tokens held by each layer.
     memory_bytes: bytes of the pinned version, all layers, truth and working copy, and of tensors that the policy keeps.
     archive_bytes: of archived keys and values, in host memory or on disk.
+    evidence: frames that it looked at most, the most first, as many as the query asks for; weights sum to 1 at most.
     """
 
     text: str
@@ -244,6 +261,7 @@ class Answer:
     held_tokens: tuple[int, ...]
     memory_bytes: int
     archive_bytes: int = 0
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
