@@ -134,6 +134,21 @@ def test_less_motion_means_none(open_page: OpenPage, watched: str) -> None:
     assert page.evaluate("document.getAnimations().length") == 0
 
 
+def test_nothing_jumps_while_a_stream_is_watched(open_page: OpenPage, watched: str) -> None:
+    """Layout shift as browsers count it: 0.1 is what they call good."""
+    page = open_page(watched)
+    page.evaluate(
+        """() => { window.shift = 0; new PerformanceObserver((list) => {
+            for (const entry of list.getEntries()) window.shift += entry.value;
+        }).observe({ type: "layout-shift", buffered: true }); }"""
+    )
+    expect(page.locator("#picture")).to_be_visible()
+    page.get_by_role("button", name="Which room is this?").click()
+    expect(page.locator("#answers .column")).to_have_attribute("data-state", "done")
+    page.wait_for_timeout(2_000)
+    assert page.evaluate("window.shift") < 0.02
+
+
 def colour(page: Page, token: str) -> list[float]:
     """Channels of a colour of the style sheet, 0 to 1."""
     text = page.evaluate(
