@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from hermes_stream.policies.stream_mem import StreamMem
     from hermes_stream.policies.streaming_vlm import StreamingVLM
     from hermes_stream.policies.uniform import Uniform
-    from hermes_stream.types import Answer, Evidence, Frame, Gap, Query, Scores, TokenEvent
+    from hermes_stream.types import Answer, AsOf, Evidence, Frame, Gap, Query, Scores, TokenEvent, Turn
     from hermes_stream.video import open_video
 
 _HOME = {
     "Answer": "types",
     "AnswerStream": "engine.answer",
+    "AsOf": "types",
     "AttentionSinks": "policies.attention_sinks",
     "ChangeGate": "policies.front_ends.change_gate",
     "Ctr": "policies.front_ends.ctr",
@@ -72,6 +73,7 @@ _HOME = {
     "StreamMem": "policies.stream_mem",
     "StreamingVLM": "policies.streaming_vlm",
     "TokenEvent": "types",
+    "Turn": "types",
     "Uniform": "policies.uniform",
     "UsageError": "errors",
     "load_model": "engine.engine",
@@ -81,6 +83,7 @@ _HOME = {
 __all__ = [
     "Answer",
     "AnswerStream",
+    "AsOf",
     "AttentionSinks",
     "ChangeGate",
     "Ctr",
@@ -112,6 +115,7 @@ __all__ = [
     "StreamMem",
     "StreamingVLM",
     "TokenEvent",
+    "Turn",
     "Uniform",
     "UsageError",
     "load_model",

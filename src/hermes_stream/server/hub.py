@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.session import Session
@@ -28,15 +28,17 @@ _N_NAME_BYTES = 8
 class Hub:
     """Everything here runs on the server's loop; what takes long goes to threads.
 
-    on_open: told of every session that begins or is back. on_close: before a session ends. on_forget: of a time range
-    of a session that must go, wherever something of it is kept.
+    before_open: asked before a session begins; refuses by raising. on_open: told of every session that begins or is
+    back. on_close: before a session ends, which waits for those that take time. on_forget: of a time range of a session
+    that must go, wherever something of it is kept.
     """
 
     def __init__(self, engines: Mapping[str, Engine], journal: Journal, keeper: Keeper, limits: Limits) -> None:
         """engines: by model name, the default one first."""
         self.engines, self.journal, self.keeper, self.limits = engines, journal, keeper, limits
+        self.before_open: list[Callable[[SessionSpec], Awaitable[None]]] = []
         self.on_open: list[Callable[[LiveSession], None]] = []
-        self.on_close: list[Callable[[LiveSession], None]] = []
+        self.on_close: list[Callable[[LiveSession], Awaitable[None] | None]] = []
         self.on_forget: list[Callable[[LiveSession, float, float], None]] = []
         self._sessions: dict[str, LiveSession] = {}
         # Closed because nobody used them; they are saved, and come back when somebody asks for them.
@@ -67,26 +69,43 @@ class Hub:
     async def open(self, spec: SessionSpec, owner: str) -> LiveSession:
         """Begin a session. Raises ApiError where a limit is reached, HermesError for settings that cannot work."""
         engine = self.engine(spec.model)
-        return await self._begin(spec, owner, engine, lambda: _open(engine, spec))
+        return await self._begin(spec, owner, engine, lambda: open_session(engine, spec))
 
     async def fork(self, live: LiveSession, spec: SessionSpec, owner: str) -> LiveSession:
         """A second session with the same past and a feed of its own."""
-        twin = await self._begin(spec, owner, live.engine, live.session.fork)
-        twin.thumbnails = Thumbnails.from_bytes(live.thumbnails.to_bytes())
-        twin.origin_seconds = live.origin_seconds
-        return twin
+        return await self._begin(spec, owner, live.engine, live.session.fork, past=live)
 
     async def restore(self, snapshot: Snapshot, spec: SessionSpec, owner: str) -> LiveSession:
         """A session that goes on where a snapshot was taken. Raises SnapshotError where it does not fit."""
         engine = self.engine(spec.model)
         return await self._begin(spec, owner, engine, lambda: engine.restore(snapshot))
 
+    async def exchange(self, live: LiveSession, make: Callable[[], Session]) -> LiveSession:
+        """Put another engine's session behind a name; nobody feeds it until it is made. Answers under way go on."""
+        await self._tell_closing(live)
+        try:
+            session = await asyncio.to_thread(make)
+        except BaseException:
+            self._admit(live)
+            raise
+        new = LiveSession(
+            live.identity,
+            live.engine,
+            session,
+            self.journal,
+            live.bus,
+            thumbnails=live.thumbnails,
+            origin_seconds=live.origin_seconds,
+        )
+        self._admit(new)
+        await asyncio.to_thread(live.session.close)
+        return new
+
     async def close(self, live: LiveSession, *, keeps_state: bool = False) -> None:
         """End a session. keeps_state: save it, so that it is back with the next start; else nothing stays of it."""
         if self._sessions.pop(live.name, None) is None:
             return
-        for tell in self.on_close:
-            tell(live)
+        await self._tell_closing(live)
         if keeps_state:
             await self.keeper.save(live)
         await asyncio.to_thread(live.close)
@@ -143,18 +162,39 @@ class Hub:
             self._admit(live)
             return live
 
-    async def _begin(self, spec: SessionSpec, owner: str, engine: Engine, make: Callable[[], Session]) -> LiveSession:
+    async def _begin(
+        self,
+        spec: SessionSpec,
+        owner: str,
+        engine: Engine,
+        make: Callable[[], Session],
+        past: LiveSession | None = None,
+    ) -> LiveSession:
         self._check_limits(owner)
         identity = Identity(secrets.token_hex(_N_NAME_BYTES), spec, owner, time.time())
         self._opening.append(owner)
         try:
+            for ask in self.before_open:
+                await ask(spec)
             session = await asyncio.to_thread(make)
         finally:
             self._opening.remove(owner)
-        live = LiveSession(identity, engine, session, self.journal, Bus(asyncio.get_running_loop()))
+        bus = Bus(asyncio.get_running_loop())
+        # Before anybody is told: who feeds the session needs its clock.
+        thumbnails = None if past is None else Thumbnails.from_bytes(past.thumbnails.to_bytes())
+        origin_seconds = None if past is None else past.origin_seconds
+        live = LiveSession(
+            identity, engine, session, self.journal, bus, thumbnails=thumbnails, origin_seconds=origin_seconds
+        )
         self.keeper.begin(identity)
         self._admit(live)
         return live
+
+    async def _tell_closing(self, live: LiveSession) -> None:
+        for tell in self.on_close:
+            told = tell(live)
+            if told is not None:
+                await told
 
     def _admit(self, live: LiveSession) -> None:
         self._sessions[live.name] = live
@@ -172,7 +212,7 @@ class Hub:
         """On a thread."""
         engine, checkpoint = self.engine(identity.spec.model), self.keeper.newest(identity.name)
         if checkpoint is None:
-            return LiveSession(identity, engine, _open(engine, identity.spec), self.journal, bus)
+            return LiveSession(identity, engine, open_session(engine, identity.spec), self.journal, bus)
         session = engine.restore(checkpoint.snapshot)
         thumbnails, origin_seconds = checkpoint.thumbnails, checkpoint.about["origin_s"]
         return LiveSession(
@@ -180,8 +220,8 @@ class Hub:
         )
 
 
-def _open(engine: Engine, spec: SessionSpec) -> Session:
-    """Raises ApiError for a memory that would write where the client says."""
+def open_session(engine: Engine, spec: SessionSpec) -> Session:
+    """An engine's session. Raises ApiError for a memory that would write where the client says."""
     if spec.memory is not None:
         archive = parse_memory(spec.memory, bytes_per_token=1).archive
         if archive is not None and archive.disk is not None:
