@@ -12,8 +12,14 @@ from tests.server.conftest import RunningServer, server_process
 
 _WIDE = {"width": 1440, "height": 900}
 _PHONE = {"width": 390, "height": 844}
-_QUESTIONS = ("What object is visible now?", "Which room is this?", "What were the last three objects?")
-_LAST = "What came before the current object?"
+# Each so many seconds after the one before.
+_QUESTIONS = (
+    (20, "Which room is this?"),
+    (37, "What came before the current object?"),
+    (0, "In which room was the green ring last?"),
+    (0, "Was there ever a red ring?"),
+)
+_STANDING = ("Is a purple circle visible now?", "Is the object a cross?")
 
 
 def main(folder: Path) -> None:
@@ -25,14 +31,15 @@ def main(folder: Path) -> None:
         page.get_by_text("Memory, budget, model, comparison").click()
         page.get_by_label("Side by side with").select_option("sliding-window")
         page.get_by_role("button", name="The demo world").click()
-        page.get_by_role("button", name="Is a green ring visible now?").click()
-        for question in _QUESTIONS:
-            page.wait_for_timeout(19_000)
+        for question in _STANDING:
+            page.get_by_role("button", name=question).click()
+        for seconds, question in _QUESTIONS:
+            page.wait_for_timeout(1000 * seconds)
             _ask(page, question)
-        _ask(page, _LAST)
-        page.wait_for_timeout(4_000)
+        page.get_by_label("Question", exact=True).blur()
+        page.wait_for_timeout(3_000)
         path = page.url.removeprefix(server.address)
-        page.screenshot(path=folder / "page-compare.png")
+        _photograph(page, folder / "page-compare.png")
         alone = path.rpartition("/")[0]
         _shoot(browser, server, alone, _WIDE, "light", folder / "page.png")
         _shoot(browser, server, alone, _WIDE, "dark", folder / "page-dark.png")
@@ -60,8 +67,15 @@ def _shoot(
     page = _open(browser, server, path, viewport, scheme)
     expect(page.locator("#picture")).to_be_visible()
     page.wait_for_timeout(12_000)
-    page.screenshot(path=target)
+    _photograph(page, target)
     page.close()
+
+
+def _photograph(page: Page, target: Path) -> None:
+    """Without messages that go by themselves: they would hide what they tell of."""
+    for button in page.get_by_role("button", name="Dismiss").all():
+        button.click()
+    page.screenshot(path=target)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ export const DEMO_SOURCE = `${SHAPESTREAM}900001`;
 
 const SHAPESTREAM_QUESTIONS = [
   "What object is visible now?",
-  "What color is the object?",
   "Which room is this?",
   "What came before the current object?",
+  "Was there ever a red ring?",
   "What were the last three objects?",
   "How many different objects appeared in the last minute?",
 ];
-const SHAPESTREAM_ALERTS = ["Is a green ring visible now?", "Is a red circle visible now?", "Is the object blue?"];
+const SHAPESTREAM_ALERTS = ["Is the object a cross?", "Is a purple circle visible now?", "Is a red circle visible now?"];
 
 /**
  * @param {any} session
