@@ -116,6 +116,9 @@ def test_a_key_is_asked_for_once_and_sent_in_headers_only(open_page: OpenPage, w
 
     page.route(re.compile(r"/v1/"), guard)
     page.reload()
+    page.get_by_role("dialog").get_by_label("Key").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_contain_text("refused the key")
     page.get_by_role("dialog").get_by_label("Key").fill(_KEY)
     page.keyboard.press("Enter")
     page.locator("#sessions a").click()

@@ -15,7 +15,7 @@ export class ApiError extends Error {
   }
 }
 
-/** @type {() => Promise<string | null>} */
+/** @type {(isRefused: boolean) => Promise<string | null>} */
 let askForKey = async () => null;
 /** @type {Promise<string | null> | null} */
 let asking = null;
@@ -24,7 +24,7 @@ let isDeclined = false;
 
 /**
  * What to do when the server wants a key: ask a person, once for everything that waits.
- * @param {() => Promise<string | null>} ask
+ * @param {(isRefused: boolean) => Promise<string | null>} ask  isRefused: one was given already
  */
 export function onKeyNeeded(ask) {
   askForKey = ask;
@@ -79,7 +79,7 @@ async function send(path, { method = "GET", body, signal }, key) {
 async function newKey(refused) {
   if (storedKey() !== refused) return storedKey();
   if (isDeclined) return null;
-  asking ??= askForKey().finally(() => (asking = null));
+  asking ??= askForKey(refused !== null).finally(() => (asking = null));
   const key = await asking;
   if (key) sessionStorage.setItem(KEY, key);
   else isDeclined = true;

@@ -2,7 +2,7 @@
 
 import { h, setText } from "./dom.js";
 import { contextOf } from "./map_canvas.js";
-import { onThemeChange, palette } from "./palette.js";
+import { onLookChange, palette } from "./palette.js";
 import { bytes, count, milliseconds } from "./times.js";
 
 /** @typedef {import("./lane.js").Lane} Lane */
@@ -44,8 +44,7 @@ export class Charts {
     this.element = h("section", { class: "charts", "aria-label": "Last minutes" }, ...this.tiles.map(({ element }) => element));
     const draw = () => this.element.isConnected && this.tiles.forEach((tile) => tile.draw());
     for (const lane of lanes) for (const kind of ["stats", "answer", "session"]) lane.addEventListener(kind, draw);
-    new ResizeObserver(draw).observe(this.element);
-    onThemeChange(draw);
+    onLookChange(this.element, lanes[0].signal, draw);
   }
 }
 

@@ -14,8 +14,9 @@ function answerOf(id) {
   return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true }));
 }
 
-/** The key that the server wants; null where nobody gives one. */
-export async function askKey() {
+/** The key that the server wants; null where nobody gives one. @param {boolean} isRefused  one was given already */
+export async function askKey(isRefused) {
+  byId("key-refused").hidden = !isRefused;
   const field = byId("key");
   field.value = "";
   const answer = await answerOf("key-dialog");

@@ -55,6 +55,11 @@ export class Lane extends EventTarget {
     for (const picture of this.#pictures.values()) picture.then((url) => URL.revokeObjectURL(url)).catch(() => {});
   }
 
+  /** Aborted with `stop`. */
+  get signal() {
+    return this.#stop.signal;
+  }
+
   get isStopped() {
     return this.#stop.signal.aborted;
   }

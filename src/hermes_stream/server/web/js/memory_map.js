@@ -5,7 +5,7 @@ import { Evictions } from "./evictions.js";
 import { contextOf, drawMap, drawMoving, stepSeconds } from "./map_canvas.js";
 import { MapReader } from "./map_reader.js";
 import { MapTable } from "./map_table.js";
-import { onThemeChange } from "./palette.js";
+import { onLookChange } from "./palette.js";
 import { PictureStrip } from "./picture_strip.js";
 import { bytes, clock, count } from "./times.js";
 import { scaleOf, spanOf } from "./timeline.js";
@@ -74,8 +74,7 @@ export class MemoryMap {
   }
 
   #listen() {
-    new ResizeObserver(() => this.draw()).observe(this.surface);
-    onThemeChange(() => this.draw());
+    onLookChange(this.surface, this.lane.signal, () => this.draw());
     this.lane.addEventListener("memory", () => this.#renew());
     for (const kind of ["session", "stats", "marks", "compressed"]) this.lane.addEventListener(kind, () => this.draw());
   }

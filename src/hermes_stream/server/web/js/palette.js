@@ -26,9 +26,17 @@ export function switchTheme() {
   changed();
 }
 
-/** @param {() => void} redraw */
-export function onThemeChange(redraw) {
-  document.addEventListener("themechange", redraw);
+/**
+ * Draw again when colours or room change, for as long as the lane is followed.
+ * @param {Element} element  whose size counts
+ * @param {AbortSignal} signal
+ * @param {() => void} redraw
+ */
+export function onLookChange(element, signal, redraw) {
+  const observer = new ResizeObserver(redraw);
+  observer.observe(element);
+  document.addEventListener("themechange", redraw, { signal });
+  signal.addEventListener("abort", () => observer.disconnect());
 }
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
