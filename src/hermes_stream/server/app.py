@@ -22,6 +22,7 @@ from hermes_stream.server import (
     client_secrets_api,
     durable_api,
     health_api,
+    policies_api,
     push_api,
     reference,
     sessions_api,
@@ -37,6 +38,7 @@ from hermes_stream.server.keeper import Keeper
 from hermes_stream.server.keys import KeyRing
 from hermes_stream.server.live_session import Identity
 from hermes_stream.server.origins import Origins
+from hermes_stream.server.page import add_page
 from hermes_stream.server.problems import Problem, problem_of, told
 from hermes_stream.server.pull import Puller
 from hermes_stream.server.questions import Asker
@@ -54,6 +56,7 @@ _ROUTERS = (
     durable_api.router,
     push_api.router,
     alerts_api.router,
+    policies_api.router,
     client_secrets_api.router,
     health_api.router,
     reference.router,
@@ -106,6 +109,7 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
     app.openapi = lambda: reference.describe(app)  # type: ignore[method-assign]
     for router in _ROUTERS:
         app.include_router(router)
+    add_page(app)
     _add_handlers(app)
     _add_gates(app, settings, ring)
     return app
