@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 _log = logging.getLogger(__name__)
 
@@ -20,6 +20,8 @@ _MOST_WAITING = 1024
 _SEND_SECONDS = 20.0
 _FLUSH_SECONDS = 5.0
 _CLOSE_SECONDS = 30.0
+# How sending says that nobody is there.
+_GONE = (WebSocketDisconnect, RuntimeError, OSError)
 # What a close frame has room for.
 _MOST_REASON_BYTES = 120
 # Browsers, which can set no headers, hide their key among the sub-protocols: it is not to be sent back.
@@ -83,7 +85,7 @@ class Channel:
             self._cleaning = asyncio.create_task(self._clean_up(leave))
             await asyncio.shield(self._cleaning)
         if close is not None:
-            await self._say_goodbye(close)
+            await self._say_goodbye(close, writer)
         writer.cancel()
 
     async def _read(self, hear: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
@@ -102,8 +104,8 @@ class Channel:
             except TimeoutError:
                 self._is_stuck()
                 return
-            except (RuntimeError, OSError):
-                # The client is gone; that is heard by whoever reads.
+            except _GONE:
+                # That is heard by whoever reads.
                 return
             self._events.task_done()
 
@@ -124,17 +126,24 @@ class Channel:
     def _is_stuck(self) -> None:
         self.stop(Close(NOT_READ, "you do not read what you are sent"))
 
-    async def _say_goodbye(self, close: Close) -> None:
+    async def _say_goodbye(self, close: Close, writer: asyncio.Task[None]) -> None:
         """What the client is still owed, and why it must go. One that does not read keeps only this waiting."""
         try:
             if close.code != NOT_READ:
-                async with asyncio.timeout(_FLUSH_SECONDS):
-                    await self._events.join()
+                await self._flush(writer)
             async with asyncio.timeout(_CLOSE_SECONDS):
                 reason = close.reason.encode()[:_MOST_REASON_BYTES].decode("utf-8", "ignore")
                 await self._websocket.close(close.code, reason)
-        except (TimeoutError, RuntimeError, OSError) as error:
+        except (TimeoutError, *_GONE) as error:
             _log.info("a client was gone before it was told to go: %r", error)
+
+    async def _flush(self, writer: asyncio.Task[None]) -> None:
+        """Until all is sent, or nothing can be sent any more: to a client that is gone, or when the server ends."""
+        all_sent = asyncio.create_task(self._events.join())
+        done, _ = await asyncio.wait({all_sent, writer}, timeout=_FLUSH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        all_sent.cancel()
+        if not done:
+            raise TimeoutError
 
 
 def protocol_to_accept(offered: Sequence[str]) -> str | None:
