@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -22,7 +21,7 @@ from hermes_stream.server.context import Server
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.journal import Journal
 from hermes_stream.server.keeper import Keeper
-from hermes_stream.server.problems import Problem, problem_of
+from hermes_stream.server.problems import Problem, malformed, problem_of
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.settings import ServerSettings
 from hermes_stream.server.state_folder import StateFolder
@@ -94,7 +93,7 @@ def _add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _malformed(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return _response(Problem(400, "invalid_request", _told(error.errors())), error)
+        return _response(malformed(error.errors()), error)
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: Exception) -> JSONResponse:
@@ -111,11 +110,3 @@ def _response(problem: Problem, error: Exception) -> JSONResponse:
         _log.error("a request failed: %s", error, exc_info=None if isinstance(error, HermesError) else error)
     headers = {"retry-after": "1"} if problem.status in (429, 503) else None
     return JSONResponse(problem.body(), problem.status, headers)
-
-
-def _told(errors: Any) -> str:
-    """The first of pydantic's complaints in one line; it names the field."""
-    first = errors[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{place or 'the body'}: {first['msg']}{more}; see /docs for what is expected"

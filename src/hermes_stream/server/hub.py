@@ -64,10 +64,13 @@ class Hub:
         live.touch()
         return live
 
-    async def open(self, spec: SessionSpec, owner: str) -> LiveSession:
-        """Begin a session. Raises ApiError where a limit is reached, HermesError for settings that cannot work."""
+    async def open(self, spec: SessionSpec, owner: str, *, is_kept: bool = True) -> LiveSession:
+        """Begin a session. Raises ApiError where a limit is reached, HermesError for settings that cannot work.
+
+        is_kept: whether a restart brings it back; who opens one that is not must close it.
+        """
         engine = self.engine(spec.model)
-        return await self._begin(spec, owner, engine, lambda: _open(engine, spec))
+        return await self._begin(spec, owner, engine, lambda: _open(engine, spec), is_kept=is_kept)
 
     async def fork(self, live: LiveSession, spec: SessionSpec, owner: str) -> LiveSession:
         """A second session with the same past and a feed of its own."""
@@ -87,6 +90,7 @@ class Hub:
             return
         for tell in self.on_close:
             tell(live)
+        keeps_state = keeps_state and live.identity.is_kept
         if keeps_state:
             await self.keeper.save(live)
         await asyncio.to_thread(live.close)
@@ -95,6 +99,7 @@ class Hub:
 
     async def restore_all(self) -> None:
         """Bring back every session that is known. What cannot be read is logged, and its session left out."""
+        self.keeper.sweep()
         for identity in self.keeper.known():
             bus = Bus(asyncio.get_running_loop())
             try:
@@ -119,7 +124,7 @@ class Hub:
             if idle_seconds is not None and live.feed is None and time.monotonic() - live.used_at > idle_seconds:
                 _log.info("session %s was idle for %g s and is closed", live.name, idle_seconds)
                 await self.close(live, keeps_state=True)
-                if self.keeper.folder is not None:
+                if self.keeper.folder is not None and live.identity.is_kept:
                     self._parked[live.name] = live.identity
 
     async def shut_down(self) -> None:
@@ -143,9 +148,11 @@ class Hub:
             self._admit(live)
             return live
 
-    async def _begin(self, spec: SessionSpec, owner: str, engine: Engine, make: Callable[[], Session]) -> LiveSession:
+    async def _begin(
+        self, spec: SessionSpec, owner: str, engine: Engine, make: Callable[[], Session], *, is_kept: bool = True
+    ) -> LiveSession:
         self._check_limits(owner)
-        identity = Identity(secrets.token_hex(_N_NAME_BYTES), spec, owner, time.time())
+        identity = Identity(secrets.token_hex(_N_NAME_BYTES), spec, owner, time.time(), is_kept)
         self._opening.append(owner)
         try:
             session = await asyncio.to_thread(make)

@@ -1,0 +1,47 @@
+"""Pictures of a realtime client as frames of a session."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hermes_stream.server.images import PictureFormat
+from hermes_stream.server.live_session import LiveSession
+from hermes_stream.server.openai_api.realtime_messages import ImageContent
+from hermes_stream.server.problems import ApiError
+from hermes_stream.server.settings import Limits
+
+_GAP = "nobody showed anything"
+_GONE = "the client that showed pictures has gone"
+
+
+class PictureFeed:
+    """Feeds a session from its first picture on; until then others may."""
+
+    def __init__(self, live: LiveSession, limits: Limits) -> None:
+        self._live = live
+        self._format = PictureFormat(limits.max_frame_bytes, limits.max_frame_pixels)
+        self._is_begun = False
+
+    async def show(self, part: ImageContent) -> None:
+        """The stream's next frame; returns once it is in.
+
+        Raises ApiError where somebody else feeds the session or the time is not behind all others, UsageError for what
+        is no picture.
+        """
+        live = self._live
+        time_seconds = live.now_seconds() if part.time_s is None else part.time_s
+        frame = await asyncio.to_thread(self._format.to_frame, part.image_url, time_seconds)
+        newest = live.newest_seconds
+        if newest is not None and time_seconds < newest:
+            told = f"a picture at {time_seconds:.3f} s comes when the session stands at {newest:.3f} s; times must not fall"
+            raise ApiError(400, "invalid_request", told, "item.content")
+        if not self._is_begun:
+            live.begin_feed("push")
+            self._is_begun = True
+            live.resume(time_seconds, _GAP)
+        await asyncio.to_thread(live.watch, [frame])
+
+    def end(self) -> None:
+        """No more pictures."""
+        if self._is_begun:
+            self._live.end_feed("gap", _GONE)
