@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hermes_stream.engine.answer import AnswerStream
     from hermes_stream.engine.engine import Engine, load_model
+    from hermes_stream.engine.scoring import PendingScores
     from hermes_stream.engine.session import Session, SessionStats
     from hermes_stream.errors import HermesError, UsageError
     from hermes_stream.memory.snapshot import Snapshot
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from hermes_stream.policies.stream_mem import StreamMem
     from hermes_stream.policies.streaming_vlm import StreamingVLM
     from hermes_stream.policies.uniform import Uniform
-    from hermes_stream.types import Answer, Frame, Query, TokenEvent
+    from hermes_stream.types import Answer, Frame, Query, Scores, TokenEvent
     from hermes_stream.video import open_video
 
 _HOME = {
@@ -54,12 +55,14 @@ _HOME = {
     "InfiniPotV": "policies.infinipot_v",
     "KeepAll": "policies.keep_all",
     "Pages": "policies.pages",
+    "PendingScores": "engine.scoring",
     "Policy": "policies.base",
     "Query": "types",
     "Random": "policies.random",
     "Recent": "policies.recent",
     "RecentFrames": "policies.recent_frames",
     "SAVEMem": "policies.savemem",
+    "Scores": "types",
     "Session": "engine.session",
     "SessionStats": "engine.session",
     "SlidingWindow": "policies.sliding_window",
@@ -90,12 +93,14 @@ __all__ = [
     "InfiniPotV",
     "KeepAll",
     "Pages",
+    "PendingScores",
     "Policy",
     "Query",
     "Random",
     "Recent",
     "RecentFrames",
     "SAVEMem",
+    "Scores",
     "Session",
     "SessionStats",
     "SlidingWindow",

@@ -135,13 +135,16 @@ class Query:
     options: tuple[str, ...] = ()
 
     @property
+    def letters(self) -> tuple[str, ...]:
+        """By which the options are called."""
+        return tuple(ascii_uppercase[: len(self.options)])
+
+    @property
     def prompt(self) -> str:
         """The question as the model reads it; wording of HERMES' released code where there are options."""
         if not self.options:
             return self.text
-        listed = "\n".join(
-            f"({letter}) {option}" for letter, option in zip(ascii_uppercase, self.options, strict=False)
-        )
+        listed = "\n".join(f"({letter}) {option}" for letter, option in zip(self.letters, self.options, strict=True))
         return f"Question: {self.text}\nOptions:\n{listed}\nOnly give the best option."
 
     @property
@@ -205,3 +208,25 @@ class Answer:
     held_tokens: tuple[int, ...]
     memory_bytes: int
     archive_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How probable a model finds each of several answers to a question, by the first token of its answer.
+
+    probabilities: of each choice, given that it is one of them; they sum to 1. share: how much of all probability goes
+    to the choices; where it is small, the model would say something else.
+    time_seconds: stream time of the newest frame in the pinned memory (0 before the first frame).
+    seconds: question submitted to result.
+    """
+
+    choices: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    share: float
+    time_seconds: float
+    seconds: float
+
+    @property
+    def best(self) -> str:
+        """The most probable choice, the first of equals."""
+        return self.choices[self.probabilities.index(max(self.probabilities))]

@@ -14,8 +14,8 @@ from hermes_stream.bench.cost_count import chunk_flops
 from hermes_stream.bench.floor import FloorRow, Rates, Work, frame_work, kv_bytes, question_work
 from hermes_stream.bench.floor_measure import figures_of, floor_rows, measure_figures
 from hermes_stream.bench.rates import measure_rates
-from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
 from hermes_stream.engine.forward import run_forward
+from hermes_stream.engine.question import Question
 from hermes_stream.errors import ConfigError
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
@@ -62,11 +62,11 @@ def test_a_question_is_counted_as_it_runs(tiny: Adapter) -> None:
     watch_direct(stream, make_frames(8), 4)
     version = stream.memory.current
     query = Query("What is left of the circle?")
-    task = AnswerTask(stream, query, AnswerChannel(AnswerStream(query)))
+    asked = Question(stream, query)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        run_forward(tiny, [task.segment()])
+        run_forward(tiny, [asked.segment])
     n_held = version.layers[0].n_held
-    work = question_work(tiny.text_sizes, tiny.text_sizes.n_weights * 4, task.n_question_tokens, n_held, 4)
+    work = question_work(tiny.text_sizes, tiny.text_sizes.n_weights * 4, asked.n_tokens, n_held, 4)
     assert work.flops == counter.get_total_flops()
     assert work.kv_bytes == sum(layer.keys.nbytes + layer.values.nbytes for layer in version.layers)
     model = tiny._model  # type: ignore[attr-defined]

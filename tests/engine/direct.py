@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
-from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
+from hermes_stream.engine.answer import AnswerStream, AnswerTask
 from hermes_stream.engine.batch import CommitSegment, PackedBatch
 from hermes_stream.engine.ingest import Piece
 from hermes_stream.engine.opening import open_stream
+from hermes_stream.engine.pending import Channel
+from hermes_stream.engine.question import Question
 from hermes_stream.engine.snapshot import restore_stream, take_snapshot
 from hermes_stream.engine.stream import Stream
 from hermes_stream.memory.encoding import load
@@ -54,21 +56,20 @@ def watch_direct(stream: Stream, frames: Sequence[Frame], piece_frames: int) -> 
 def make_task(stream: Stream, query: str | Query) -> tuple[AnswerTask, AnswerStream]:
     query = Query(query) if isinstance(query, str) else query
     asker = AnswerStream(query)
-    channel = AnswerChannel(asker)
     with torch.inference_mode():
-        return AnswerTask(stream, query, channel), asker
+        return AnswerTask(stream, query, Channel(asker)), asker
 
 
 @torch.inference_mode()
 def question_logits(stream: Stream, text: str | Query) -> torch.Tensor:
     """Logits `[V]` of the first answer token, after the question's own pass where there is one."""
-    task, _ = make_task(stream, text)
+    question = Question(stream, Query(text) if isinstance(text, str) else text)
     while True:
-        batch = PackedBatch([task.segment()], stream.adapter.rope)
+        batch = PackedBatch([question.segment], stream.adapter.rope)
         logits_V = stream.adapter.logits(stream.adapter.run(batch)[batch.last_rows])[0]
-        if not task.is_asking:
+        if not question.is_asking:
             return logits_V
-        task.end_asking()
+        question.end_asking()
 
 
 def memory_bits(stream: Stream) -> list[torch.Tensor]:

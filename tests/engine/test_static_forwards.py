@@ -123,7 +123,7 @@ def test_unused_rows_write_to_no_session(small_folder: Path) -> None:
     before = [rows.clone() for rows in scene.arena.rows(3)]
     with torch.inference_mode():
         assert scene.static.run([pair.static.segment() for pair in pairs]) is not None
-    tails = [pair.static._tail for pair in pairs]
+    tails = [pair.static.question.tail for pair in pairs]
     allowed = {tail.reserve(1)[3].start + tail.n_rows for tail in tails}
     allowed |= set(range(scratch := scene.static._shelf._scratch[3].start, scratch + 8))
     for old_RKD, new_RKD in zip(before, scene.arena.rows(3), strict=True):

@@ -10,9 +10,9 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
 from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.forward import run_forward
+from hermes_stream.engine.question import Question
 from hermes_stream.engine.session import Session
 from hermes_stream.types import Query
 
@@ -63,9 +63,9 @@ def preparation_seconds(engine: Engine, session: Session, query: Query) -> float
     adapter, device = session.stream.adapter, engine.model.device
 
     def prepare() -> None:
-        task = AnswerTask(session.stream, query, AnswerChannel(AnswerStream(query)))
-        if task.is_asking:
-            run_forward(adapter, [task.segment()])
-            task.end_asking()
+        question = Question(session.stream, query)
+        if question.is_asking:
+            run_forward(adapter, [question.segment])
+            question.end_asking()
 
     return engine.call(session, lambda: timed(prepare, device)[1])

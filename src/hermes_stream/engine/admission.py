@@ -10,7 +10,6 @@ import threading
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from hermes_stream.engine.answer import AnswerTask
 from hermes_stream.engine.available import available_bytes
 from hermes_stream.engine.footprint import (
     Footprint,
@@ -18,6 +17,7 @@ from hermes_stream.engine.footprint import (
     forward_bytes,
     interval_rows,
 )
+from hermes_stream.engine.question import Task
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import ConfigError, LimitError
 from hermes_stream.memory.budget import human_bytes, parse_bytes
@@ -48,7 +48,7 @@ class Ledger:
         self._lock = threading.RLock()
         self._weight_bytes, self._forward_bytes = adapter.facts.weight_bytes, forward_bytes(adapter, forward_rows)
         self._streams: WeakKeyDictionary[Stream, Footprint] = WeakKeyDictionary()
-        self._pins: WeakKeyDictionary[AnswerTask, _Pin] = WeakKeyDictionary()
+        self._pins: WeakKeyDictionary[Task, _Pin] = WeakKeyDictionary()
         free = available_bytes(adapter.facts) if memory_limit is None else None
         self.limit_bytes = None if free is None else self._weight_bytes + free
         if memory_limit is not None:
@@ -99,11 +99,10 @@ class Ledger:
             )
             self._streams[stream] = needed
 
-    def pin(self, stream: Stream, task: AnswerTask) -> None:
+    def pin(self, stream: Stream, task: Task) -> None:
         """Count an answer for as long as its task lives. Raises LimitError if it does not fit beside the others."""
         slabs = tuple(id(layer.slab) for layer in stream.memory.current.layers)
-        n_rows = task.segment().n_rows + task.query.max_new_tokens
-        needed = footprint(stream, 0, n_tail_rows=n_rows)
+        needed = footprint(stream, 0, n_tail_rows=task.n_rows_at_most)
         pin = _Pin(slabs, needed.slab_bytes, needed.tail_bytes)
         with self._lock:
             streams, pins = list(self._streams.values()), list(self._pins.values())

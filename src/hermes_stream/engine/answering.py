@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from hermes_stream.engine.admission import Ledger
-from hermes_stream.engine.answer import AnswerTask
 from hermes_stream.engine.faults import for_asker
 from hermes_stream.engine.jobs import AskJob
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import SessionClosed
 from hermes_stream.policies.base import Turn
+from hermes_stream.types import Answer
 
 
 class Answering:
@@ -25,12 +25,10 @@ class Answering:
         """Pin the version that the question is asked of: all frames that are in at this moment."""
         try:
             job.stream.check_running()
-            task = AnswerTask(job.stream, job.query, job.channel)
-            self._ledger.pin(job.stream, task)
-            job.task = task
+            self._ledger.pin(job.stream, job.begin())
             self._asks.append(job)
         except BaseException as error:  # it is the asker's to handle: the engine's thread must live on
-            job.channel.put(for_asker(error))
+            job.channel.end(for_asker(error))
 
     def new(self) -> list[AskJob]:
         """Questions without a first token yet."""
@@ -44,18 +42,18 @@ class Answering:
         try:
             if isinstance(token, Exception):
                 raise token
-            answer = ask.begun.accept(token)
-            if answer is not None:
+            result = ask.begun.accept(token)
+            if result is not None:
                 self._asks.remove(ask)
-                if ask.remember:
-                    ask.stream.history = (Turn(ask.query.text, ask.query.meant_by(answer.text)),)
-                ask.channel.put(answer)
+                if ask.remember and isinstance(result, Answer):
+                    ask.stream.history = (Turn(ask.query.text, ask.query.meant_by(result.text)),)
+                ask.channel.end(result)
         except BaseException as error:
             self.end(ask, error)
 
     def end(self, ask: AskJob, error: BaseException) -> None:
         self._asks.remove(ask)
-        ask.channel.put(for_asker(error))
+        ask.channel.end(for_asker(error))
 
     def drop_cancelled(self) -> None:
         for ask in [ask for ask in self._asks if ask.channel.is_cancelled]:

@@ -14,12 +14,14 @@ import torch
 
 from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.admission import Ledger
-from hermes_stream.engine.answer import AnswerChannel, AnswerStream
+from hermes_stream.engine.answer import AnswerStream
 from hermes_stream.engine.graphs.static_forwards import Capture
 from hermes_stream.engine.jobs import AskJob, CallJob, WatchJob
 from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.opening import commit_prefix, memory_shape, open_stream
+from hermes_stream.engine.pending import Channel
 from hermes_stream.engine.schedule import Limits
+from hermes_stream.engine.scoring import PendingScores
 from hermes_stream.engine.session import Session
 from hermes_stream.engine.snapshot import restore_stream
 from hermes_stream.engine.stream import Stream
@@ -196,7 +198,11 @@ class Engine:
 
     def submit_ask(self, session: Session, answer: AnswerStream, *, remember: bool) -> None:
         """Start answering a question; tokens go to `answer`."""
-        self._worker.submit(AskJob(_running(session), answer.query, AnswerChannel(answer), remember))
+        self._worker.submit(AskJob(_running(session), answer.query, Channel(answer), remember=remember))
+
+    def submit_score(self, session: Session, scores: PendingScores, choices: tuple[str, ...]) -> None:
+        """Start scoring possible answers; the result goes to `scores`."""
+        self._worker.submit(AskJob(_running(session), scores.query, Channel(scores), choices=choices))
 
     def call(self, session: Session, function: Callable[[], _T]) -> _T:
         """Run a function on the engine's thread between two forwards and return its result."""

@@ -8,9 +8,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from hermes_stream.engine.answer import AnswerChannel, AnswerTask
+from hermes_stream.engine.answer import AnswerTask
 from hermes_stream.engine.ingest import Piece
 from hermes_stream.engine.live import LiveQueue
+from hermes_stream.engine.pending import Channel
+from hermes_stream.engine.question import Task
+from hermes_stream.engine.scoring import ScoreTask
 from hermes_stream.engine.stream import Stream
 from hermes_stream.models.adapter import Clip
 from hermes_stream.types import Frame, Query, VisualTokens
@@ -86,13 +89,25 @@ class WatchJob:
 
 @dataclass(eq=False)
 class AskJob:
-    """A question; once started, `task` holds its progress."""
+    """A question; once started, `task` holds its progress.
+
+    choices: answers to be scored, where none is to be given.
+    """
 
     stream: Stream
     query: Query
-    channel: AnswerChannel
-    remember: bool
-    task: AnswerTask | None = None
+    channel: Channel[Any, Any]
+    remember: bool = False
+    choices: tuple[str, ...] = ()
+    task: Task | None = None
+
+    def begin(self) -> Task:
+        """Pin what the stream has seen by now. Raises LimitError or UsageError for what cannot be asked."""
+        if self.choices:
+            self.task = ScoreTask(self.stream, self.query, self.choices, self.channel)
+        else:
+            self.task = AnswerTask(self.stream, self.query, self.channel)
+        return self.task
 
     @property
     def n_rows(self) -> int:
@@ -100,7 +115,7 @@ class AskJob:
         return self.begun.segment().n_rows
 
     @property
-    def begun(self) -> AnswerTask:
+    def begun(self) -> Task:
         assert self.task is not None
         return self.task
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
 from hermes_stream.engine.batch import PackedBatch
-from hermes_stream.engine.recall import Settled
+from hermes_stream.engine.question import Question
 from hermes_stream.engine.stream import Stream
 from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.version import MemoryVersion
@@ -38,14 +37,12 @@ def question_attention(stream: Stream, query: Query) -> QuestionAttention:
 
     What it recalls is chosen in a forward before. Raises LimitError if the question does not fit the positions left.
     """
-    task = AnswerTask(stream, query, AnswerChannel(AnswerStream(query)))
-    if task.is_asking:
-        stream.adapter.run(PackedBatch([task.segment()], stream.adapter.rope))
-        task.end_asking()
-    segment = task.segment()
-    segment.n_read = task.n_question_tokens
-    stream.adapter.run(PackedBatch([segment], stream.adapter.rope))
-    version, sees = segment.tail.base, segment.tail.sees
-    layers = range(len(version.layers))
-    tables = tuple(sees.table(i) if isinstance(sees, Settled) else version.layers[i].table for i in layers)
-    return QuestionAttention(version, tables, tuple(segment.attention[i] for i in layers))
+    question, adapter = Question(stream, query), stream.adapter
+    if question.is_asking:
+        adapter.run(PackedBatch([question.segment], adapter.rope))
+        question.end_asking()
+    question.segment.n_read = question.n_tokens
+    adapter.run(PackedBatch([question.segment], adapter.rope))
+    layers = range(adapter.facts.n_layers)
+    tables = tuple(question.table(index) for index in layers)
+    return QuestionAttention(question.tail.base, tables, tuple(question.segment.attention[index] for index in layers))

@@ -12,13 +12,15 @@ from typing import Any, ClassVar
 
 import torch
 
-from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
+from hermes_stream.engine.answer import AnswerStream, AnswerTask
 from hermes_stream.engine.batch import DeepStack, PackedBatch
 from hermes_stream.engine.forward import run_forward
 from hermes_stream.engine.graphs.bucket import buckets_up_to
 from hermes_stream.engine.graphs.static_forwards import static_forwards
 from hermes_stream.engine.ingest import Piece
 from hermes_stream.engine.opening import commit_prefix, open_stream
+from hermes_stream.engine.pending import Channel
+from hermes_stream.engine.question import Question
 from hermes_stream.engine.stream import Stream
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.view import MemoryView
@@ -135,8 +137,8 @@ def _captured_equals_eager(adapter: Adapter, frames: Sequence[Frame]) -> float:
     assert static is not None
     assert arena is not None
     query = Query(QUESTION)
-    captured, eager = (AnswerTask(stream, query, AnswerChannel(AnswerStream(query))) for _ in range(2))
-    static.warm_up(arena, buckets_up_to(captured.n_question_tokens, 1))
+    captured, eager = (AnswerTask(stream, query, Channel(AnswerStream(query))) for _ in range(2))
+    static.warm_up(arena, buckets_up_to(captured.question.n_tokens, 1))
     differences = []
     for _ in range(2):
         found, expected = static.run([captured.segment()]), run_forward(adapter, [eager.segment()])
@@ -166,8 +168,7 @@ def _watch(stream: Stream, frames: Sequence[Frame], piece_frames: int) -> None:
 def _question_logits(streams: Sequence[Stream]) -> torch.Tensor:
     """`[n_streams, V]`: the first token's logits of one question to each, in one forward."""
     query, adapter = Query(QUESTION), streams[0].adapter
-    tasks = [AnswerTask(stream, query, AnswerChannel(AnswerStream(query))) for stream in streams]
-    batch = PackedBatch([task.segment() for task in tasks], adapter.rope)
+    batch = PackedBatch([Question(stream, query).segment for stream in streams], adapter.rope)
     return adapter.logits(adapter.run(batch)[batch.last_rows])
 
 

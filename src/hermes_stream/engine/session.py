@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hermes_stream.engine.answer import AnswerStream
 from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.question_attention import QuestionAttention, question_attention
+from hermes_stream.engine.scoring import YES_NO, PendingScores, check_choices
 from hermes_stream.engine.snapshot import take_snapshot
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.types import Frame, Query
@@ -93,8 +94,9 @@ class Session:
     def ask(self, query: str | Query, *, remember: bool = False, max_new_tokens: int | None = None) -> AnswerStream:
         """Ask about everything watched so far; asking never changes the memory.
 
-        Returns at once; iterate over the tokens, or call `result()` for the whole answer. remember: let the question
-        and its answer guide what is kept from now on (HERMES' history).
+        Returns at once; iterate over the tokens, or call `result()` for the whole answer; in an event loop `async for`
+        and `await aresult()` do the same. remember: let the question and its answer guide what is kept from now on
+        (HERMES' history).
         """
         if isinstance(query, str):
             query = Query(query)
@@ -103,6 +105,20 @@ class Session:
         stream = AnswerStream(query)
         self._engine.submit_ask(self, stream, remember=remember)
         return stream
+
+    def score(self, query: str | Query, choices: Sequence[str] | None = None) -> PendingScores:
+        """How probable the model finds each of these answers to a question about everything watched so far.
+
+        Returns at once. One forward of the question, in which the first token of its answer is looked at: nothing is
+        decoded or changed, so settings of sampling do not matter. choices: by default the letters of the question's
+        options, or yes and no. Raises UsageError for fewer than two; where two of them begin with the same token, the
+        result does.
+        """
+        asked = Query(query) if isinstance(query, str) else query
+        checked = check_choices((asked.letters or YES_NO) if choices is None else choices)
+        scores = PendingScores(asked)
+        self._engine.submit_score(self, scores, checked)
+        return scores
 
     def attention(self, query: str | Query) -> QuestionAttention:
         """What a question pays to each token held now, in every layer and head; nothing is answered or changed."""

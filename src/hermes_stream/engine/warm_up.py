@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import torch
 
-from hermes_stream.engine.answer import AnswerChannel, AnswerStream, AnswerTask
+from hermes_stream.engine.answer import AnswerStream, AnswerTask
 from hermes_stream.engine.choosing import choose_tokens
 from hermes_stream.engine.forward import run_forward
 from hermes_stream.engine.graphs.bucket import buckets_up_to
 from hermes_stream.engine.graphs.static_forwards import Capture, StaticForwards, obstacle
 from hermes_stream.engine.opening import commit_prefix, open_stream
+from hermes_stream.engine.pending import Channel
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import ConfigError, LimitError
 from hermes_stream.memory.arena import Arena
@@ -62,7 +63,7 @@ def _answer(stream: Stream) -> None:
     """The first two forwards of an answer."""
     query = Query(_QUESTION, max_new_tokens=2)
     asker = AnswerStream(query)
-    task = AnswerTask(stream, query, AnswerChannel(asker))
+    task = AnswerTask(stream, query, Channel(asker))
     for _ in range(2):
         (token,) = choose_tokens([task], run_forward(stream.adapter, [task.segment()]))
         if isinstance(token, Exception):

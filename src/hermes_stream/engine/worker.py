@@ -181,7 +181,7 @@ class Worker:
             while True:
                 waiting = self._inbox.get(block=False)
                 if isinstance(waiting, AskJob):
-                    waiting.channel.put(closed)
+                    waiting.channel.end(closed)
                 elif isinstance(waiting, WatchJob | CallJob):
                     waiting.done.set_exception(closed)
         except Empty:

@@ -127,6 +127,10 @@ class Adapter(Protocol):
     @property
     def text_sizes(self) -> TextSizes: ...
 
+    def token_ids(self, text: str) -> Sequence[int]:
+        """Of raw text, without special tokens around it."""
+        ...
+
     def prefix(self) -> torch.Tensor:
         """Embeddings `[T, E]` of what stands before the first frame."""
         ...

@@ -138,6 +138,9 @@ class CheckpointAdapter:
         """Each family's own."""
         raise NotImplementedError
 
+    def token_ids(self, text: str) -> Sequence[int]:
+        return self._ids(text)
+
     def prefix(self) -> torch.Tensor:
         return self._embed_text(self._prompts.prefix)
 
