@@ -6,6 +6,7 @@ Shape letters: V vocabulary.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Literal
 
 import torch
 
@@ -13,6 +14,7 @@ from hermes_stream.engine.batch import TailSegment
 from hermes_stream.engine.decode import Sampler, TextStream
 from hermes_stream.engine.pending import Channel, Pending
 from hermes_stream.engine.question import Question
+from hermes_stream.engine.stop_texts import StopTexts
 from hermes_stream.engine.stream import Stream
 from hermes_stream.engine.token_segment import TokenSegment
 from hermes_stream.types import Answer, Query, TokenEvent
@@ -58,7 +60,8 @@ class AnswerTask:
         self._channel = channel
         self._adapter = stream.adapter
         self._sampler = Sampler(query, stream.adapter.facts.device)
-        self._text = TextStream(stream.adapter.tokenizer)
+        self._pieces = TextStream(stream.adapter.tokenizer)
+        self._text = StopTexts(query.stop)
         self._token_ids: list[int] = []
         self._token: TokenSegment | None = None
         self._ttft_seconds = 0.0
@@ -98,19 +101,20 @@ class AnswerTask:
             self._ttft_seconds = seconds
         self._token_ids.append(token_id)
         is_stop = token_id in self._adapter.stop_token_ids
-        is_last = is_stop or len(self._token_ids) >= self.query.max_new_tokens or self.question.room < 1
-        piece = "" if is_stop else self._text.push(token_id)
+        piece = "" if is_stop else self._text.push(self._pieces.push(token_id))
+        has_ended = is_stop or self._text.is_hit
+        is_last = has_ended or len(self._token_ids) >= self.query.max_new_tokens or self.question.room < 1
         if is_last:
-            piece += self._text.finish()
+            piece += self._text.push(self._pieces.finish()) + self._text.finish()
         if piece or not is_stop:
             self._channel.put(TokenEvent(token_id, piece, seconds))
         if is_last:
-            return self._answer()
+            return self._answer("stop" if has_ended else "length")
         self._token = TokenSegment(self._adapter, token_id, tail.next_position, tail)
         tail.next_position += 1
         return None
 
-    def _answer(self) -> Answer:
+    def _answer(self, finish_reason: Literal["stop", "length"]) -> Answer:
         question = self.question
         return Answer(
             text=self.text,
@@ -122,4 +126,6 @@ class AnswerTask:
             held_tokens=question.held_tokens,
             memory_bytes=question.memory_bytes,
             archive_bytes=question.archive_bytes,
+            finish_reason=finish_reason,
+            n_prompt_tokens=question.n_rows,
         )
