@@ -21,6 +21,7 @@ from hermes_stream.server.context import Server
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.journal import Journal
 from hermes_stream.server.keeper import Keeper
+from hermes_stream.server.openai_api import chat_api, realtime_api
 from hermes_stream.server.problems import Problem, malformed, problem_of
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.settings import ServerSettings
@@ -57,7 +58,7 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
                 folder.close()
 
     app = FastAPI(title="hermes-stream", version=version("hermes-stream"), lifespan=lifespan)
-    for router in (sessions_api.router, ask_api.router, durable_api.router):
+    for router in (sessions_api.router, ask_api.router, durable_api.router, chat_api.router, realtime_api.router):
         app.include_router(router)
     _add_handlers(app)
     return app

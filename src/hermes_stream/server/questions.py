@@ -181,7 +181,7 @@ def answer_json(live: LiveSession, answer: Answer) -> dict[str, Any]:
         "ttft_ms": round(answer.ttft_seconds * 1000, 3),
         "total_ms": round(answer.total_seconds * 1000, 3),
         "frames_seen": answer.frames_seen,
-        "n_prompt_tokens": answer.n_question_tokens,
+        "n_prompt_tokens": answer.n_prompt_tokens,
         "n_tokens": len(answer.token_ids),
         "finish_reason": answer.finish_reason,
         "memory_bytes": answer.memory_bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from hermes_stream.server.context import Server
@@ -12,6 +13,7 @@ from hermes_stream.server.hub import Hub
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.openai_api.chat_request import ChatRequest
 from hermes_stream.server.openai_api.dialogue import dialogue_of
+from hermes_stream.server.openai_api.fetch import fetch
 from hermes_stream.server.openai_api.media import MediaReader
 from hermes_stream.server.problems import ApiError
 from hermes_stream.server.settings import SessionSpec
@@ -61,7 +63,7 @@ def check_model(hub: Hub, model: str, live: LiveSession) -> None:
 
 async def _show(server: Server, live: LiveSession, chat: ChatRequest) -> None:
     """Put all pictures and videos of a request into its session."""
-    reader = MediaReader(server.settings.limits, server.fetch)
+    reader = MediaReader(server.settings.limits, partial(fetch, server.settings))
     frames = reader.frames(chat.media, live.fps)
     # A session that is closed meanwhile ends the thread.
     await on_own_thread(lambda: live.session.watch(frames))

@@ -45,6 +45,7 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "web_search_options": (),
     }
 )
+_OF_A_QUESTION = {"temperature", "top_p", "as_of_s", "remember", "evidence"}
 _OF_A_SESSION = frozenset({"as_of_s", "remember"})
 _OF_NO_SESSION = frozenset({"memory", "budget", "fps"})
 
@@ -134,8 +135,8 @@ class ChatRequest(BaseModel):
     stream_options: StreamOptions = StreamOptions()
     max_completion_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    temperature: float | None = None
+    top_p: float | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: Annotated[tuple[str, ...], BeforeValidator(_as_texts)] = ()
     session_id: str | None = None
@@ -165,16 +166,13 @@ class ChatRequest(BaseModel):
 
     def to_ask(self, question: str) -> AskRequest:
         """Raises ApiError for what cannot be asked."""
-        given = self.model_dump(include={"evidence", "as_of_s"}, exclude_none=True)
+        given = self.model_dump(include=_OF_A_QUESTION, exclude_none=True)
         try:
             return AskRequest(
                 question=question,
                 max_new_tokens=self.max_completion_tokens or self.max_tokens or _DEFAULT_TOKENS,
-                temperature=self.temperature,
-                top_p=self.top_p,
                 seed=secrets.randbits(_SEED_BITS) if self.seed is None else self.seed,
                 stop=self.stop,
-                remember=self.remember,
                 **given,
             )
         except ValidationError as error:
@@ -212,7 +210,8 @@ def _check_neutral(given: Mapping[str, Any]) -> None:
     for name, allowed in _NEUTRAL.items():
         if name in given and given[name] not in allowed:
             advice = f"leave it out or say {' or '.join(map(json.dumps, allowed))}" if allowed else "leave it out"
-            raise ApiError(400, "unsupported_parameter", f"{name} would change the answer, and cannot; {advice}", name)
+            told = f"{name} is not supported, and the answer would be another one with it; {advice}"
+            raise ApiError(400, "unsupported_parameter", told, name)
 
 
 def _check_session(chat: ChatRequest) -> None:
