@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hermes_stream.policies.stream_mem import StreamMem
     from hermes_stream.policies.streaming_vlm import StreamingVLM
     from hermes_stream.policies.uniform import Uniform
-    from hermes_stream.types import Answer, Frame, Query, Scores, TokenEvent
+    from hermes_stream.types import Answer, Frame, Gap, Query, Scores, TokenEvent
     from hermes_stream.video import open_video
 
 _HOME = {
@@ -49,6 +49,7 @@ _HOME = {
     "Engine": "engine.engine",
     "Frame": "types",
     "Fresh": "policies.fresh",
+    "Gap": "types",
     "Gate": "policies.gate",
     "Hermes": "policies.hermes",
     "HermesError": "errors",
@@ -87,6 +88,7 @@ __all__ = [
     "Engine",
     "Frame",
     "Fresh",
+    "Gap",
     "Gate",
     "Hermes",
     "HermesError",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Literal
 
@@ -44,6 +45,21 @@ class Frame:
             raise UsageError(f"a frame's time is {self.pts_seconds}; expected seconds since the stream began")
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Nothing was seen in `[start_seconds, end_seconds)`, and why: a camera was away, a server was down."""
+
+    start_seconds: float
+    end_seconds: float
+    reason: str
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for times that do not follow each other, or are none."""
+        start, end = self.start_seconds, self.end_seconds
+        if not (math.isfinite(start) and math.isfinite(end) and start < end):
+            raise UsageError(f"a gap from {start} s to {end} s; expected seconds since the stream began, the end later")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class VisualTokens:
     """Encoded frames, ready to enter a memory.
@@ -56,6 +72,8 @@ class VisualTokens:
     row_N, column_N: int64, grid cell of the token within its frame.
     times_seconds_N: float64, presentation time of the token's frame.
     n_frames: sampled frames encoded here. n_grids: grids that they became.
+    n_skipped: positions of long gaps in time that were left out before the last of these grids; later ones follow it
+        as many earlier than their times say (families with absolute time).
     is_text_N: bool, separators between grids; None where a family has none.
     deepstack: per tap, what is added to the visual (not text) rows after an early layer, `[n_visual, hidden]`.
     saliency_N: float32, mean attention that the vision encoder pays to the token's patches; None unless asked for.
@@ -73,6 +91,7 @@ class VisualTokens:
     is_text_N: torch.Tensor | None = None
     deepstack: tuple[torch.Tensor, ...] = ()
     saliency_N: torch.Tensor | None = None
+    n_skipped: int = 0
 
     @property
     def n_rows(self) -> int:
@@ -107,6 +126,13 @@ class VisualTokens:
             deepstack=tuple(tap_NE[taps] for tap_NE in self.deepstack),
             saliency_N=None if self.saliency_N is None else self.saliency_N[rows],
         )
+
+    def at_times(self, time_N: torch.Tensor, time_axes: Sequence[int]) -> VisualTokens:
+        """The same frames at other positions in time, int64 `[n_tokens]`; the last one says what is skipped."""
+        positions_RN = self.positions_RN.clone()
+        positions_RN[list(time_axes)] = time_N
+        n_skipped = int(self.positions_RN[time_axes[0], -1] - time_N[-1])
+        return replace(self, positions_RN=positions_RN, n_skipped=n_skipped)
 
     def _grid_start(self, first_row: int) -> int:
         """Where the grid that begins with this row stands; 0 in families with absolute time."""

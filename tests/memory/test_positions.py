@@ -40,15 +40,22 @@ increasing = st.lists(st.integers(0, 500), min_size=1, max_size=8, unique=True).
 
 @settings(max_examples=60, deadline=None)
 @given(
-    times=increasing, others=increasing, span=st.integers(5, 400), on_all_axes=st.booleans(), unheld=st.integers(0, 90)
+    times=increasing,
+    others=increasing,
+    span=st.integers(5, 400),
+    on_all_axes=st.booleans(),
+    unheld=st.integers(0, 90),
+    later=st.lists(st.integers(1, 10**6), max_size=3, unique=True).map(sorted),
 )
 def test_time_maps_keep_order_grids_and_near_differences(
-    times: list[int], others: list[int], span: int, on_all_axes: bool, unheld: int
+    times: list[int], others: list[int], span: int, on_all_axes: bool, unheld: int, later: list[int]
 ) -> None:
+    """Also of times that are still to come, however late these are."""
     times, others = [N_PREFIX + t for t in times], [N_PREFIX + t for t in others]
     tables = [grid_table(held, time_on_all_axes=on_all_axes) for held in (times, others)]
     newest = max(*times, *others) + unheld
-    time_map = TimeMap(tables, N_PREFIX, newest, span)
+    coming = [newest + seconds for seconds in later]
+    time_map = TimeMap(tables, N_PREFIX, newest, span, coming)
     axes = (0, 1, 2) if on_all_axes else (0,)
     placed = [time_map.place(table, N_PREFIX, axes) for table in tables]
     new_times: dict[int, int] = {}
@@ -63,7 +70,8 @@ def test_time_maps_keep_order_grids_and_near_differences(
             assert new_times.setdefault(time, time + move) == time + move
     union = sorted(set(times) | set(others))
     new_times[newest] = time_map.newest_time
-    union = sorted({*union, newest})
+    new_times.update(zip(coming, time_map.coming, strict=True))
+    union = sorted({*union, newest, *coming})
     mapped = [new_times[time] for time in union]
     assert mapped[0] == N_PREFIX
     gaps = [b - a for a, b in pairwise(union)]

@@ -15,6 +15,7 @@ import torch
 from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answer import AnswerStream
+from hermes_stream.engine.gaps import check_behind
 from hermes_stream.engine.graphs.static_forwards import Capture
 from hermes_stream.engine.jobs import AskJob, CallJob, WatchJob
 from hermes_stream.engine.live import LiveQueue
@@ -178,13 +179,16 @@ class Engine:
 
         after: the future of frames without which these may not come in: what fails there fails here.
         """
-        job = WatchJob(_running(session), deque(frames), Future(), after=after)
+        stream, frames = _running(session), deque(frames)
+        check_behind(stream.gaps, frames)
+        job = WatchJob(stream, frames, Future(), after=after)
         self._worker.submit(job)
         return job.done
 
     def submit_offer(self, session: Session, live: LiveQueue, frames: Sequence[Frame]) -> int:
         """Queue frames for a session without waiting; returns how many were taken."""
         stream = _running(session)
+        check_behind(stream.gaps, frames)
         n_taken, must_begin = live.offer(frames)
         if must_begin:
             job = WatchJob(stream, deque(), Future(), live)

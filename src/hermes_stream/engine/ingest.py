@@ -46,7 +46,8 @@ class Piece:
         # Without a partner: all that is left, if it is less than a grid.
         self._waiting = () if n_encoded else tuple(candidates)
         self.n_frames = (n_encoded or len(candidates)) - len(stream.waiting)
-        self._interval_frames = stream.interval_frames + n_encoded
+        # A frame that got no partner takes a grid's place in its interval.
+        self._interval_frames = stream.interval_frames + self.n_grids * stream.adapter.facts.frames_per_grid
         self._since_seconds = candidates[0].pts_seconds if stream.since_seconds is None else stream.since_seconds
         self._seconds = candidates[max(n_encoded, 1) - 1].pts_seconds
         self._tokens, self._front_states = None, stream.front_states
@@ -139,8 +140,8 @@ class Piece:
             leaving = memory.begin_leaving(tokens, self._seconds, n_held_back, reserve)
             self._entering, self._pending = leaving or (None, None)
         else:
-            memory.make_room(tokens, reserve)
-            self._pending = memory.begin_vision(tokens, self._seconds)
+            self._entering = memory.make_room(tokens, reserve)
+            self._pending = memory.begin_vision(self._entering, self._seconds)
         if self._pending is not None and self._ends_interval:
             self._prepare_probes(self._pending)
 

@@ -57,8 +57,8 @@ class WatchJob:
     @property
     def frames_of_grid(self) -> int:
         """How many of its frames are in its next grid."""
-        n_missing = self.stream.adapter.facts.frames_per_grid - len(self.stream.waiting)
-        return min(n_missing, len(self.frames))
+        clip = self.stream.next_clip(self.frames, 1)
+        return len(self.frames) if clip is None else clip.n_frames - len(self.stream.waiting)
 
     @property
     def lacks_partner(self) -> bool:

@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 
+from hermes_stream.engine.gaps import seconds_inside
 from hermes_stream.errors import ConfigError, UsageError
-from hermes_stream.types import Frame
+from hermes_stream.types import Frame, Gap
 
 
 class LiveQueue:
@@ -89,13 +90,25 @@ class LiveQueue:
         with self._lock:
             return len(self._frames) + self._n_on_their_way
 
-    def lag_seconds(self, committed_seconds: float | None) -> float:
-        """How far the memory, whose newest frame is from then, is behind what was offered; 0 where nothing was."""
+    @property
+    def newest_seconds(self) -> float | None:
+        """Time of the newest frame that was offered; None before the first."""
         with self._lock:
-            since = self._first_seconds if committed_seconds is None else committed_seconds
-            if self._newest_seconds is None or since is None:
-                return 0.0
-            return max(self._newest_seconds - since, 0.0)
+            return self._newest_seconds
+
+    def lag_seconds(self, committed_seconds: float | None, gaps: Sequence[Gap] = ()) -> float:
+        """How far the memory, whose newest frame is from then, is behind what was offered; 0 where nothing was.
+
+        Times in which nothing was seen do not count.
+        """
+        with self._lock:
+            since, newest = (
+                self._first_seconds if committed_seconds is None else committed_seconds,
+                self._newest_seconds,
+            )
+        if newest is None or since is None:
+            return 0.0
+        return max(newest - since - seconds_inside(gaps, since, newest), 0.0)
 
     def _check_times(self, frames: Sequence[Frame]) -> None:
         last = self._newest_seconds

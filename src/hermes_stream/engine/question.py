@@ -150,7 +150,8 @@ class Question:
         end = start
         if fresh is not None:
             if view.sees_held and view.positions == "stored":
-                position_RN = self.version.place(fresh)
+                reserve = reserved_positions(shape.max_positions)
+                position_RN = self.version.place_before(fresh, shape.max_positions - reserve)
             else:
                 position_RN = place_fresh(fresh, start, shape, room - n_text - reserved_positions(shape.max_positions))
             start, end = max(start, shape.text_after(position_RN)), int(position_RN.max()) + 1

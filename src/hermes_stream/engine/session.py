@@ -14,7 +14,7 @@ from hermes_stream.engine.question_attention import QuestionAttention, question_
 from hermes_stream.engine.scoring import YES_NO, PendingScores, check_choices
 from hermes_stream.engine.snapshot import take_snapshot
 from hermes_stream.memory.snapshot import Snapshot
-from hermes_stream.types import Frame, Query
+from hermes_stream.types import Frame, Gap, Query
 
 if TYPE_CHECKING:
     from hermes_stream.engine.engine import Engine
@@ -35,7 +35,7 @@ class SessionStats:
     last_compression_seconds: of the newest frame when the policy last evicted; None if it never did.
     frames_dropped: frames that were given and never came into the memory: offered ones that waited too long, and those
     for which memory ran out. waiting_frames: offered and still on their way. lag_seconds: from the newest frame in the
-    memory to the newest one offered.
+    memory to the newest one offered, gaps apart. gaps: times in which nothing was seen.
     """
 
     frames_seen: int
@@ -52,6 +52,7 @@ class SessionStats:
     frames_dropped: int = 0
     waiting_frames: int = 0
     lag_seconds: float = 0.0
+    gaps: tuple[Gap, ...] = ()
 
 
 class Session:
@@ -90,6 +91,15 @@ class Session:
         whatever went wrong with frames that were offered before, once.
         """
         return self._engine.submit_offer(self, self._live, [frames] if isinstance(frames, Frame) else list(frames))
+
+    def mark_gap(self, start_seconds: float, end_seconds: float, reason: str) -> None:
+        """State that nothing was seen in `[start_seconds, end_seconds)`: a camera was away, a server was down.
+
+        Frames that are given from now on must not be older than its end. However long it is, the stream goes on, and
+        no grid of two frames reaches over it. Raises UsageError if it begins before a frame that was given.
+        """
+        gap = Gap(start_seconds, end_seconds, reason)
+        self._engine.call(self, lambda: self.stream.mark_gap(gap, self._live.newest_seconds))
 
     def ask(self, query: str | Query, *, remember: bool = False, max_new_tokens: int | None = None) -> AnswerStream:
         """Ask about everything watched so far; asking never changes the memory.
@@ -160,11 +170,11 @@ class Session:
         # Frames on their way are counted before the memory is looked at: one that arrives meanwhile is not missed.
         n_waiting, version = self._live.n_waiting, self.memory
         n_frames = version.frames_seen + len(self.stream.waiting)
-        newest_seconds = self.stream.waiting[-1].pts_seconds if self.stream.waiting else version.time_seconds
+        newest_seconds, gaps = self.stream.newest_seconds, self.stream.gaps
         return SessionStats(
             frames_seen=n_frames,
             tokens_seen=version.n_seen,
-            time_seconds=newest_seconds,
+            time_seconds=0.0 if newest_seconds is None else newest_seconds,
             held_tokens=version.held_tokens,
             memory_bytes=version.n_bytes + self.stream.state_bytes,
             archive_bytes=version.archive_bytes(),
@@ -175,7 +185,8 @@ class Session:
             last_compression_seconds=self.stream.last_compression_seconds,
             frames_dropped=self._live.n_dropped + self.stream.frames_dropped,
             waiting_frames=n_waiting,
-            lag_seconds=self._live.lag_seconds(newest_seconds if n_frames else None),
+            lag_seconds=self._live.lag_seconds(newest_seconds, gaps),
+            gaps=gaps,
         )
 
     def check_invariants(self) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from hermes_stream.engine.faults import Doubt, check_doubts
+from hermes_stream.engine.gaps import check_gap, check_outside, n_before_gap, with_gap
 from hermes_stream.errors import SessionError, UsageError
 from hermes_stream.memory.features import FeatureBank
 from hermes_stream.memory.kv_memory import KVMemory
@@ -23,7 +24,7 @@ from hermes_stream.models.adapter import Adapter, Clip
 from hermes_stream.policies.base import Policy, StreamFacts, Turn, ViewSpec
 from hermes_stream.policies.front_ends.base import reduce_tokens
 from hermes_stream.stages import EVICT, SCORE, VISION, stage
-from hermes_stream.types import Frame, VisualTokens
+from hermes_stream.types import Frame, Gap, VisualTokens
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Stream:
         than the budget.
     encoded: the interval's frames as the text model got them, for policies that want them. texts: see `MemoryView`.
     waiting: frames that have no partner yet, for families that make one grid of two. since_seconds: of the first frame.
+    gaps: times in which nothing was seen, oldest first.
     front_states: of the policy's front-ends, after the newest committed frame.
     frames_dropped: frames for which memory ran out. stopped: why no more frames and questions are taken.
     doubts: signals of past intervals that the device has not answered for yet.
@@ -66,6 +68,7 @@ class Stream:
     n_compressions: int = 0
     waiting: tuple[Frame, ...] = ()
     since_seconds: float | None = None
+    gaps: tuple[Gap, ...] = ()
     front_states: tuple[Any, ...] = ()
     last_compression_seconds: float | None = None
     encoded: FeatureBank | None = None
@@ -86,6 +89,22 @@ class Stream:
         if self.on_growth is not None:
             self.on_growth(self, n_new_rows)
 
+    @property
+    def newest_seconds(self) -> float | None:
+        """Time of the newest frame, that without a partner included; None before the first."""
+        if self.waiting:
+            return self.waiting[-1].pts_seconds
+        return self.memory.current.time_seconds if self.memory.current.frames_seen else None
+
+    def mark_gap(self, gap: Gap, offered_seconds: float | None) -> None:
+        """Note that nothing was seen. offered_seconds: of the newest frame that is on its way, if there is one.
+
+        Raises UsageError for a gap that begins before any of these, or before another ended.
+        """
+        for seconds in (self.newest_seconds, offered_seconds):
+            check_gap(self.gaps, gap, seconds)
+        self.gaps = with_gap(self.gaps, gap)
+
     def check_running(self) -> None:
         """Raise SessionError if the session was stopped, or must be because of an interval's signals."""
         if self.stopped is not None:
@@ -105,23 +124,32 @@ class Stream:
         """The frames that wait for a partner, as a question sees them: the last one stands in for those to come."""
         if not self.waiting or self.since_seconds is None:
             return None
-        n_missing = self.adapter.facts.frames_per_grid - len(self.waiting)
-        clip = Clip([*self.waiting, *[self.waiting[-1]] * n_missing], self.since_seconds)
-        return replace(self.reduce(self.embed(clip))[0], n_frames=len(self.waiting))
+        return self.reduce(self.embed(self._closed(self.waiting, self.since_seconds)))[0]
 
     def next_clip(self, frames: Sequence[Frame], most_grids: int | None = None) -> Clip | None:
         """What the vision tower can encode of the frames that come next: whole grids up to the interval's end.
 
         At least one grid where there is one, also in an interval shorter than that; None for frames without a partner.
+        No grid reaches over a gap: a frame that waits before one gets itself as a partner.
         """
         per_grid, candidates = self.adapter.facts.frames_per_grid, [*self.waiting, *frames]
+        if not candidates:
+            return None
         n_left = max(self.chunk_frames - self.interval_frames, per_grid)
         if most_grids is not None:
             n_left = min(n_left, most_grids * per_grid)
-        n = min(len(candidates), n_left)
+        n_joined = n_before_gap(self.gaps, candidates)
+        n = min(n_joined, n_left)
         n -= n % per_grid
         since_seconds = candidates[0].pts_seconds if self.since_seconds is None else self.since_seconds
+        if not n and n_joined < len(candidates):
+            return self._closed(candidates[:n_joined], since_seconds)
         return Clip(candidates[:n], since_seconds) if n else None
+
+    def _closed(self, frames: Sequence[Frame], since_seconds: float) -> Clip:
+        """Frames of one grid, the last of which stands in for those that have not come."""
+        n_missing = self.adapter.facts.frames_per_grid - len(frames)
+        return Clip([*frames, *[frames[-1]] * n_missing], since_seconds, n_missing)
 
     @property
     def grids_at_once(self) -> int | None:
@@ -133,7 +161,7 @@ class Stream:
         """What the vision tower makes of frames."""
         wants_saliency = self.policy.needs_saliency
         with stage(VISION):
-            return self.adapter.embed(clip.frames, since_seconds=clip.since_seconds, wants_saliency=wants_saliency)
+            return clip.count(self.adapter.embed_clips([clip], wants_saliency=wants_saliency)[0])
 
     def reduce(self, tokens: VisualTokens) -> tuple[VisualTokens, tuple[Any, ...]]:
         """What the text model will read of the frames that come next, and the front-ends' states after them."""
@@ -228,10 +256,10 @@ def _feature_view(bank: FeatureBank) -> FeatureView:
 
 
 def check_times(stream: Stream, frames: Iterable[Frame]) -> None:
-    """Raise UsageError if a frame is older than the one before it, or than the newest in the memory."""
-    version = stream.memory.current
-    last = version.time_seconds if version.frames_seen else float("-inf")
-    last = stream.waiting[-1].pts_seconds if stream.waiting else last
+    """Raise UsageError if a frame is older than the one before it or the newest in the memory, or inside a gap."""
+    frames = list(frames)
+    last = float("-inf") if stream.newest_seconds is None else stream.newest_seconds
+    check_outside(stream.gaps, frames, last)
     for frame in frames:
         if frame.pts_seconds < last:
             raise UsageError(

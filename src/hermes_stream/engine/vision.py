@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -88,7 +88,8 @@ def encode(adapter: Adapter, requests: Sequence[tuple[WatchJob, Clip]]) -> list[
         chosen = [request for request in requests if request[0].stream.policy.needs_saliency is wants_saliency]
         clips = [clip for _, clip in chosen]
         results = _embed(adapter, clips, wants_saliency=wants_saliency) if clips else []
-        encoded += [Encoded(job, result) for (job, _), result in zip(chosen, results, strict=True)]
+        for (job, clip), result in zip(chosen, results, strict=True):
+            encoded.append(Encoded(job, result if isinstance(result, BaseException) else clip.count(result)))
     return encoded
 
 
@@ -109,7 +110,7 @@ def _requests(adapter: Adapter, jobs: Sequence[WatchJob], room: int) -> list[tup
     clips = [job.next_clip() for job in jobs]
     n_grids = share([[most_rows] * (len(clip.frames) // per_grid) if clip else [] for clip in clips], room)
     return [
-        (job, Clip(clip.frames[: n * per_grid], clip.since_seconds))
+        (job, replace(clip, frames=clip.frames[: n * per_grid]))
         for job, clip, n in zip(jobs, clips, n_grids, strict=True)
         if clip and n
     ]

@@ -26,6 +26,7 @@ class NewRows:
     next_position: int
     grid_end: int
     newest_time: int
+    time_start: int
     frames_seen: int
     grids_seen: int
     time_seconds: float

@@ -18,6 +18,7 @@ from hermes_stream.memory.backends.base import Backend
 from hermes_stream.memory.backends.reference import ReferenceBackend
 from hermes_stream.memory.features import FeatureBank, token_kinds
 from hermes_stream.memory.laws import check_plan, check_version
+from hermes_stream.memory.place import draw_together
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.quantised_slab import QuantisedSlab
 from hermes_stream.memory.rope import Rope
@@ -98,19 +99,26 @@ class KVMemory:
         """Positions left before the model's limit."""
         return self.shape.max_positions - self.current.next_position
 
-    def make_room(self, tokens: VisualTokens, reserve: int = 0) -> None:
-        """Compact if these tokens and a reserve would pass the model's limit; LimitError if that is not enough."""
+    def make_room(self, tokens: VisualTokens, reserve: int = 0) -> VisualTokens:
+        """Compact if these tokens and a reserve would pass the model's limit; LimitError if that is not enough.
+
+        Returns them as they are to be committed: nearer where a gap in time is longer than positions reach.
+        """
         limit = self.shape.max_positions
         if self.current.end_after(tokens) + reserve <= limit:
-            return
+            return tokens
         # Mid-interval, when layers may rightly hold more than the budget.
-        self.current = apply_plan(self.current, Plan(positions=self.compaction), self.shape, self.rope)
-        if (end := self.current.end_after(tokens)) + reserve > limit:
+        version = apply_plan(self.current, Plan(positions=self.compaction), self.shape, self.rope)
+        if self.shape.has_absolute_time and version.end_after(tokens) + reserve > limit:
+            version, tokens = draw_together(version, tokens, self.rope)
+        self.current = version
+        if (end := version.end_after(tokens)) + reserve > limit:
             raise LimitError(
                 f"{end - self.current.next_position} more positions do not fit: {self.current.next_position} of the "
                 f"model's {limit} are taken by tokens that the policy keeps, {reserve} are reserved for questions; "
                 "use a smaller budget"
             )
+        return tokens
 
     def begin_prefix(self, n_tokens: int) -> PendingAppend:
         """Start the commit of the prefix; only on an empty memory."""
@@ -122,7 +130,7 @@ class KVMemory:
             identity_N=positions_T,
             position_RN=positions_T.expand(self.shape.n_axes, -1),
         )
-        rows = NewRows(table, n_tokens, n_tokens, n_tokens, 0, 0, 0.0, n_tokens, 0, self.current.features)
+        rows = NewRows(table, n_tokens, n_tokens, n_tokens, n_tokens, 0, 0, 0.0, n_tokens, 0, self.current.features)
         return PendingAppend(self.current, rows)
 
     def begin_vision(self, tokens: VisualTokens, time_seconds: float) -> PendingAppend:
@@ -162,12 +170,16 @@ class KVMemory:
         features. Makes room for all that wait, as a question places them behind the rows, and for the reserve; raises
         LimitError if that is not enough.
         """
-        self.make_room(self.current.with_features(tokens, time_seconds).features.laid_out(self.shape), reserve)
+        waiting = self.current.with_features(tokens, time_seconds).features.laid_out(self.shape)
+        placed = self.make_room(waiting, reserve)
         after = self.current.with_features(tokens, time_seconds)
         leaving, n_tokens, staying = after.features.pass_on(n_newest)
         if leaving.n_rows == 0:
             return None
         encoded = leaving.laid_out(self.shape)
+        if placed.n_skipped:
+            time_axes = self.shape.time_axes
+            encoded = encoded.at_times(placed.positions_RN[time_axes[0], : leaving.n_rows], time_axes)
         position_RN = upload(self.current.place(encoded), self.shape.device)
         after = replace(after, n_seen=after.n_seen + n_tokens, features=staying)
         return encoded, self._begin(leaving.table.with_positions(position_RN[:, None]), encoded, after)
@@ -183,6 +195,7 @@ class KVMemory:
             next_position=end,
             grid_end=max(base.grid_end, self.shape.grid_end(position_RN)),
             newest_time=int(position_RN[0].max()),
+            time_start=base.time_start - tokens.n_skipped,
             frames_seen=after.frames_seen,
             grids_seen=after.grids_seen,
             time_seconds=after.time_seconds,
@@ -205,7 +218,7 @@ class KVMemory:
             n_prefix=n_new if is_prefix else base.n_prefix,
             next_position=rows.next_position,
             grid_end=rows.grid_end,
-            time_start=n_new if is_prefix else base.time_start,
+            time_start=rows.time_start,
             newest_time=rows.newest_time,
             next_identity=rows.next_identity,
             n_seen=rows.n_seen,

@@ -17,6 +17,7 @@ from hermes_stream.memory.rope import Rope, rotate
 from hermes_stream.memory.token_table import TokenTable
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.stages import PLACE, stage
+from hermes_stream.types import VisualTokens
 
 
 def place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...], rope: Rope) -> MemoryVersion:
@@ -28,8 +29,31 @@ def place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...
         return _place(version, positions, rope)
 
 
+def draw_together(version: MemoryVersion, tokens: VisualTokens, rope: Rope) -> tuple[MemoryVersion, VisualTokens]:
+    """Room for encoded frames whose times lie further on than positions reach (families with absolute time).
+
+    The longest gaps between held rows, the newest frame and these frames shrink to a common cap, as at a compaction.
+    Returns the version and the frames, which may be committed to it or not; the slabs must be new.
+    """
+    with stage(PLACE):
+        shape, n_prefix = version.shape, version.n_prefix
+        time_N = version.place(tokens)[shape.time_axes[0]]
+        time_U, index_N = time_N.unique(return_inverse=True)
+        tables = [layer.table for layer in version.layers]
+        time_map = TimeMap(tables, n_prefix, version.newest_time, shape.longest_span, time_U.tolist())
+        move = once_per_object(lambda table, _: table.with_positions(time_map.place(table, n_prefix, shape.time_axes)))
+        placed = [move(table, None) for table in tables]
+        version = _with_tables(version, placed, _read_extent(placed, n_prefix)[0], time_map.newest_time, rope)
+        return version, tokens.at_times(torch.tensor(time_map.coming)[index_N] - version.time_start, shape.time_axes)
+
+
 def _place(version: MemoryVersion, positions: Positions | tuple[torch.Tensor, ...], rope: Rope) -> MemoryVersion:
-    tables, next_position, newest_time = _placed_tables(version, positions)
+    return _with_tables(version, *_placed_tables(version, positions), rope)
+
+
+def _with_tables(
+    version: MemoryVersion, tables: Sequence[TokenTable], next_position: int, newest_time: int, rope: Rope
+) -> MemoryVersion:
     layers = []
     for layer, table in zip(version.layers, tables, strict=True):
         if layer.slab.keeps_rotated:

@@ -47,18 +47,26 @@ class TimeMap:
     """New times for old ones, the same in all layers, so that a frame stays a grid and one clock serves them all.
 
     The oldest held token moves to the prefix's end. Differences between neighbouring times are kept, up to that of the
-    newest frame, held or not; only if the whole would be longer than `longest_span`, those above a common cap shrink to
-    it: what is close in time keeps its scale.
+    newest frame, held or not, and of frames that are to come (`coming`); only if the whole would be longer than
+    `longest_span`, those above a common cap shrink to it: what is close in time keeps its scale.
     """
 
-    def __init__(self, tables: Sequence[TokenTable], n_prefix: int, newest_time: int, longest_span: int) -> None:
+    def __init__(
+        self,
+        tables: Sequence[TokenTable],
+        n_prefix: int,
+        newest_time: int,
+        longest_span: int,
+        coming: Sequence[int] = (),
+    ) -> None:
         times = [table.position_RHN[0, :, n_prefix:].flatten() for table in {id(t): t for t in tables}.values()]
-        newest = torch.tensor([newest_time], device=tables[0].data_CHN.device)
+        newest = torch.tensor([newest_time, *coming], device=tables[0].data_CHN.device)
         self._old_U = torch.cat([*times, newest]).unique(sorted=True)
         old = self._old_U.tolist()
         new = spread_times(old, n_prefix, longest_span)
         # A summary may stand later than the newest frame.
         self.newest_time = new[old.index(newest_time)]
+        self.coming = [new[old.index(time)] for time in coming]
         self._new_U = torch.tensor(new, dtype=torch.int64, device=self._old_U.device)
 
     def place(self, table: TokenTable, n_prefix: int, time_axes: Sequence[int]) -> torch.Tensor:

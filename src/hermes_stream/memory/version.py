@@ -15,6 +15,7 @@ import torch
 
 from hermes_stream.memory.archive import EMPTY_ARCHIVE, LayerArchive
 from hermes_stream.memory.features import FeatureBank
+from hermes_stream.memory.positions import spread_times
 from hermes_stream.memory.rope import Rope, rotate, unrotate
 from hermes_stream.memory.shape import MemoryShape
 from hermes_stream.memory.slab import Slab
@@ -125,6 +126,20 @@ class MemoryVersion:
         start_R = torch.full((self.shape.n_axes, 1), self.n_prefix)
         start_R[list(self.shape.time_axes)] = self.time_start
         return tokens.positions_RN + start_R
+
+    def place_before(self, tokens: VisualTokens, end: int) -> torch.Tensor:
+        """The same, for frames that only a question sees: if they would pass the end, the longest gaps in time between
+        them and the newest frame shrink to a common cap, as far as they can (families with absolute time).
+        """
+        position_RN = self.place(tokens)
+        if not self.shape.has_absolute_time or int(position_RN.max()) < end:
+            return position_RN
+        axes = list(self.shape.time_axes)
+        time_U, index_N = position_RN[axes[0]].unique(return_inverse=True)
+        times = [self.newest_time, *time_U.tolist()]
+        new = spread_times(times, self.newest_time, max(end - 1 - self.newest_time, 0))
+        position_RN[axes] = torch.tensor(new[1:])[index_N]
+        return position_RN
 
     def end_after(self, tokens: VisualTokens) -> int:
         """The next position once the frames stand there."""

@@ -6,7 +6,7 @@ Shape letters: T new tokens, E model width, V vocabulary, L rows whose logits ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -74,10 +74,21 @@ class Clip:
     """Frames of one stream to be encoded, a multiple of `frames_per_grid`.
 
     since_seconds: presentation time of the stream's first frame.
+    n_repeated: how many of them, the last ones, stand in for partners that have not come.
     """
 
     frames: Sequence[Frame]
     since_seconds: float
+    n_repeated: int = 0
+
+    @property
+    def n_frames(self) -> int:
+        """Without those that are shown again."""
+        return len(self.frames) - self.n_repeated
+
+    def count(self, tokens: VisualTokens) -> VisualTokens:
+        """What was made of the clip, in which a frame that is shown again counts once."""
+        return replace(tokens, n_frames=self.n_frames) if self.n_repeated else tokens
 
 
 class Batch(Protocol):

@@ -102,7 +102,10 @@ class Journal:
                 f"WHERE session = ? AND number > ? {of_kind} ORDER BY number {order} LIMIT ?",
                 (session, after, *kinds, most),
             ).fetchall()
-        entries = [Entry(*about, self._unpacked(data)) for *about, data in rows]
+        entries = [
+            Entry(number, of_session, kind, time_s, wall_s, self._unpacked(data))
+            for number, of_session, kind, time_s, wall_s, data in rows
+        ]
         return entries[::-1] if newest else entries
 
     def forget(self, session: str, start_seconds: float, end_seconds: float) -> int:

@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hermes_stream.engine.answer import AnswerStream
 from hermes_stream.engine.session import Session
+from hermes_stream.policies.base import Turn
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.past import Past, session_at
 from hermes_stream.server.problems import ApiError, not_found
-from hermes_stream.types import Answer, Query, Turn
+from hermes_stream.types import Answer, Query
 
 _N_NAME_BYTES = 6
 _MOST_TURNS = 16
@@ -48,7 +49,7 @@ class AskRequest(BaseModel):
     stop: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(default=(), max_length=16)
     stream: bool = False
 
-    def to_query(self, turns: tuple[Turn, ...] = ()) -> Query:
+    def to_query(self, turns: tuple[Turn, ...] = ()) -> Query:  # noqa: ARG002
         """Raises UsageError for what no model could be asked."""
         return Query(
             self.question,
@@ -57,8 +58,6 @@ class AskRequest(BaseModel):
             temperature=self.temperature,
             top_p=self.top_p,
             seed=self.seed,
-            evidence=self.evidence,
-            turns=turns,
             stop=self.stop,
         )
 
@@ -113,10 +112,14 @@ class Asker:
         stream = session.ask(query, remember=request.remember and session is live.session)
         self._open[live.name, name] = stream
         time_seconds = session.stats.time_seconds
-        live.log("question", time_seconds, {"id": name, "question": query.text})
+        is_written = False
         try:
             yield {"type": "response.start", "id": name, "time_s": round(time_seconds, 3)}
             async for token in stream:
+                if not is_written:
+                    # What the model refuses is no event of the stream.
+                    live.log("question", time_seconds, {"id": name, "question": query.text})
+                    is_written = True
                 if token.text:
                     yield {"type": "response.text.delta", "id": name, "delta": token.text}
             answer = await stream.aresult()
@@ -191,7 +194,7 @@ def answer_json(live: LiveSession, answer: Answer) -> dict[str, Any]:
                 "weight": round(each.weight, 6),
                 "thumbnail": f"/v1/sessions/{live.name}/thumbnail?time_s={each.time_seconds:.3f}",
             }
-            for each in answer.evidence
+            for each in getattr(answer, "evidence", ())
         ],
     }
 

@@ -76,7 +76,7 @@ class StateFolder:
         try:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
-            checkpoint.snapshot.save(unfinished / "memory.safetensors", key=self._key)
+            checkpoint.snapshot.save(unfinished / "memory.safetensors")
             self._write(unfinished / "thumbnails.zip", checkpoint.thumbnails.to_bytes())
             self._write(unfinished / "session.json", json.dumps(checkpoint.about, indent=1).encode())
             unfinished.rename(place)
@@ -92,7 +92,7 @@ class StateFolder:
 
     def load(self, saved: Saved) -> Checkpoint:
         """Read a checkpoint. Raises SnapshotError if it is damaged, or sealed with another key."""
-        snapshot = Snapshot.load(saved.path / "memory.safetensors", key=self._key)
+        snapshot = Snapshot.load(saved.path / "memory.safetensors")
         try:
             thumbnails = Thumbnails.from_bytes(self._read(saved.path / "thumbnails.zip"))
             about = json.loads(self._read(saved.path / "session.json"))
