@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import openai
+from openai.resources.realtime.realtime import RealtimeConnectionManager
 
 MODEL = "tiny-llava-onevision"
 
@@ -35,3 +36,24 @@ def user(*parts: dict[str, Any] | str) -> dict[str, Any]:
 
 def image(url: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
+
+
+def connected(client: openai.OpenAI, model: str = MODEL, **query: str) -> RealtimeConnectionManager:
+    """A realtime connection, to be entered."""
+    # websockets warns of the way in which openai 3.57 calls it, unless told that this is known.
+    return client.realtime.connect(
+        model=model, extra_query=dict(query), websocket_connection_options={"legacy": True}
+    )
+
+
+def show(client: openai.OpenAI, session: str, uris: list[str], *, first_seconds: float = 0.0) -> None:
+    """Pictures into a session, one a second of its time."""
+    with connected(client, session_id=session) as connection:
+        for number, uri in enumerate(uris):
+            part: Any = {"type": "input_image", "image_url": uri, "time_s": first_seconds + number}
+            connection.conversation.item.create(item={"type": "message", "role": "user", "content": [part]})
+        n_in = 0
+        while n_in < len(uris):
+            event = connection.recv()
+            assert event.type != "error", event
+            n_in += event.type == "conversation.item.done"

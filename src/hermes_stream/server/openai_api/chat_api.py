@@ -45,9 +45,13 @@ async def create_completion(
     events = Followed(answer(server, owner, chat))
     if not chat.stream:
         return completion(chat.model, await unless_gone(request, _last(events)))
-    # The first event here, so that what is refused has its own status.
-    first = await unless_gone(request, anext(events))
-    return EventSourceResponse(chunks(chat.model, first, events, with_usage=chat.stream_options.include_usage))
+    # The first token here, so that what is refused has its own status.
+    begun = await unless_gone(request, _begun(events))
+    return EventSourceResponse(chunks(chat.model, *begun, events, with_usage=chat.stream_options.include_usage))
+
+
+async def _begun(events: AsyncIterator[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    return await anext(events), await anext(events)
 
 
 async def _last(events: AsyncIterator[dict[str, Any]]) -> dict[str, Any]:

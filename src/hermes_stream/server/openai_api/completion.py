@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi.sse import format_sse_event
 
 from hermes_stream.server.problems import problem_of
 
+_T = TypeVar("_T")
 # What our own API says of an answer beside its text; it comes along under `hermes`.
 _OURS = ("session_id", "time_s", "ttft_ms", "total_ms", "frames_seen", "memory_bytes", "evidence", "as_of")
 
@@ -27,15 +28,20 @@ def completion(model: str, done: dict[str, Any]) -> dict[str, Any]:
 
 
 async def chunks(
-    model: str, first: dict[str, Any], events: AsyncIterator[dict[str, Any]], *, with_usage: bool
+    model: str,
+    start: dict[str, Any],
+    first: dict[str, Any],
+    events: AsyncIterator[dict[str, Any]],
+    *,
+    with_usage: bool,
 ) -> AsyncIterator[bytes]:
-    """The server-sent events of a stream. first, events: of an answer, from its start."""
-    head = _head(model, first["id"], "chat.completion.chunk")
+    """The server-sent events of a stream. start, first, events: of an answer."""
+    head = _head(model, start["id"], "chat.completion.chunk")
     if with_usage:
         head["usage"] = None
     yield _sent(head | {"choices": [_choice({"role": "assistant", "content": "", "refusal": None})]})
     try:
-        async for event in trimmed(events):
+        async for event in trimmed(_chained(first, events)):
             if event["type"] == "response.text.delta":
                 yield _sent(head | {"choices": [_choice({"content": event["delta"]})]})
                 continue
@@ -45,6 +51,12 @@ async def chunks(
     except Exception as error:  # the status is sent already
         yield _sent(problem_of(error).body())
     yield format_sse_event(data_str="[DONE]")
+
+
+async def _chained(first: _T, rest: AsyncIterator[_T]) -> AsyncIterator[_T]:
+    yield first
+    async for item in rest:
+        yield item
 
 
 async def trimmed(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:

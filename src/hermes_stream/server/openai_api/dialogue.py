@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Literal
 
 from hermes_stream.server.problems import ApiError
-from hermes_stream.types import Turn
+from hermes_stream.policies.base import Turn
 
 Role = Literal["system", "user", "assistant"]
 

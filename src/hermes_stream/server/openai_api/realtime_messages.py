@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from hermes_stream.server.openai_api.dialogue import Role
-from hermes_stream.server.problems import refusal
+from hermes_stream.server.problems import ApiError, refusal
 
 _MOST_TOKENS = 4096
 # Three years; seconds since 1970 are beyond it.
@@ -120,10 +120,15 @@ class ResponseCancel(_Message):
 
 ClientMessage = SessionUpdate | ItemCreate | ItemRetrieve | ItemDelete | ResponseCreate | ResponseCancel
 _MESSAGES: TypeAdapter[ClientMessage] = TypeAdapter(Annotated[ClientMessage, Field(discriminator="type")])
+_KINDS = [get_args(kind.model_fields["type"].annotation)[0] for kind in get_args(ClientMessage)]
 
 
-def parse_message(fields: Any) -> ClientMessage:
+def parse_message(fields: dict[str, Any]) -> ClientMessage:
     """What a client says. Raises ApiError for what nobody here understands."""
+    kind = fields.get("type")
+    if kind not in _KINDS:
+        told = f"events of type {kind!r} are not understood here; there are {', '.join(_KINDS)}"
+        raise ApiError(400, "unknown_event", told, "type")
     try:
         return _MESSAGES.validate_python(fields)
     except ValidationError as error:

@@ -18,12 +18,14 @@ class Response:
     """What becomes of one `response.create`.
 
     conversation: where the answer is kept; None keeps it nowhere. about: what each of its events says of it.
+    before: the item before its own.
     """
 
     send: Send
     conversation: Conversation | None
     about: dict[str, Any] = field(default_factory=dict)
     name: str = field(default_factory=lambda: new_name("resp"))
+    before: str | None = None
     item: Item = field(default_factory=lambda: Item(new_name("item"), "assistant", status="in_progress"))
 
     async def run(self, events: AsyncIterator[dict[str, Any]]) -> None:
@@ -63,8 +65,8 @@ class Response:
         await self._tell("response.created", response=self._json("in_progress"))
         await self._tell("response.output_item.added", **self._place, item=self.item.to_json())
         if self.conversation is not None:
-            before = self.conversation.add(self.item)
-            await self._tell("conversation.item.added", previous_item_id=before, item=self.item.to_json())
+            self.before = self.conversation.add(self.item)
+            await self._tell("conversation.item.added", previous_item_id=self.before, item=self.item.to_json())
         await self._tell("response.content_part.added", **self._part, part={"type": "text", "text": ""})
 
     async def _end(self, status: str, details: dict[str, Any] | None, done: dict[str, Any] | None = None) -> None:
@@ -76,7 +78,7 @@ class Response:
         await self._tell("response.content_part.done", **self._part, part={"type": "text", "text": text})
         await self._tell("response.output_item.done", **self._place, item=self.item.to_json())
         if self.conversation is not None:
-            await self._tell("conversation.item.done", item=self.item.to_json())
+            await self._tell("conversation.item.done", previous_item_id=self.before, item=self.item.to_json())
         await self._tell("response.done", response=self._json(status, details, done))
 
     async def _tell(self, kind: str, **fields: Any) -> None:
