@@ -41,9 +41,7 @@ def image(url: str) -> dict[str, Any]:
 def connected(client: openai.OpenAI, model: str = MODEL, **query: str) -> RealtimeConnectionManager:
     """A realtime connection, to be entered."""
     # websockets warns of the way in which openai 3.57 calls it, unless told that this is known.
-    return client.realtime.connect(
-        model=model, extra_query=dict(query), websocket_connection_options={"legacy": True}
-    )
+    return client.realtime.connect(model=model, extra_query=dict(query), websocket_connection_options={"legacy": True})
 
 
 def show(client: openai.OpenAI, session: str, uris: list[str], *, first_seconds: float = 0.0) -> None:

@@ -141,9 +141,10 @@ def test_earlier_messages_are_turns_of_the_dialogue(client: openai.OpenAI, refer
     assert done.choices[0].message.content == here.text
     assert done.usage is not None
     assert alone.usage is not None
-    assert done.usage.prompt_tokens - alone.usage.prompt_tokens == here.n_prompt_tokens - answer_here(
-        reference, Query("What shape is the object?")
-    ).n_prompt_tokens
+    assert (
+        done.usage.prompt_tokens - alone.usage.prompt_tokens
+        == here.n_prompt_tokens - answer_here(reference, Query("What shape is the object?")).n_prompt_tokens
+    )
 
 
 def test_what_the_system_says_stands_before_the_question(client: openai.OpenAI, reference: Engine) -> None:

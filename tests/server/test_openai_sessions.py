@@ -20,7 +20,7 @@ from .conftest import RunningServer
 from .openai_clients import MODEL, about_video, async_client_of, client_of, connected, image, show, user
 from .shape_clips import SECONDS, clip
 
-# At this temperature hardly any token is likelier than another, and with this seed 458 come before the one that ends it.
+# At this temperature hardly any token is likelier than another; with this seed 458 come before the one that ends it.
 AT_LENGTH: dict[str, Any] = {"temperature": 10, "max_tokens": 1500, "seed": 159}
 _WAIT_SECONDS = 20.0
 
@@ -95,9 +95,7 @@ def test_a_stream_of_a_session_says_what_the_whole_answer_says(client: openai.Op
         assert chunks[-1].hermes["session_id"] == session
 
 
-def test_questions_are_in_the_journal_of_the_session(
-    client: openai.OpenAI, plain: httpx2.Client, session: str
-) -> None:
+def test_questions_are_in_the_journal_of_the_session(client: openai.OpenAI, plain: httpx2.Client, session: str) -> None:
     done = client.chat.completions.create(
         model=MODEL, messages=[user("What color is the object?")], extra_body={"session_id": session}
     )

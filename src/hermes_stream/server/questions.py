@@ -19,6 +19,7 @@ from hermes_stream.server.past import Past, session_at
 from hermes_stream.server.problems import ApiError, not_found
 from hermes_stream.types import Answer, Query
 
+MOST_LETTERS = 100_000
 _N_NAME_BYTES = 6
 _MOST_TURNS = 16
 _MINUTE_SECONDS = 60.0
@@ -35,7 +36,7 @@ class AskRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    question: Annotated[str, Field(max_length=100_000)]
+    question: Annotated[str, Field(max_length=MOST_LETTERS)]
     id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     options: tuple[str, ...] = ()
     remember: bool = False

@@ -11,6 +11,7 @@ from hermes_stream.server.context import Server
 from hermes_stream.server.following import on_own_thread
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.live_session import LiveSession
+from hermes_stream.server.openai_api.asking import ask_of
 from hermes_stream.server.openai_api.chat_request import ChatRequest
 from hermes_stream.server.openai_api.dialogue import dialogue_of
 from hermes_stream.server.openai_api.fetch import fetch
@@ -29,7 +30,7 @@ async def answer(server: Server, owner: str, chat: ChatRequest) -> AsyncIterator
     shown, asked or answered.
     """
     dialogue = dialogue_of(chat.said)
-    ask = chat.to_ask(dialogue.question)
+    ask = ask_of(dialogue.question, chat.n_tokens, chat)
     if chat.session_id is not None:
         live = await server.hub.find(chat.session_id, owner)
         check_model(server.hub, chat.model, live)

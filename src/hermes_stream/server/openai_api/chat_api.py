@@ -40,7 +40,7 @@ async def get_model(model_id: str, server: ServerDep) -> dict[str, Any]:
 async def create_completion(
     request: Request, server: ServerDep, owner: OwnerDep
 ) -> dict[str, Any] | EventSourceResponse:
-    """Ask a session (`session_id`), or about the pictures and videos in the messages. Closing the connection cancels."""
+    """Ask a session (`session_id`), or about pictures and videos in the messages. Closing the connection cancels."""
     chat = await asyncio.to_thread(parse_chat, await request.body())
     events = Followed(answer(server, owner, chat))
     if not chat.stream:

@@ -13,7 +13,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from hermes_stream.server.openai_api.dialogue import Said
 from hermes_stream.server.openai_api.media import MediaPart
 from hermes_stream.server.problems import ApiError, refusal
-from hermes_stream.server.questions import AskRequest
 from hermes_stream.server.settings import SessionSpec
 
 _DEFAULT_TOKENS = 512
@@ -45,7 +44,6 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "web_search_options": (),
     }
 )
-_OF_A_QUESTION = {"temperature", "top_p", "as_of_s", "remember", "evidence"}
 _OF_A_SESSION = frozenset({"as_of_s", "remember"})
 _OF_NO_SESSION = frozenset({"memory", "budget", "fps"})
 
@@ -86,6 +84,10 @@ def _as_parts(content: Any) -> Any:
     if content is None:
         return []
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _any_seed() -> int:
+    return secrets.randbits(_SEED_BITS)
 
 
 def _as_texts(stop: Any) -> Any:
@@ -137,7 +139,7 @@ class ChatRequest(BaseModel):
     max_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
     temperature: float | None = None
     top_p: float | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63, default_factory=_any_seed)]
     stop: Annotated[tuple[str, ...], BeforeValidator(_as_texts)] = ()
     session_id: str | None = None
     as_of_s: float | None = None
@@ -164,19 +166,10 @@ class ChatRequest(BaseModel):
             if not isinstance(part, TextPart) and (place := f"messages.{index}.content.{number}")
         ]
 
-    def to_ask(self, question: str) -> AskRequest:
-        """Raises ApiError for what cannot be asked."""
-        given = self.model_dump(include=_OF_A_QUESTION, exclude_none=True)
-        try:
-            return AskRequest(
-                question=question,
-                max_new_tokens=self.max_completion_tokens or self.max_tokens or _DEFAULT_TOKENS,
-                seed=secrets.randbits(_SEED_BITS) if self.seed is None else self.seed,
-                stop=self.stop,
-                **given,
-            )
-        except ValidationError as error:
-            raise refusal(error) from error
+    @property
+    def n_tokens(self) -> int:
+        """The answer's most."""
+        return self.max_completion_tokens or self.max_tokens or _DEFAULT_TOKENS
 
     def to_spec(self) -> SessionSpec:
         """Of the session that lives as long as this request. Raises ApiError for what no session can be."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from hermes_stream.server.problems import ApiError
 from hermes_stream.policies.base import Turn
+from hermes_stream.server.problems import ApiError
 
 Role = Literal["system", "user", "assistant"]
 

@@ -1,8 +1,7 @@
-"""`WS /v1/realtime`: texts and pictures of OpenAI's realtime clients, in a session of their own or in one that is there."""
+"""`WS /v1/realtime`: texts and pictures of OpenAI's realtime clients, in a session of their own or in another."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 

@@ -7,12 +7,12 @@ import json
 from typing import Any
 
 from fastapi import WebSocket
-from pydantic import ValidationError
 from starlette.websockets import WebSocketDisconnect
 
 from hermes_stream.server.context import Server
 from hermes_stream.server.following import Followed
 from hermes_stream.server.live_session import LiveSession
+from hermes_stream.server.openai_api.asking import ask_of
 from hermes_stream.server.openai_api.conversation import Conversation, Item, new_name
 from hermes_stream.server.openai_api.dialogue import Said, dialogue_of
 from hermes_stream.server.openai_api.picture_feed import PictureFeed
@@ -30,8 +30,7 @@ from hermes_stream.server.openai_api.realtime_messages import (
     parse_message,
 )
 from hermes_stream.server.openai_api.response import Response
-from hermes_stream.server.problems import ApiError, problem_of, refusal
-from hermes_stream.server.questions import AskRequest
+from hermes_stream.server.problems import ApiError, problem_of
 
 _DEFAULT_TOKENS = 512
 
@@ -119,7 +118,9 @@ class RealtimeConnection:
         dialogue = dialogue_of(self._said(param))
         most_tokens = n_tokens(param.max_output_tokens, self._most_tokens)
         asked = Followed(
-            self._server.asker.ask(self._live, self._owner, _ask(dialogue.question, most_tokens, param), dialogue.turns)
+            self._server.asker.ask(
+                self._live, self._owner, ask_of(dialogue.question, most_tokens, param), dialogue.turns
+            )
         )
         response = Response(
             self._send,
@@ -197,13 +198,3 @@ def _json_of(received: Any) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ApiError(400, "invalid_json", "the message is not a JSON object; send an event with its type")
     return fields
-
-
-def _ask(question: str, most_tokens: int, param: ResponseParam) -> AskRequest:
-    """Raises ApiError for what cannot be asked."""
-    ours = {"as_of_s", "remember", "evidence", "temperature", "top_p", "seed", "stop"}
-    given = param.model_dump(include=ours, exclude_none=True)
-    try:
-        return AskRequest(question=question, max_new_tokens=most_tokens, **given)
-    except ValidationError as error:
-        raise refusal(error) from error
