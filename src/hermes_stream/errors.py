@@ -6,6 +6,7 @@ HermesError
 │   ├── SourceError      a video cannot be opened or read
 │   ├── ModelError       a checkpoint cannot be loaded, or its family is not supported
 │   ├── PolicyError      a memory policy is unknown or cannot work as configured
+│   ├── SealError        sealed bytes cannot be opened: another key, or damage
 │   └── SnapshotError    a snapshot cannot be written or read, or is of another model
 ├── PlanError        a policy returned a plan that its memory cannot execute
 ├── InvariantError   an invariant of the memory does not hold: a bug in this package
@@ -43,6 +44,10 @@ class ModelError(UsageError):
 
 class PolicyError(UsageError):
     """A memory policy is unknown or cannot work as configured."""
+
+
+class SealError(UsageError):
+    """Sealed bytes cannot be opened: they are not sealed, were sealed with another key, or are damaged."""
 
 
 class SnapshotError(UsageError):

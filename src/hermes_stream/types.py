@@ -71,6 +71,7 @@ class VisualTokens:
     frame_N: int64, index of the grid within this batch: of the frame, or of the pair of frames that share tokens.
     row_N, column_N: int64, grid cell of the token within its frame.
     times_seconds_N: float64, presentation time of the token's frame.
+    grid_seconds_G2: float64, times of each grid's first and last frame; None where these are the same.
     n_frames: sampled frames encoded here. n_grids: grids that they became.
     n_skipped: positions of long gaps in time that were left out before the last of these grids; later ones follow it
         as many earlier than their times say (families with absolute time).
@@ -92,6 +93,14 @@ class VisualTokens:
     deepstack: tuple[torch.Tensor, ...] = ()
     saliency_N: torch.Tensor | None = None
     n_skipped: int = 0
+    grid_seconds_G2: torch.Tensor | None = None
+
+    @property
+    def span_2N(self) -> torch.Tensor:
+        """Times of the first and of the last frame of each token's grid, float64 `[2, n_tokens]`."""
+        if self.grid_seconds_G2 is None:
+            return self.times_seconds_N.expand(2, -1)
+        return self.grid_seconds_G2[self.frame_N].T
 
     @property
     def n_rows(self) -> int:
@@ -125,6 +134,7 @@ class VisualTokens:
             is_text_N=None if self.is_text_N is None else self.is_text_N[rows],
             deepstack=tuple(tap_NE[taps] for tap_NE in self.deepstack),
             saliency_N=None if self.saliency_N is None else self.saliency_N[rows],
+            grid_seconds_G2=None if self.grid_seconds_G2 is None else self.grid_seconds_G2[start:stop],
         )
 
     def at_times(self, time_N: torch.Tensor, time_axes: Sequence[int]) -> VisualTokens:

@@ -151,7 +151,7 @@ def test_an_archive_without_bound_is_stopped_before_its_interval_is_written(
     engine_for: Callable[[float], Engine],
 ) -> None:
     with engine_for(2.2) as engine, engine.open("rekv(budget=27)", chunk=2) as session:
-        n_in, said = watch_until_refused(session, make_frames(60), 4)
+        n_in, said = watch_until_refused(session, make_frames(60), 2)
         assert "rekv would grow" in said
         assert 4 <= n_in == session.stats.frames_seen
         session.check_invariants()

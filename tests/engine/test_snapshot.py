@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import pytest
 import torch
@@ -20,8 +20,10 @@ from hermes_stream.models.load import load_adapter
 from hermes_stream.policies.base import Policy
 from tests.tiny import make_frames, save_llava_onevision
 
-from .direct import assert_same_bits, memory_bits, question_logits
+from .direct import assert_same_bits, assert_same_snapshots, memory_bits, question_logits
 from .test_recall import Window
+
+KEY = bytes(range(32))
 
 
 class Forgetful(Policy):
@@ -234,7 +236,7 @@ def test_files_that_are_no_whole_snapshot_are_refused_in_one_line(
     assert "No such file" in refusal()
     path.write_bytes(whole)
     change_header(path, version="99")
-    assert "is a snapshot of version 99, this hermes-stream reads version 2" in refusal()
+    assert "is a snapshot of version 99, this hermes-stream reads version 3" in refusal()
     path.write_bytes(whole)
     assert engine.restore(path).stats == session.stats
 
@@ -256,15 +258,66 @@ def test_a_failed_save_leaves_the_old_file_whole(
     before = path.read_bytes()
     session.watch(make_frames(3, start=9))
 
-    def half(tensors: object, name: Path, header: object) -> None:
-        Path(name).write_bytes(before[:100])
+    def half(file: BinaryIO, *rest: object) -> None:
+        file.write(before[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hermes_stream.memory.snapshot.save_file", half)
-    with pytest.raises(SnapshotError, match=r"cannot write the snapshot .*past: No space left on device"):
-        session.snapshot().save(path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+    monkeypatch.setattr("hermes_stream.memory.snapshot.write_tensors", half)
+    for key in (None, KEY):
+        with pytest.raises(SnapshotError, match=r"cannot write the snapshot .*past: No space left on device"):
+            session.snapshot().save(path, key)
+        assert path.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [path]
     monkeypatch.undo()
     with pytest.raises(SnapshotError, match="cannot write the snapshot"):
         session.snapshot().save(tmp_path / "nowhere" / "past")
+
+
+@pytest.mark.parametrize("memory", ["hermes", "dscache", "rekv(bits=4)"])
+def test_a_sealed_snapshot_comes_back_bit_by_bit(memory: str, engine: Engine, other: Engine, tmp_path: Path) -> None:
+    session = engine.open(memory, budget=30, chunk=4)
+    session.watch(make_frames(9))
+    session.snapshot().save(tmp_path / "plain")
+    session.snapshot().save(tmp_path / "sealed", KEY)
+    plain, sealed = Snapshot.load(tmp_path / "plain"), Snapshot.load(tmp_path / "sealed", KEY)
+    assert_same_snapshots(plain, sealed)
+    assert_go_on_alike(session, other.restore(sealed))
+
+
+def test_nothing_of_a_sealed_snapshot_can_be_read(session: Session, tmp_path: Path) -> None:
+    session.snapshot().save(path := tmp_path / "past", KEY)
+    content = path.read_bytes()
+    for secret in (b"Which colour?", b"frames", b"stream", session.memory.layers[0].values.contiguous().numpy()[0, 3]):
+        assert bytes(secret) not in content
+
+
+def test_sealed_files_and_keys_that_do_not_fit_are_refused_in_one_line(session: Session, tmp_path: Path) -> None:
+    path, plain = tmp_path / "past", tmp_path / "plain"
+    session.snapshot().save(path, KEY)
+    session.snapshot().save(plain)
+    whole = path.read_bytes()
+
+    def refusal(key: bytes | None, of: Path = path) -> str:
+        with pytest.raises(SnapshotError) as caught:
+            Snapshot.load(of, key)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert refusal(None) == f"{path} is sealed; give the key that it was sealed with"
+    assert refusal(KEY, plain) == f"{plain} is not sealed; load it without a key"
+    assert refusal(bytes(32)) == (
+        f"the snapshot {path} cannot be opened: it was sealed with another key, or its head is damaged"
+    )
+    for place in (20, 40, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert "damaged" in refusal(KEY)
+    for n_bytes in (30, 68, 80, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:n_bytes])
+        assert "it is damaged" in refusal(KEY)
+    path.write_bytes(whole + b"x")
+    assert "it is damaged" in refusal(KEY)
+    with pytest.raises(ConfigError, match="the key has 31 bytes; expected 32"):
+        session.snapshot().save(path, KEY[:31])
+    assert path.read_bytes() == whole + b"x"
+    path.write_bytes(whole)
+    assert Snapshot.load(path, KEY).structure == session.snapshot().structure

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes_stream.errors import ConfigError
+from hermes_stream.sealing import open_sealed_bytes, seal_bytes
 from hermes_stream.server.journal import Journal
 
 TIMES = st.floats(0, 100, allow_nan=False)
@@ -98,3 +99,19 @@ def test_another_file_and_a_newer_format_are_refused(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(ConfigError, match="format 99"):
         Journal(tmp_path / "newer")
+
+
+def test_a_journal_under_another_key_is_refused(tmp_path: Path) -> None:
+    def sealed(key: bytes) -> Journal:
+        return Journal(
+            tmp_path / "j", seal=lambda data: seal_bytes(data, key), unseal=lambda data: open_sealed_bytes(data, key)
+        )
+
+    journal = sealed(b"1" * 32)
+    journal.put("session", "a", "a", {})
+    journal.close()
+    with pytest.raises(ConfigError, match="another key"):
+        sealed(b"2" * 32)
+    with pytest.raises(ConfigError, match="another key"):
+        Journal(tmp_path / "j")
+    sealed(b"1" * 32).close()

@@ -129,7 +129,7 @@ def _as_one_head(version: MemoryVersion) -> MemoryVersion:
     layers = tuple(
         replace(
             layer,
-            table=TokenTable(layer.table.data_CHN[:, :1], layer.table.seconds_HN[:1]),
+            table=TokenTable(layer.table.data_CHN[:, :1], layer.table.times_SHN[:, :1]),
             n_dropped_H=layer.n_dropped_H[:1],
         )
         for layer in version.layers

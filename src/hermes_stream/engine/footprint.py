@@ -152,5 +152,6 @@ def _table_entry_bytes(version: MemoryVersion) -> int:
 
 @cache
 def _table_columns(n_axes: int) -> int:
-    """Of a token table, seconds included."""
-    return TokenTable.empty(n_axes, torch.device("cpu")).data_CHN.shape[0] + 1
+    """Of a token table, times included."""
+    table = TokenTable.empty(n_axes, torch.device("cpu"))
+    return table.data_CHN.shape[0] + table.times_SHN.shape[0]

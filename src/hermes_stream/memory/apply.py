@@ -156,6 +156,7 @@ def _summary(fold: Fold, folded: TokenTable, kept: TokenTable, identity: int) ->
         position_RN=position_R1,
         count_N=count_N.sum()[None],
         seconds_N=(folded.seconds_HN[0] * by_count_N).sum()[None],
+        span_2N=folded.span_of_all(),
     )
     return weight_N, row
 
@@ -170,6 +171,7 @@ def _at_anchor(row: TokenTable, anchor: TokenTable) -> TokenTable:
         row_N=anchor.row_HN[0],
         column_N=anchor.column_HN[0],
         seconds_N=anchor.seconds_HN[0],
+        span_2N=row.span_2HN[:, 0],
         count_N=row.count_HN[0],
     )
 
@@ -186,6 +188,7 @@ def _prototype(prototype: Prototype, shown: TokenTable, identity: int) -> tuple[
         frame_N=frame_N[-1:],
         count_N=torch.zeros_like(frame_N[:1]),
         seconds_N=shown.seconds_HN[0].mean()[None],
+        span_2N=shown.span_of_all(),
     )
     return shares(prototype.weight_N), row
 

@@ -60,7 +60,13 @@ def _merged(bank: FeatureBank, folds: tuple[Fold, ...], anchor_F: torch.Tensor, 
         weighted_ME = x_NE.index_select(0, rows_M).to(exact) * weight_M.to(exact)[:, None]
         return torch.segment_reduce(weighted_ME, "sum", lengths=length_F, axis=0).to(x_NE.dtype)
 
-    anchors = bank.table.select(anchor_F)
+    anchors, (first_M, last_M) = bank.table.select(anchor_F), bank.table.span_2HN[:, 0, rows_M]
+    span_2F = torch.stack(
+        (
+            torch.segment_reduce(first_M, "min", lengths=length_F, axis=0),
+            torch.segment_reduce(last_M, "max", lengths=length_F, axis=0),
+        )
+    )
     table = TokenTable.build(
         kind=TokenKind.SUMMARY,
         identity_N=first_identity + torch.arange(len(folds), device=device),
@@ -69,6 +75,7 @@ def _merged(bank: FeatureBank, folds: tuple[Fold, ...], anchor_F: torch.Tensor, 
         row_N=anchors.row_HN[0],
         column_N=anchors.column_HN[0],
         seconds_N=anchors.seconds_HN[0],
+        span_2N=span_2F,
         count_N=torch.segment_reduce(count_M.double(), "sum", lengths=length_F, axis=0).long(),
     )
     return replace(

@@ -80,7 +80,7 @@ class LayerArchive:
         if len(self.blocks) == 1:
             return self.blocks[0].table
         data = torch.cat([block.table.data_CHN for block in self.blocks], dim=-1)
-        return TokenTable(data, torch.cat([block.table.seconds_HN for block in self.blocks], dim=-1))
+        return TokenTable(data, torch.cat([block.table.times_SHN for block in self.blocks], dim=-1))
 
     def bytes_on(self, *, disk: bool) -> int:
         return sum(block.bytes_on(disk=disk) for block in self.blocks)

@@ -40,7 +40,7 @@ class FeatureBank:
     def empty(shape: MemoryShape) -> FeatureBank:
         """The width of its rows is that of the first tokens to come."""
         table = TokenTable.empty(shape.n_axes, shape.device)
-        return FeatureBank(table.seconds_HN.new_empty(0, 0), table, (), 0, 0, table.data_CHN.new_zeros(()))
+        return FeatureBank(table.times_SHN.new_empty(0, 0), table, (), 0, 0, table.data_CHN.new_zeros(()))
 
     @property
     def n_rows(self) -> int:
@@ -62,6 +62,7 @@ class FeatureBank:
             row_N=tokens.row_N.to(device),
             column_N=tokens.column_N.to(device),
             seconds_N=tokens.times_seconds_N.to(device),
+            span_2N=tokens.span_2N.to(device),
         )
         older = (self.embeddings_NE, *self.taps) if self.n_entered else (None,) * (1 + len(tokens.deepstack))
         newer = (tokens.embeddings_NE, *_aligned_taps(tokens))
@@ -108,7 +109,7 @@ class FeatureBank:
         the last one's largest position; with absolute time they stay. Reads the device once; its tensors but for
         embeddings and taps are on the host, as an adapter's are.
         """
-        table = TokenTable(self.table.data_CHN.cpu(), self.table.seconds_HN.cpu())
+        table = TokenTable(self.table.data_CHN.cpu(), self.table.times_SHN.cpu())
         _, frame_N = table.frame_HN[0].unique_consecutive(return_inverse=True)
         n_frames = int(frame_N[-1]) + 1 if frame_N.numel() else 0
         position_RN = table.position_RHN[:, 0]

@@ -150,6 +150,7 @@ class KVMemory:
             row_N=upload(tokens.row_N, device),
             column_N=upload(tokens.column_N, device),
             seconds_N=upload(tokens.times_seconds_N, device),
+            span_2N=upload(tokens.span_2N, device),
         )
         after = replace(
             base,

@@ -37,6 +37,7 @@ def mean_frame(
         row_N=newest.row_HN[0],
         column_N=newest.column_HN[0],
         seconds_N=newest.seconds_HN[0],
+        span_2N=_spans(table, rows_N, of_row_N, n),
         count_N=torch.zeros_like(newest_C),
     )
     key_KCD, value_KCD = (_means(x_KND, rows_N, of_row_N, n) for x_KND in (raw_key_KND, value_KND))
@@ -50,6 +51,13 @@ def _cells(table: TokenTable) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     cell_C, of_row_N = (row_N * _COLUMNS + column_N)[rows_N].unique(return_inverse=True)
     newest_C = torch.zeros_like(cell_C).scatter_reduce_(0, of_row_N, rows_N, "amax", include_self=False)
     return of_row_N, newest_C, rows_N
+
+
+def _spans(table: TokenTable, rows_N: torch.Tensor, of_row_N: torch.Tensor, n: int) -> torch.Tensor:
+    first_N, last_N = table.span_2HN[:, 0, rows_N]
+    empty_C = first_N.new_zeros(n)
+    first_C = empty_C.scatter_reduce(0, of_row_N, first_N, "amin", include_self=False)
+    return torch.stack((first_C, empty_C.scatter_reduce(0, of_row_N, last_N, "amax", include_self=False)))
 
 
 def _means(x_KND: torch.Tensor, rows_N: torch.Tensor, of_row_N: torch.Tensor, n: int) -> torch.Tensor:

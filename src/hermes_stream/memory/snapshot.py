@@ -8,22 +8,22 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from hermes_stream.errors import SnapshotError
+from hermes_stream.errors import SealError, SnapshotError
 from hermes_stream.memory.encoding import Reader, Writer, load
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.packed_rows import StoredTensor
 from hermes_stream.memory.snapshot_archive import pack_archive, unpack_archives
+from hermes_stream.memory.tensor_file import raw_bytes, read_tensors, write_tensors
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
+from hermes_stream.sealing import is_sealed, open_sealed, seal
 
 _FORMAT = "hermes-stream snapshot"
 # Raised whenever what stands in `structure` changes.
-_VERSION = "2"
+_VERSION = "3"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,55 +37,82 @@ class Snapshot:
     structure: dict[str, Any]
     tensors: Mapping[str, torch.Tensor | StoredTensor]
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, key: bytes | None = None) -> None:
         """Write the snapshot to a file, which is replaced as a whole or stays as it was.
 
-        Raises SnapshotError if it cannot be written.
+        key: 32 bytes (`sealing.parse_key` makes them of text) under which the file is sealed; nothing of it is ever on
+        the disk unsealed. Raises SnapshotError if it cannot be written, ConfigError for a key that is none.
         """
         path = Path(path)
-        # Copies: safetensors refuses tensors that share storage, and slabs have room beyond their rows.
-        tensors = {
-            name: load(tensor).cpu().clone(memory_format=torch.contiguous_format)
-            for name, tensor in sorted(self.tensors.items())
-        }
-        structure = json.dumps(self.structure)
-        header = {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "structure": structure,
-            "digest": _digest(structure, tensors),
-        }
         unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
         try:
-            save_file(tensors, unfinished, header)
-            with unfinished.open("rb+") as file:
+            with unfinished.open("wb") as file:
+                self._write(file, key)
+                file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
-        except (OSError, SafetensorError) as error:
-            unfinished.unlink(missing_ok=True)
+        except OSError as error:
             raise SnapshotError(f"cannot write the snapshot {path}: {_reason(error)}") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def _write(self, file: BinaryIO, key: bytes | None) -> None:
+        structure = json.dumps(self.structure)
+        kinds, digest = {}, _Digest(structure)
+        for name in sorted(self.tensors):
+            tensor = self._read(name)
+            kinds[name] = tensor.dtype, tensor.shape
+            digest.add(name, tensor)
+        header = {"format": _FORMAT, "version": _VERSION, "structure": structure, "digest": digest.text}
+        if key is None:
+            write_tensors(file, kinds, self._read, header)
+            return
+        with seal(file, key) as sealed:
+            write_tensors(sealed, kinds, self._read, header)
+
+    def _read(self, name: str) -> torch.Tensor:
+        return load(self.tensors[name])
 
     @staticmethod
-    def load(path: str | Path) -> Snapshot:
-        """Read a file that `save` wrote. Raises SnapshotError if it is anything else, or damaged."""
+    def load(path: str | Path, key: bytes | None = None) -> Snapshot:
+        """Read a file that `save` wrote. key: the one that it was sealed with, None for a file that is not sealed.
+
+        Raises SnapshotError if it is anything else, or damaged, and if the key is another one.
+        """
         try:
-            with safe_open(path, framework="pt") as file:
-                header = file.metadata() or {}
-                if header.get("format") != _FORMAT:
-                    raise SnapshotError(f"{path} is no snapshot of hermes-stream; expected what Snapshot.save wrote")
-                if header.get("version") != _VERSION:
+            with Path(path).open("rb") as file:
+                if is_sealed(file) != (key is not None):
                     raise SnapshotError(
-                        f"{path} is a snapshot of version {header.get('version')}, this hermes-stream reads version "
-                        f"{_VERSION}; restore it with the one that wrote it"
+                        f"{path} is sealed; give the key that it was sealed with"
+                        if key is None
+                        else f"{path} is not sealed; load it without a key"
                     )
-                # Clones: what is read must not change with the file.
-                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
+                if key is None:
+                    tensors, header = read_tensors(file, os.fstat(file.fileno()).st_size)
+                else:
+                    tensors, header = read_tensors(open_sealed(file, key))
+        except SealError as error:
+            raise SnapshotError(f"the snapshot {path} cannot be opened: {error}") from error
+        except (OSError, ValueError) as error:
             raise SnapshotError(
                 f"{path} cannot be read as a snapshot: {_reason(error)}; expected a whole file that Snapshot.save wrote"
             ) from error
+        return Snapshot._of(path, tensors, header)
+
+    @staticmethod
+    def _of(path: str | Path, tensors: dict[str, torch.Tensor], header: Mapping[str, str]) -> Snapshot:
+        if header.get("format") != _FORMAT:
+            raise SnapshotError(f"{path} is no snapshot of hermes-stream; expected what Snapshot.save wrote")
+        if header.get("version") != _VERSION:
+            raise SnapshotError(
+                f"{path} is a snapshot of version {header.get('version')}, this hermes-stream reads version "
+                f"{_VERSION}; restore it with the one that wrote it"
+            )
         structure = header.get("structure", "")
-        if header.get("digest") != _digest(structure, tensors):
+        digest = _Digest(structure)
+        for name, tensor in sorted(tensors.items()):
+            digest.add(name, tensor)
+        if header.get("digest") != digest.text:
             raise SnapshotError(f"the snapshot {path} is damaged: its contents do not match its digest")
         return Snapshot(json.loads(structure), tensors)
 
@@ -134,13 +161,20 @@ def unpack_memory(packed: Mapping[str, Any], reader: Reader, memory: KVMemory) -
     memory.peak_tokens = packed["peak_tokens"]
 
 
-def _digest(structure: str, tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over the structure and the bytes of every tensor, by name."""
-    digest = hashlib.sha256(structure.encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+class _Digest:
+    """SHA-256 over a structure and the bytes of every tensor, by name."""
+
+    def __init__(self, structure: str) -> None:
+        self._sum = hashlib.sha256(structure.encode())
+
+    def add(self, name: str, tensor: torch.Tensor) -> None:
+        """The next tensor in the order of names."""
+        self._sum.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        self._sum.update(raw_bytes(tensor))
+
+    @property
+    def text(self) -> str:
+        return self._sum.hexdigest()
 
 
 def _reason(error: Exception) -> str:

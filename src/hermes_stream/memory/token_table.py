@@ -1,6 +1,7 @@
 """What each held token is: the rows beside the keys and values.
 
-Shape letters: C columns, H heads with rows of their own (1 when all heads hold the same tokens), N tokens, R axes.
+Shape letters: C columns, S times, H heads with rows of their own (1 when all heads hold the same tokens), N tokens, R
+axes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class TokenKind(IntEnum):
 
 
 _KIND, _FRAME, _ROW, _COLUMN, _COUNT, _IDENTITY, _POSITION = range(7)
+_SECONDS, _FIRST, _LAST = range(3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,18 +30,19 @@ class TokenTable:
     """Immutable columns of the tokens of one layer, in time order.
 
     data_CHN: int64 `[6 + axes, heads, n_tokens]`: kind, frame, row, column, count, identity, positions.
-    seconds_HN: float64, presentation time (of a summary: the mean over what it stands for).
+    times_SHN: float64 `[3, heads, n_tokens]`: presentation time (of a summary: the mean over what it stands for), and
+        those of the oldest and of the newest frame that the row was made of.
     """
 
     data_CHN: torch.Tensor
-    seconds_HN: torch.Tensor
+    times_SHN: torch.Tensor
 
     @staticmethod
     def empty(n_axes: int, device: torch.device) -> TokenTable:
         """No rows, one head."""
         return TokenTable(
             torch.zeros(_POSITION + n_axes, 1, 0, dtype=torch.int64, device=device),
-            torch.zeros(1, 0, dtype=torch.float64, device=device),
+            torch.zeros(3, 1, 0, dtype=torch.float64, device=device),
         )
 
     @staticmethod
@@ -52,10 +55,11 @@ class TokenTable:
         row_N: torch.Tensor | None = None,
         column_N: torch.Tensor | None = None,
         seconds_N: torch.Tensor | None = None,
+        span_2N: torch.Tensor | None = None,
         count_N: torch.Tensor | None = None,
     ) -> TokenTable:
         """Rows of one kind (or of a kind each, `[n]`), the same for all heads; what is not given is -1, but count 1
-        and seconds 0.
+        and seconds 0. span_2N: times of the oldest and the newest frame that a row was made of, if not of one.
         """
         missing_N = torch.full_like(identity_N, -1)
         columns = (
@@ -67,8 +71,10 @@ class TokenTable:
             identity_N,
             *position_RN,
         )
-        seconds = torch.zeros(identity_N.shape, dtype=torch.float64) if seconds_N is None else seconds_N.double()
-        return TokenTable(torch.stack(columns)[:, None], seconds[None].to(identity_N.device))
+        seconds_N = torch.zeros_like(identity_N) if seconds_N is None else seconds_N.to(identity_N.device)
+        span_2N = seconds_N.expand(2, -1) if span_2N is None else span_2N.to(identity_N.device)
+        times_SN = torch.cat((seconds_N[None].double(), span_2N.double()))
+        return TokenTable(torch.stack(columns)[:, None], times_SN[:, None])
 
     @property
     def n_tokens(self) -> int:
@@ -105,31 +111,45 @@ class TokenTable:
         return self.data_CHN[_IDENTITY]
 
     @property
+    def seconds_HN(self) -> torch.Tensor:
+        return self.times_SHN[_SECONDS]
+
+    @property
+    def span_2HN(self) -> torch.Tensor:
+        """Times of the oldest and of the newest frame that each row was made of."""
+        return self.times_SHN[_FIRST:]
+
+    @property
     def position_RHN(self) -> torch.Tensor:
         return self.data_CHN[_POSITION:]
 
     def slice(self, start: int, stop: int | None = None) -> TokenTable:
         """Rows `[start, stop)`, sharing storage."""
-        return TokenTable(self.data_CHN[..., start:stop], self.seconds_HN[..., start:stop])
+        return TokenTable(self.data_CHN[..., start:stop], self.times_SHN[..., start:stop])
 
     def select(self, rows: torch.Tensor) -> TokenTable:
         """The given rows: `[n]` for all heads alike, or `[heads, n]` for each head its own."""
         if rows.dim() == 1:
-            return TokenTable(self.data_CHN.index_select(-1, rows), self.seconds_HN.index_select(-1, rows))
+            return TokenTable(self.data_CHN.index_select(-1, rows), self.times_SHN.index_select(-1, rows))
         table = self.expand_heads(rows.shape[0])
-        index_CHN = rows.expand(table.data_CHN.shape[0], -1, -1)
-        return TokenTable(table.data_CHN.gather(-1, index_CHN), table.seconds_HN.gather(-1, rows))
+        data, times = (x.gather(-1, rows.expand(x.shape[0], -1, -1)) for x in (table.data_CHN, table.times_SHN))
+        return TokenTable(data, times)
 
     def concat(self, newer: TokenTable) -> TokenTable:
         """These rows, then the newer ones."""
         n_heads = max(self.n_heads, newer.n_heads)
         a, b = self.expand_heads(n_heads), newer.expand_heads(n_heads)
-        return TokenTable(torch.cat((a.data_CHN, b.data_CHN), dim=-1), torch.cat((a.seconds_HN, b.seconds_HN), dim=-1))
+        return TokenTable(torch.cat((a.data_CHN, b.data_CHN), dim=-1), torch.cat((a.times_SHN, b.times_SHN), dim=-1))
 
     def expand_heads(self, n_heads: int) -> TokenTable:
         if self.n_heads == n_heads:
             return self
-        return TokenTable(self.data_CHN.expand(-1, n_heads, -1), self.seconds_HN.expand(n_heads, -1))
+        return TokenTable(self.data_CHN.expand(-1, n_heads, -1), self.times_SHN.expand(-1, n_heads, -1))
 
     def with_positions(self, position_RHN: torch.Tensor) -> TokenTable:
-        return TokenTable(torch.cat((self.data_CHN[:_POSITION], position_RHN)), self.seconds_HN)
+        return TokenTable(torch.cat((self.data_CHN[:_POSITION], position_RHN)), self.times_SHN)
+
+    def span_of_all(self) -> torch.Tensor:
+        """Times of the oldest and of the newest frame that any row of the first head was made of, float64 `[2, 1]`."""
+        first_N, last_N = self.span_2HN[:, 0]
+        return torch.stack((first_N.amin(), last_N.amax()))[:, None]

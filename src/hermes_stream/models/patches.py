@@ -147,3 +147,8 @@ def pixel_bounds(settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
     return settings.get("min_pixels") or size.get("shortest_edge"), settings.get("max_pixels") or size.get(
         "longest_edge"
     )
+
+
+def first_and_last(pairs: Sequence[Sequence[Frame]]) -> torch.Tensor:
+    """Times of the first and the last frame of each grid, float64 `[n_grids, 2]`."""
+    return torch.tensor([[pair[0].pts_seconds, pair[-1].pts_seconds] for pair in pairs], dtype=torch.float64)

@@ -16,7 +16,7 @@ from hermes_stream.memory.upload import upload
 from hermes_stream.models.adapter import Clip, StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
 from hermes_stream.models.flops import qwen2_5_vision_flops
-from hermes_stream.models.patches import PatchPreprocessor, pixel_bounds
+from hermes_stream.models.patches import PatchPreprocessor, first_and_last, pixel_bounds
 from hermes_stream.types import Frame, VisualTokens
 
 _ASK = "{text}<|im_end|>\n<|im_start|>assistant\n"
@@ -108,6 +108,7 @@ class Qwen2_5VLAdapter(CheckpointAdapter):  # noqa: N801
             times_seconds_N=seconds_N,
             n_frames=len(frames),
             n_grids=len(pairs),
+            grid_seconds_G2=first_and_last(pairs),
         )
 
     def _cells(

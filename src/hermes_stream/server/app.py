@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from hermes_stream.engine.engine import Engine
 from hermes_stream.errors import HermesError
-from hermes_stream.sealing import seal, unseal
+from hermes_stream.sealing import open_sealed_bytes, seal_bytes
 from hermes_stream.server import ask_api, durable_api, sessions_api
 from hermes_stream.server.context import Server
 from hermes_stream.server.hub import Hub
@@ -68,7 +68,7 @@ def _journal(settings: ServerSettings, folder: StateFolder | None) -> Journal:
     path, key = None if folder is None else folder.journal_path, settings.encryption_key
     if key is None:
         return Journal(path)
-    return Journal(path, seal=lambda data: seal(data, key), unseal=lambda data: unseal(data, key))
+    return Journal(path, seal=lambda data: seal_bytes(data, key), unseal=lambda data: open_sealed_bytes(data, key))
 
 
 async def _keep_house(hub: Hub, save_seconds: float) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hermes_stream.errors import ConfigError
+from hermes_stream.errors import ConfigError, SealError
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -61,7 +61,7 @@ class Journal:
         seal: Callable[[bytes], bytes] = bytes,
         unseal: Callable[[bytes], bytes] = bytes,
     ) -> None:
-        """path: of the file; None keeps the journal in memory. Raises ConfigError for a file of something else."""
+        """path: of the file; None keeps it in memory. Raises ConfigError for another file, or with another key."""
         self._lock = threading.Lock()
         self._seal, self._unseal = seal, unseal
         try:
@@ -73,6 +73,7 @@ class Journal:
             self._database.execute("PRAGMA secure_delete=ON")
             self._check_format(path)
             self._database.executescript(_SCHEMA)
+            self._check_key(path)
         except sqlite3.DatabaseError as error:
             raise ConfigError(f"{path} is no journal of hermes-stream ({error}); give another state folder") from error
 
@@ -167,6 +168,16 @@ class Journal:
                 "start the version that wrote it, or give another state folder"
             )
         self._database.execute(f"PRAGMA user_version={_FORMAT}")
+
+    def _check_key(self, path: Path | None) -> None:
+        found = self._database.execute("SELECT data FROM records LIMIT 1").fetchone()
+        try:
+            if found is not None:
+                self._unpacked(found[0])
+        except (SealError, ValueError) as error:
+            raise ConfigError(
+                f"{path} was written with another key, or without one; start with the key of then"
+            ) from error
 
     def _checkpoint(self) -> None:
         """Deleted rows also stand in the write-ahead log until it is written back and cut."""

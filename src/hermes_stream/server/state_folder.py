@@ -17,14 +17,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from zipfile import BadZipFile
 
-from hermes_stream.errors import ConfigError, SnapshotError
+from hermes_stream.errors import ConfigError, SealError, SnapshotError
 from hermes_stream.memory.snapshot import Snapshot
-from hermes_stream.sealing import seal, unseal
+from hermes_stream.sealing import open_sealed_bytes, seal_bytes
 from hermes_stream.server.thumbnails import Thumbnails
 
 _log = logging.getLogger(__name__)
 _UNFINISHED = ".unfinished"
+_SHORTEST_AGE_SECONDS = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +78,7 @@ class StateFolder:
         try:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
-            checkpoint.snapshot.save(unfinished / "memory.safetensors")
+            checkpoint.snapshot.save(unfinished / "memory.safetensors", key=self._key)
             self._write(unfinished / "thumbnails.zip", checkpoint.thumbnails.to_bytes())
             self._write(unfinished / "session.json", json.dumps(checkpoint.about, indent=1).encode())
             unfinished.rename(place)
@@ -92,23 +94,21 @@ class StateFolder:
 
     def load(self, saved: Saved) -> Checkpoint:
         """Read a checkpoint. Raises SnapshotError if it is damaged, or sealed with another key."""
-        snapshot = Snapshot.load(saved.path / "memory.safetensors")
+        snapshot = Snapshot.load(saved.path / "memory.safetensors", key=self._key)
         try:
             thumbnails = Thumbnails.from_bytes(self._read(saved.path / "thumbnails.zip"))
             about = json.loads(self._read(saved.path / "session.json"))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile, SealError) as error:
             raise SnapshotError(f"{saved.path} is damaged: {error}") from error
         return Checkpoint(snapshot, thumbnails, about)
 
     def thin(self, name: str, n_older: int) -> None:
         """Keep the newest checkpoint, and so many older ones, spread over the stream's time."""
-        older = self.saved(name)[:-1]
-        while len(older) > n_older:
-            older.remove(least_missed(older))
-        kept = {saved.path for saved in older}
-        for saved in self.saved(name)[:-1]:
-            if saved.path not in kept:
-                shutil.rmtree(saved.path, ignore_errors=True)
+        kept = self.saved(name)
+        while len(kept) - 1 > n_older:
+            gone = least_missed(kept) if n_older > 1 else kept[0]
+            kept.remove(gone)
+            shutil.rmtree(gone.path, ignore_errors=True)
 
     def drop_since(self, name: str, time_seconds: float) -> int:
         """Delete the checkpoints that know of this time; returns how many these were."""
@@ -129,25 +129,26 @@ class StateFolder:
 
     def _write(self, path: Path, data: bytes) -> None:
         with path.open("wb") as file:
-            file.write(data if self._key is None else seal(data, self._key))
+            file.write(data if self._key is None else seal_bytes(data, self._key))
             file.flush()
             os.fsync(file.fileno())
 
     def _read(self, path: Path) -> bytes:
         data = path.read_bytes()
-        return data if self._key is None else unseal(data, self._key)
+        return data if self._key is None else open_sealed_bytes(data, self._key)
 
 
 def least_missed(saved: Sequence[Saved]) -> Saved:
-    """The checkpoint whose absence leaves the smallest hole for its age: old ones stand ever further apart."""
-    newest = saved[-1].time_seconds
-    times = [0.0, *(each.time_seconds for each in saved)]
+    """Which of the checkpoints, oldest first, may go; never the oldest and the newest. At least three.
 
-    def hole(index: int) -> float:
-        following = saved[index + 1].time_seconds if index + 1 < len(saved) else newest + 1.0
-        return (following - times[index]) / (newest - saved[index].time_seconds + 1.0)
-
-    return saved[min(range(len(saved)), key=hole)]
+    The one between whose neighbours ages differ by the smallest factor: in the end ages form a geometric series.
+    """
+    newest_seconds = saved[-1].time_seconds
+    # Ages of less than the newest interval are all the same.
+    interval_seconds = newest_seconds - saved[-2].time_seconds
+    ages = [newest_seconds - each.time_seconds + interval_seconds for each in saved]
+    inner = range(1, len(saved) - 1)
+    return saved[min(inner, key=lambda index: ages[index - 1] / max(ages[index + 1], _SHORTEST_AGE_SECONDS))]
 
 
 def _whole(folder: Path) -> Iterator[Saved]:
