@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hermes_stream.policies.stream_mem import StreamMem
     from hermes_stream.policies.streaming_vlm import StreamingVLM
     from hermes_stream.policies.uniform import Uniform
-    from hermes_stream.types import Answer, Frame, Gap, Query, Scores, TokenEvent
+    from hermes_stream.types import Answer, Evidence, Frame, Gap, Query, Scores, TokenEvent
     from hermes_stream.video import open_video
 
 _HOME = {
@@ -47,6 +47,7 @@ _HOME = {
     "Dtd": "policies.front_ends.dtd",
     "DSCache": "policies.dscache",
     "Engine": "engine.engine",
+    "Evidence": "types",
     "Frame": "types",
     "Fresh": "policies.fresh",
     "Gap": "types",
@@ -86,6 +87,7 @@ __all__ = [
     "DSCache",
     "Dtd",
     "Engine",
+    "Evidence",
     "Frame",
     "Fresh",
     "Gap",

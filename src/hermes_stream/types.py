@@ -160,6 +160,7 @@ class Query:
     temperature: 0 is greedy; otherwise sampling with `seed`.
     repetition_penalty: over the new tokens only; 1 is off.
     stop: texts before which the answer ends; none of them is part of it.
+    evidence: how many frames to name that the answer looked at most; found once its last token is out.
     """
 
     text: str
@@ -171,6 +172,7 @@ class Query:
     seed: int = 0
     options: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()
+    evidence: int = 0
 
     @property
     def letters(self) -> tuple[str, ...]:
@@ -209,6 +211,7 @@ class Query:
             ("top_k", self.top_k >= 0, "0 (all tokens) or more"),
             ("repetition_penalty", self.repetition_penalty > 0, "a factor above 0"),
             ("stop", all(self.stop), "texts of at least one character"),
+            ("evidence", self.evidence >= 0, "0 (none) or a number of frames"),
             ("options", len(self.options) != 1 and len(self.options) <= len(ascii_uppercase), "none, or 2 to 26 texts"),
         ):
             if not is_good:
@@ -228,6 +231,19 @@ class TokenEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """A frame that an answer looked at.
+
+    time_seconds: when it was shown; where two frames share their tokens, the mean of both. frame: its number among the
+    grids of the stream. weight: its share of the attention that what chose the tokens paid to frames and summaries.
+    """
+
+    time_seconds: float
+    frame: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A finished answer and the memory that it was given from.
 
@@ -238,6 +254,7 @@ class Answer:
     archive_bytes: of archived keys and values, in host memory or on disk.
     finish_reason: "stop" where the model ended it or a stop text did, "length" where it had to end.
     n_prompt_tokens: of the question with its template, and of frames that were run again or for the first time with it.
+    evidence: frames that it looked at most, the most first, as many as the query asks for; weights sum to 1 at most.
     """
 
     text: str
@@ -251,6 +268,7 @@ class Answer:
     archive_bytes: int = 0
     finish_reason: Literal["stop", "length"] = "stop"
     n_prompt_tokens: int = 0
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

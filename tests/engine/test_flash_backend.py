@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from hermes_stream import Engine, Hermes, KeepAll, Policy, SlidingWindow
+from hermes_stream import Answer, Engine, Hermes, KeepAll, Policy, Query, SlidingWindow
 from hermes_stream.engine.batch import PackedBatch
+from hermes_stream.engine.forward import run_forward
 from hermes_stream.engine.ingest import Piece
 from hermes_stream.engine.stream import Stream
 from hermes_stream.memory.backends import flash, packed
@@ -106,6 +107,24 @@ def test_what_no_packed_call_knows_is_done_beside_it(llava_folder: Path) -> None
     assert_same_memories(ours, theirs)
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, atol=1e-9, rtol=0)
+
+
+def test_evidence_reads_rows_of_an_arena_as_it_does_others(llava_folder: Path) -> None:
+    """The tail is cut back to rows that it has, while other questions' tails stand around it."""
+    found = []
+    for adapter in load_both(llava_folder):
+        stream = open_direct(adapter, KeepAll(), chunk_frames=4)
+        watch_direct(stream, make_frames(6), 4)
+        tasks = [make_task(stream, Query(QUESTION, max_new_tokens=3, evidence=6))[0] for _ in range(2)]
+        answers: list[Answer] = []
+        with torch.inference_mode():
+            while len(answers) < len(tasks):
+                tokens = run_forward(adapter, [task.segment() for task in tasks]).largest_A.tolist()
+                accepted = [task.accept(token) for task, token in zip(tasks, tokens, strict=True)]
+                answers = [answer for answer in accepted if answer is not None]
+        found += [{evidence.frame: evidence.weight for evidence in answer.evidence} for answer in answers]
+    assert len(found[0]) == 6
+    assert found[1:] == [pytest.approx(found[0], abs=1e-9)] * 3
 
 
 @pytest.mark.parametrize("n_sessions", [1, 3])

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 import torch
 
+from hermes_stream.engine.forward import run_forward
 from hermes_stream.engine.question_attention import question_attention
 from hermes_stream.memory.plan import LayerPlan, Plan
 from hermes_stream.memory.recall import Placement, Recalled
@@ -21,7 +22,7 @@ from hermes_stream.policies.recall import Asked
 from hermes_stream.types import Query
 from tests.tiny import make_frames, save_checkpoint
 
-from .direct import assert_same_bits, memory_bits, open_direct, question_logits, watch_direct
+from .direct import assert_same_bits, make_task, memory_bits, open_direct, question_logits, watch_direct
 
 N_FRAMES = 16
 
@@ -138,3 +139,18 @@ def test_attention_names_the_rows_that_were_recalled(adapter: Adapter) -> None:
         order_N = recalled.tables[layer].identity_HN[0].argsort()
         assert torch.equal(recalled.tables[layer].identity_HN[0, order_N], whole.tables[layer].identity_HN[0])
         torch.testing.assert_close(recalled.by_layer[layer][:, order_N], weight_HN, atol=1e-5, rtol=1e-3)
+
+
+@torch.inference_mode()
+def test_evidence_in_an_archive_is_named_as_that_of_a_memory_that_holds_everything(adapter: Adapter) -> None:
+    found = {}
+    for policy in (KeepAll(), WindowThatFramesSeeBeyond(budget=adapter.facts.tokens_per_frame)):
+        stream = open_direct(adapter, policy, chunk_frames=4)
+        watch_direct(stream, make_frames(N_FRAMES), 2)
+        task, _ = make_task(stream, Query("What is left?", max_new_tokens=3, evidence=N_FRAMES))
+        answer = None
+        while answer is None:
+            answer = task.accept(int(run_forward(adapter, [task.segment()]).largest_A[0]))
+        found[policy.name] = {evidence.frame: evidence.weight for evidence in answer.evidence}
+    assert len(found["keep-all"]) == N_FRAMES // adapter.facts.frames_per_grid
+    assert found["test-window"] == pytest.approx(found["keep-all"], abs=1e-5)

@@ -49,7 +49,7 @@ def test_both_forms_equal_attention_written_out(
     expected_KN = weights_HTN.mean(dim=1).view(n_kv_heads, group, n_keys).mean(dim=1)
     torch.testing.assert_close(mass_KN, expected_KN[:, :n_held])
     by_head_HN = attention_by_head(query_HTD, key_KND[:, :n_held], key_KND[:, n_held:], SCALING)
-    torch.testing.assert_close(by_head_HN, weights_HTN[..., :n_held].mean(dim=1))
+    torch.testing.assert_close(by_head_HN, weights_HTN.mean(dim=1))
 
 
 def test_a_long_question_goes_through_in_blocks() -> None:
@@ -61,7 +61,20 @@ def test_a_long_question_goes_through_in_blocks() -> None:
     torch.testing.assert_close(out_HTD, expected_HTD)
     torch.testing.assert_close(mass_KN, weights_HTN[..., :n_held].mean(dim=(0, 1))[None])
     by_head_HN = attention_by_head(query_HTD, held[0], tail[0], SCALING)
-    torch.testing.assert_close(by_head_HN, weights_HTN[..., :n_held].mean(dim=1))
+    torch.testing.assert_close(by_head_HN, weights_HTN.mean(dim=1))
+
+
+def test_attention_by_head_does_not_see_what_is_hidden_from_a_head() -> None:
+    """Against each head's own attention over the keys that it sees."""
+    query_HTD, key_KND = draw(0, 4, 3, 4), draw(1, 2, 9, 4)
+    visible_KN = torch.tensor([[True, False, True, True, False], [False, True, True, False, True]])
+    found_HN = attention_by_head(query_HTD, key_KND[:, :5], key_KND[:, 5:], SCALING, visible_KN=visible_KN)
+    for head in range(4):
+        rows_N = torch.cat((visible_KN[head // 2], torch.ones(4, dtype=torch.bool))).nonzero()[:, 0]
+        seen_KND = key_KND[head // 2, rows_N][None]
+        _, weights_HTN = attend_slowly(query_HTD[head : head + 1], seen_KND, seen_KND, SCALING)
+        expected_N = torch.zeros(9, dtype=torch.float64).index_copy(0, rows_N, weights_HTN[0].mean(dim=0))
+        torch.testing.assert_close(found_HN[head], expected_N)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

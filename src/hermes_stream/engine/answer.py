@@ -6,12 +6,14 @@ Shape letters: V vocabulary.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Literal
 
 import torch
 
 from hermes_stream.engine.batch import TailSegment
 from hermes_stream.engine.decode import Sampler, TextStream
+from hermes_stream.engine.evidence import choosing_segment, evidence_layers, find_evidence
 from hermes_stream.engine.pending import Channel, Pending
 from hermes_stream.engine.question import Question
 from hermes_stream.engine.stop_texts import StopTexts
@@ -48,7 +50,7 @@ class AnswerStream(Pending[TokenEvent, Answer], Iterator[TokenEvent], AsyncItera
 
 
 class AnswerTask:
-    """The engine's half: a question, then a token per forward.
+    """The engine's half: a question, then a token per forward, then one forward more where evidence is wanted.
 
     text: the answer so far.
     """
@@ -63,7 +65,8 @@ class AnswerTask:
         self._pieces = TextStream(stream.adapter.tokenizer)
         self._text = StopTexts(query.stop)
         self._token_ids: list[int] = []
-        self._token: TokenSegment | None = None
+        self._following: TailSegment | None = None
+        self._complete: Answer | None = None
         self._ttft_seconds = 0.0
 
     @property
@@ -79,21 +82,27 @@ class AnswerTask:
         return bool(self._token_ids)
 
     def segment(self) -> TailSegment:
-        return self._token or self.question.segment
+        return self._following or self.question.segment
 
     def choose(self, logits_V: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
-        if self.question.is_asking or self._sampler.takes_largest:
+        if self.question.is_asking or self._complete is not None or self._sampler.takes_largest:
             return largest
         return self._sampler.choose(logits_V)
 
     def accept(self, token_id: int) -> Answer | None:
         """Take the token that was chosen and send it; returns the answer if it is finished.
 
-        After the question's own pass there is none to take, and the answer begins.
+        After the question's own pass there is none to take, and the answer begins; nor after its last token.
         """
         if self.question.is_asking:
             self.question.end_asking()
             return None
+        if self._complete is not None:
+            evidence = find_evidence(self.question, self.segment(), self.query.evidence)
+            return replace(self._complete, evidence=evidence)
+        return self._take(token_id)
+
+    def _take(self, token_id: int) -> Answer | None:
         tail = self.question.tail
         tail.n_rows += self.segment().n_rows
         seconds = self._channel.seconds_since_ask()
@@ -109,9 +118,19 @@ class AnswerTask:
         if piece or not is_stop:
             self._channel.put(TokenEvent(token_id, piece, seconds))
         if is_last:
-            return self._answer("stop" if has_ended else "length")
-        self._token = TokenSegment(self._adapter, token_id, tail.next_position, tail)
+            said = self._token_ids[:-1] if is_stop else self._token_ids
+            return self._end(said, "stop" if has_ended else "length")
+        self._following = TokenSegment(self._adapter, token_id, tail.next_position, tail)
         tail.next_position += 1
+        return None
+
+    def _end(self, said: list[int], finish_reason: Literal["stop", "length"]) -> Answer | None:
+        """The answer, or None if its evidence is to be found yet. said: its tokens, but for one that ended it."""
+        answer = self._answer(finish_reason)
+        if not self.query.evidence:
+            return answer
+        self._complete = answer
+        self._following = choosing_segment(self.question, said, evidence_layers(self._adapter.facts.n_layers))
         return None
 
     def _answer(self, finish_reason: Literal["stop", "length"]) -> Answer:

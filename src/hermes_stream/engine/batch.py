@@ -125,8 +125,9 @@ class ProbeSegment:
 class TailSegment:
     """Tokens of a question or of its answer. The logits of its last token are wanted.
 
-    n_read: of how many of its last tokens the attention to held tokens is wanted too; after the forward
-    `attention[layer]` is their mean, `[H, N]`, prefix included.
+    n_read: of how many of its last tokens the attention is wanted too; after the forward `attention[layer]` is their
+    mean, `[H, N + M]`: to what they see of the memory, prefix included, then to the tail. read_layers: in which; None
+    is all.
     n_apart: how many of its first tokens see only the prefix of what is held, and one another. apart_distance: how far
     they stand from the prefix's end; they read it as if they followed it at once.
     """
@@ -136,6 +137,7 @@ class TailSegment:
     tail: Tail
     deepstack: DeepStack | None = None
     n_read: int = 0
+    read_layers: range | None = None
     n_apart: int = 0
     apart_distance: int = 0
     attention: dict[int, torch.Tensor] = field(default_factory=dict)
@@ -150,6 +152,10 @@ class TailSegment:
 
     def own(self, layer_index: int) -> Span:
         return self.tail.span(layer_index, self.n_rows)
+
+    def is_read(self, layer_index: int) -> bool:
+        """Whether attention is wanted here."""
+        return self.n_read > 0 and (self.read_layers is None or layer_index in self.read_layers)
 
     def held(self, layer_index: int) -> LayerMemory:
         return self.tail.base.layers[layer_index]

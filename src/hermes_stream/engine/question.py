@@ -31,11 +31,13 @@ class Question:
 
     Where the question recalls, its own pass comes first (`is_asking`); then `segment` ends where the answer begins.
     n_tokens: of the text with its template, at the end of that segment. fresh: frames before it that this question
-    alone sees. time_seconds: of the newest frame that it sees. frames_seen: of all.
+    alone sees. answer_position: where the answer's first token stands. time_seconds: of the newest frame that it sees.
+    frames_seen: of all.
     """
 
     tail: Tail
     segment: TailSegment
+    answer_position: int
 
     def __init__(self, stream: Stream, query: Query) -> None:
         """Pins what the stream has seen by now. Raises LimitError if the question does not fit the positions left."""
@@ -140,6 +142,7 @@ class Question:
         else:
             self.tail = Tail(self.version if view.sees_held else self.version.prefix_only())
         self.segment = self._first_segment(view)
+        self.answer_position = self.tail.next_position
 
     def _first_segment(self, view: ViewSpec) -> TailSegment:
         """Frames that this question alone sees (fresh ones, one without a partner), then its text."""

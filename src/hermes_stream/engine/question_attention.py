@@ -45,4 +45,5 @@ def question_attention(stream: Stream, query: Query) -> QuestionAttention:
     adapter.run(PackedBatch([question.segment], adapter.rope))
     layers = range(adapter.facts.n_layers)
     tables = tuple(question.table(index) for index in layers)
-    return QuestionAttention(question.tail.base, tables, tuple(question.segment.attention[index] for index in layers))
+    weights = [question.segment.attention[index][:, : table.n_tokens] for index, table in enumerate(tables)]
+    return QuestionAttention(question.tail.base, tables, tuple(weights))

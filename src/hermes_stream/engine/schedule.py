@@ -45,7 +45,8 @@ class Limits:
 class Ready:
     """What could go into the next forward.
 
-    question_rows: of each new question, the oldest first. n_decoding: answers that want their next token, a row each.
+    question_rows: of each new question, the oldest first. n_decoding: rows of answers on their way, one for each that
+        wants its next token.
     grid_rows: of each grid that a stream has ready, the stream first that has waited longest.
     kept_frames: whether the last forward left frames waiting for the sake of new questions.
     """

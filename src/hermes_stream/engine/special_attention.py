@@ -32,9 +32,11 @@ def attend_asking(layer_index: int, segment: TailSegment, new: Projected, scalin
     own, n_apart = segment.own(layer_index), segment.n_apart
     own.slab.write(own.n_held - segment.n_rows, new.key_KTD, new.value_KTD, new.raw_key_KTD)
     seen = segment.tail.held(layer_index, new.raw_query_HTD, new.query_HTD)
-    if segment.n_read:
+    if segment.is_read(layer_index):
         read_HTD = new.query_HTD[:, -segment.n_read :]
-        segment.attention[layer_index] = attention_by_head(read_HTD, seen.keys_KND, own.keys, scaling)
+        segment.attention[layer_index] = attention_by_head(
+            read_HTD, seen.keys_KND, own.keys, scaling, visible_KN=seen.visible_KN
+        )
     out_HTD = _attend_seen(new.query_HTD[:, n_apart:], seen, own.keys, own.values, scaling)
     if not n_apart:
         return out_HTD

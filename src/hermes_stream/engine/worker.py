@@ -129,9 +129,8 @@ class Worker:
     def _step(self) -> None:
         self._answering.drop_cancelled()
         self.load = Load(len(self._answering), self._backlog.n_frames)
-        asks = Ready(
-            [ask.n_rows for ask in self._answering.new()], len(self._answering.decoding()), [], self._kept_frames
-        )
+        decoding_rows = sum(ask.n_rows for ask in self._answering.decoding())
+        asks = Ready([ask.n_rows for ask in self._answering.new()], decoding_rows, [], self._kept_frames)
         self._start_encoding(frame_room(asks, self._limits))
         self._runner.run(self._choose(asks))
 

@@ -78,21 +78,27 @@ def attend_with_tail(
 
 
 def attention_by_head(
-    query_HTD: torch.Tensor, held_key_KND: torch.Tensor, tail_key_KMD: torch.Tensor, scaling: float
+    query_HTD: torch.Tensor,
+    held_key_KND: torch.Tensor,
+    tail_key_KMD: torch.Tensor,
+    scaling: float,
+    *,
+    visible_KN: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """What the newest T tokens of a tail pay to each held token: their mean, for each query head; `[H, N]`.
+    """What the newest T tokens of a tail pay to each held token, then to each of the tail; `[H, N + M]`.
 
-    The same weights as in `attend_with_tail`, and as exact; blocks bound the scores.
+    Their mean, for each query head. The same weights as in `attend_with_tail`, and as exact; blocks bound the scores.
     """
     n_heads, n_queries, _ = query_HTD.shape
     n_held, n_tail = held_key_KND.shape[1], tail_key_KMD.shape[1]
-    totals = []
+    exact = torch.promote_types(query_HTD.dtype, torch.float32)
+    total_HN = torch.zeros(n_heads, n_held + n_tail, dtype=exact, device=query_HTD.device)
     for start in range(0, n_queries, BLOCK_QUERIES):
         block_HTD = query_HTD[:, start : start + BLOCK_QUERIES]
         n_seen = n_tail - n_queries + start + block_HTD.shape[1]
-        weight_KRN = _weights(block_HTD, held_key_KND, tail_key_KMD[:, :n_seen], scaling)[..., :n_held]
-        totals.append(weight_KRN.reshape(n_heads, block_HTD.shape[1], n_held).sum(dim=1))
-    return torch.stack(totals).sum(dim=0) / n_queries
+        weight_KRN = _weights(block_HTD, held_key_KND, tail_key_KMD[:, :n_seen], scaling, visible_KN)
+        total_HN[:, : n_held + n_seen] += weight_KRN.reshape(n_heads, block_HTD.shape[1], n_held + n_seen).sum(dim=1)
+    return total_HN / n_queries
 
 
 def mass_without_mask(

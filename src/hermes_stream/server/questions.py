@@ -59,6 +59,7 @@ class AskRequest(BaseModel):
             temperature=self.temperature,
             top_p=self.top_p,
             seed=self.seed,
+            evidence=self.evidence,
             stop=self.stop,
         )
 
@@ -195,7 +196,7 @@ def answer_json(live: LiveSession, answer: Answer) -> dict[str, Any]:
                 "weight": round(each.weight, 6),
                 "thumbnail": f"/v1/sessions/{live.name}/thumbnail?time_s={each.time_seconds:.3f}",
             }
-            for each in getattr(answer, "evidence", ())
+            for each in answer.evidence
         ],
     }
 
