@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hermes_stream.errors import SourceError
 from hermes_stream.server.openai_api.data_uri import data_of, is_data_uri
 
 KINDS = st.sampled_from(["", "video/mp4", "text/plain;charset=utf-8"])
@@ -31,7 +32,7 @@ def test_lines_may_be_broken() -> None:
 
 @pytest.mark.parametrize("uri", ["data:", "data:;base64", "data:;base64,===", "data:;base64,a", "data:;base64,ab*c"])
 def test_what_is_none_is_refused_in_one_line(uri: str) -> None:
-    with pytest.raises(ValueError, match="data:") as caught:
+    with pytest.raises(SourceError, match="data:") as caught:
         data_of(uri)
     assert "\n" not in str(caught.value)
 

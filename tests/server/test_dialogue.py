@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hermes_stream.policies.base import Turn
 from hermes_stream.server.openai_api.completion import trimmed
 from hermes_stream.server.openai_api.dialogue import Dialogue, Role, Said, dialogue_of
 from hermes_stream.server.problems import ApiError
-from hermes_stream.policies.base import Turn
 
 WORDS = st.text("ab", min_size=1, max_size=3)
 SEVERAL = st.lists(WORDS, min_size=1, max_size=3)
@@ -34,7 +34,8 @@ def test_messages_are_taken_apart_into_what_they_were_put_together_from(
 
 
 @pytest.mark.parametrize(
-    "roles", [(), ("system",), ("assistant",), ("assistant", "user"), ("user", "assistant"), ("user", "assistant", "system")]
+    "roles",
+    [(), ("system",), ("assistant",), ("assistant", "user"), ("user", "assistant"), ("user", "assistant", "system")],
 )
 def test_where_nothing_is_asked_or_nobody_began_it_is_refused(roles: tuple[Role, ...]) -> None:
     with pytest.raises(ApiError) as caught:

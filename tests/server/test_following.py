@@ -64,6 +64,15 @@ def test_cancelled_work_cleans_up_and_has_no_more_items() -> None:
     asyncio.run(run())
 
 
+def test_work_that_is_cancelled_before_it_began_has_no_items() -> None:
+    async def run() -> list[int]:
+        followed = Followed(Work(3).items())
+        followed.cancel()
+        return [number async for number in followed]
+
+    assert asyncio.run(asyncio.wait_for(run(), 5)) == []
+
+
 def test_a_cancelled_reader_does_not_keep_the_work_from_cleaning_up() -> None:
     async def read(followed: Followed[int]) -> None:
         try:

@@ -265,6 +265,17 @@ def test_a_response_can_be_cancelled(connection: RealtimeConnection) -> None:
     assert ask(connection, "Which room is this?")
 
 
+def test_a_response_that_is_cancelled_at_once_ends_as_cancelled(connection: RealtimeConnection) -> None:
+    for _ in range(5):
+        connection.conversation.item.create(item=text_item("What color is the object?"))
+        connection.response.create(response=AT_LENGTH)
+        connection.response.cancel()
+        while (event := connection.recv()).type != "response.done":
+            assert event.type != "error", event
+        done: Any = event
+        assert done.response.status == "cancelled"
+
+
 def test_one_response_at_a_time_writes_to_the_conversation(connection: RealtimeConnection) -> None:
     say(connection, text_item("What color is the object?"))
     connection.response.create(response=AT_LENGTH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
@@ -23,9 +24,9 @@ class Followed(Generic[T], AsyncIterator[T]):
 
     def __init__(self, items: AsyncIterator[T]) -> None:
         self._queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._is_cancelled = False
         self._task = asyncio.create_task(_put(items, self._queue))
-        # Of a task that nobody waits for any more, nobody wants to hear either.
-        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._task.add_done_callback(partial(_end, self._queue))
 
     async def __anext__(self) -> T:
         """The next item; none after `cancel()`. Raises what the task raised."""
@@ -39,7 +40,10 @@ class Followed(Generic[T], AsyncIterator[T]):
         return result
 
     def cancel(self) -> None:
-        self._task.cancel()
+        """End the task; it is interrupted once, so that nothing interrupts its cleaning up."""
+        if not self._is_cancelled:
+            self._is_cancelled = True
+            self._task.cancel()
 
     async def aclose(self) -> None:
         """End the task and wait until it has cleaned up; what it raises is of no interest any more."""
@@ -51,11 +55,16 @@ class Followed(Generic[T], AsyncIterator[T]):
 
 
 async def _put(items: AsyncIterator[Any], queue: asyncio.Queue[Any]) -> None:
-    try:
-        async for item in items:
-            queue.put_nowait(item)
-    finally:
-        queue.put_nowait(_END)
+    async for item in items:
+        queue.put_nowait(item)
+
+
+def _end(queue: asyncio.Queue[Any], task: asyncio.Task[None]) -> None:
+    """Also of a task that was cancelled before it began."""
+    queue.put_nowait(_END)
+    if not task.cancelled():
+        # Nobody may be waiting for what it raised, and then nobody wants to hear of it.
+        task.exception()
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -34,11 +34,6 @@ from hermes_stream.video.stream_info import (
 OPEN_TIMEOUT_SECONDS = 20.0
 # An HLS server may rightly be silent for the length of a segment.
 READ_TIMEOUT_SECONDS = 30.0
-# FFmpeg's names of containers that hold all that is in them.
-SELF_CONTAINED_FORMATS = (
-    "3gp", "asf", "avi", "dv", "flv", "gif", "h264", "hevc", "ivf", "m4v", "matroska", "mjpeg", "mov", "mp4", "mpeg",
-    "mpegts", "mpegvideo", "mxf", "nut", "ogg", "webm",
-)  # fmt: skip
 _FALLBACK_INTERVAL_SECONDS = Fraction(1, 25)
 _MISSING_SECONDS_TOLERATED = 1.0
 
@@ -49,8 +44,6 @@ def open_source(
     live: bool | None = None,
     open_timeout_seconds: float = OPEN_TIMEOUT_SECONDS,
     read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
-    alone: bool = False,
-    max_pixels: int | None = None,
 ) -> PyAvSource:
     """Open a video and decode its first picture.
 
@@ -58,32 +51,24 @@ def open_source(
         (`/dev/video0`, or FFmpeg's format and name: `avfoundation:0`, `lavfi:testsrc=size=64x48`).
     live: whether pictures come in real time; None decides by the source (devices, and network streams without end).
     open_timeout_seconds, read_timeout_seconds: how long a network stream may be silent; files have no limit.
-    alone, max_pixels: of a file that a stranger gave: refuse formats that name other files or addresses, as playlists
-        do, and larger pictures.
     Raises SourceError, with one line, for anything from which no picture can be had.
     """
     location = locate(source)
     if location.kind is Kind.FILE:
         check_local_file(location)
-    container = _open_container(location, open_timeout_seconds, read_timeout_seconds, alone=alone)
+    container = _open_container(location, open_timeout_seconds, read_timeout_seconds)
     try:
-        return PyAvSource(
-            container, location, live=live, read_timeout_seconds=read_timeout_seconds, max_pixels=max_pixels
-        )
+        return PyAvSource(container, location, live=live, read_timeout_seconds=read_timeout_seconds)
     except BaseException:
         container.close()
         raise
 
 
-def _open_container(
-    location: Location, open_timeout_seconds: float, read_timeout_seconds: float, *, alone: bool
-) -> Any:
+def _open_container(location: Location, open_timeout_seconds: float, read_timeout_seconds: float) -> Any:
     # No fflags=nobuffer, though it is often advised for live streams: it throws away what was read while probing (5.8 s
     # of an FLV stream, FFmpeg 8.1), and a reader that never waits has caught up with the buffer at once anyway.
     # FFmpeg would ask for RTSP over UDP first, whose lost packets look like damage.
     options = {"rtsp_flags": "prefer_tcp"} if location.url.lower().startswith("rtsp") else {}
-    if alone:
-        options |= {"format_whitelist": ",".join(SELF_CONTAINED_FORMATS), "protocol_whitelist": "file"}
     timeout = (open_timeout_seconds, read_timeout_seconds) if location.kind is Kind.NETWORK else None
     try:
         return av.open(location.url, format=location.format, options=options, timeout=timeout)
@@ -99,22 +84,14 @@ class PyAvSource:
     one before by one nominal interval. Rotation in quarter turns is applied. Pixels are taken as square.
     """
 
-    def __init__(
-        self,
-        container: Any,
-        location: Location,
-        *,
-        live: bool | None,
-        read_timeout_seconds: float,
-        max_pixels: int | None = None,
-    ) -> None:
+    def __init__(self, container: Any, location: Location, *, live: bool | None, read_timeout_seconds: float) -> None:
         self._container = container
         self._location = location
         self._stream = choose_stream(container, location)
         self._is_live = guess_is_live(container, location) if live is None else live
         self._fps = nominal_fps(self._stream)
         self._nominal_interval_seconds = 1 / self._fps if self._fps else _FALLBACK_INTERVAL_SECONDS
-        self._prepare_decoder(max_pixels)
+        self._prepare_decoder()
         self._tally = Tally()
         self._converter = RgbConverter()
         self._clock: PresentationClock[Any] = PresentationClock()
@@ -176,16 +153,8 @@ class PyAvSource:
     def __repr__(self) -> str:
         return f"PyAvSource({self._location.shown!r})"
 
-    def _prepare_decoder(self, max_pixels: int | None) -> None:
+    def _prepare_decoder(self) -> None:
         context = self._stream.codec_context
-        if max_pixels is not None:
-            if context.width * context.height > max_pixels:
-                raise SourceError(
-                    f"{self._location.shown} has pictures of {context.width} x {context.height} pixels; up to "
-                    f"{max_pixels} in all are taken, make them smaller"
-                )
-            # The header may lie, and later pictures may be larger.
-            context.options = {"max_pixels": str(max_pixels)}
         # Frame threads give every picture a few pictures late; slice threads do not.
         self._stream.thread_type = "SLICE" if self._is_live else "AUTO"
         # On the decoder itself, because options given to av.open do not reach it (PyAV 18.1). Where pictures are

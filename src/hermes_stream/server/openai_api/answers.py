@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 from hermes_stream.server.context import Server
@@ -14,7 +13,6 @@ from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.openai_api.asking import ask_of
 from hermes_stream.server.openai_api.chat_request import ChatRequest
 from hermes_stream.server.openai_api.dialogue import dialogue_of
-from hermes_stream.server.openai_api.fetch import fetch
 from hermes_stream.server.openai_api.media import MediaReader
 from hermes_stream.server.problems import ApiError
 from hermes_stream.server.settings import SessionSpec
@@ -64,10 +62,9 @@ def check_model(hub: Hub, model: str, live: LiveSession) -> None:
 
 async def _show(server: Server, live: LiveSession, chat: ChatRequest) -> None:
     """Put all pictures and videos of a request into its session."""
-    reader = MediaReader(server.settings.limits, partial(fetch, server.settings))
-    frames = reader.frames(chat.media, live.fps)
-    # A session that is closed meanwhile ends the thread.
-    await on_own_thread(lambda: live.session.watch(frames))
+    with closing(MediaReader(server.settings.limits, server.sources)) as reader:
+        frames = reader.frames(chat.media, live.fps)
+        await on_own_thread(lambda: live.session.watch(frames))
 
 
 def _of_a_passing(event: dict[str, Any], live: LiveSession) -> dict[str, Any]:

@@ -69,12 +69,20 @@ class ImagePart(_Part):
     type: Literal["image_url"]
     image_url: _Address
 
+    def at(self, place: str) -> MediaPart:
+        """What is to be opened."""
+        return MediaPart("image", self.image_url.url, place)
+
 
 class VideoPart(_Part):
     """A video: `data:`, http(s), or file:// where the server allows it."""
 
     type: Literal["video_url"]
     video_url: _Address
+
+    def at(self, place: str) -> MediaPart:
+        """What is to be opened."""
+        return MediaPart("video", self.video_url.url, place)
 
 
 Part = Annotated[TextPart | ImagePart | VideoPart, Field(discriminator="type")]
@@ -139,7 +147,7 @@ class ChatRequest(BaseModel):
     max_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
     temperature: float | None = None
     top_p: float | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63, default_factory=_any_seed)]
+    seed: Annotated[int, Field(ge=0, lt=2**63, default_factory=_any_seed)]
     stop: Annotated[tuple[str, ...], BeforeValidator(_as_texts)] = ()
     session_id: str | None = None
     as_of_s: float | None = None
@@ -158,12 +166,10 @@ class ChatRequest(BaseModel):
     def media(self) -> list[MediaPart]:
         """Pictures and videos in the order in which they stand."""
         return [
-            MediaPart("image", part.image_url.url, place)
-            if isinstance(part, ImagePart)
-            else MediaPart("video", part.video_url.url, place)
+            part.at(f"messages.{index}.content.{number}")
             for index, message in enumerate(self.messages)
             for number, part in enumerate(message.content)
-            if not isinstance(part, TextPart) and (place := f"messages.{index}.content.{number}")
+            if not isinstance(part, TextPart)
         ]
 
     @property

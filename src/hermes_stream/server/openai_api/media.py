@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 from hermes_stream.errors import SourceError, UsageError
 from hermes_stream.server.images import PictureFormat
 from hermes_stream.server.openai_api.data_uri import data_of, is_data_uri
-from hermes_stream.server.problems import ApiError, problem_of
+from hermes_stream.server.problems import ApiError
 from hermes_stream.server.settings import Limits
+from hermes_stream.server.sources import Sources
 from hermes_stream.types import Frame
-from hermes_stream.video.open import Video
-from hermes_stream.video.pyav_source import open_source
+from hermes_stream.video import Video, open_source
+from hermes_stream.video.outside import Opened
 
-# The bytes behind an address, at most so many. Raises HermesError for what may not or cannot be had.
-Fetch = Callable[[str, int], bytes]
+# Of a request; what it holds itself is limited by its size.
+_MOST_ADDRESSES = 64
+# What FFmpeg is told that it opens, and people are if it cannot.
+_INSIDE = "request://video"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,59 +34,70 @@ class MediaPart:
 
 
 class MediaReader:
-    """Opens what clients name or send; blocks, so it belongs on a thread of its own."""
+    """Opens what a client names or sends. Everything but `close` blocks, so it belongs on a thread of its own."""
 
-    def __init__(self, limits: Limits, fetch: Fetch) -> None:
-        self._limits, self._fetch = limits, fetch
+    def __init__(self, limits: Limits, sources: Sources) -> None:
+        self._limits, self._sources = limits, sources
+        self._video: Video | None = None
+        self._is_closed = False
 
     def frames(self, parts: Sequence[MediaPart], fps: float) -> Iterator[Frame]:
         """All of them one after the other, on one time line, `1/fps` seconds between two.
 
-        fps: pictures per second of a video that are looked at. All parts together may have `max_video_bytes`.
+        fps: pictures per second of a video that are looked at.
         Raises ApiError that names the part.
         """
-        start, n_left = 0.0, self._limits.max_video_bytes
+        _check_number(parts)
+        start = 0.0
         for part in parts:
             end = start
             try:
-                data = self._data(part, n_left)
-                n_left -= len(data)
-                for frame in self._pictures(part, data, fps):
+                for frame in self._pictures(part, fps):
                     end = start + frame.pts_seconds
                     yield replace(frame, pts_seconds=end)
             except UsageError as error:
-                problem = problem_of(error)
-                told = f"{part.place}: {problem.message}"
-                raise ApiError(problem.status, "invalid_source", told, part.place) from error
+                raise ApiError(400, "invalid_source", f"{part.place}: {error}", part.place) from error
             start = end + 1 / fps
 
-    def _data(self, part: MediaPart, most_bytes: int) -> bytes:
-        if not is_data_uri(part.url):
-            return self._fetch(part.url, most_bytes)
-        try:
-            data = data_of(part.url)
-        except ValueError as error:
-            raise ApiError(400, "invalid_source", f"{part.place}: {error}", part.place) from error
-        if len(data) > most_bytes:
-            most = self._limits.max_video_bytes
-            told = f"{part.place}: the media of a request may have {most} bytes together; give less"
-            raise ApiError(413, "too_large", told, part.place)
-        return data
+    def close(self) -> None:
+        """Whoever takes frames is soon at the end; may be called from any thread."""
+        self._is_closed = True
+        if self._video is not None:
+            self._video.close()
 
-    def _pictures(self, part: MediaPart, data: bytes, fps: float) -> Iterator[Frame]:
+    def _pictures(self, part: MediaPart, fps: float) -> Iterator[Frame]:
+        """Raises UsageError for what is none, or may not be had."""
+        most_bytes = self._limits.max_video_bytes
         if part.kind == "image":
-            picture = PictureFormat(self._limits.max_frame_bytes, self._limits.max_frame_pixels)
-            return iter([picture.to_frame(data, 0.0)])
-        return _video_frames(data, fps, self._limits.max_frame_pixels)
+            form = PictureFormat(self._limits.max_frame_bytes, self._limits.max_frame_pixels)
+            is_inside = is_data_uri(part.url)
+            data = data_of(part.url) if is_inside else self._sources.read(part.url, most_bytes=form.max_bytes)
+            yield form.to_frame(data, 0.0)
+            return
+        opened = _inside(part.url, fps) if is_data_uri(part.url) else None
+        with opened or self._sources.open(part.url, fps=fps, most_bytes=most_bytes) as video:
+            self._video = video
+            if self._is_closed:
+                video.close()
+            yield from video
 
 
-def _video_frames(data: bytes, fps: float, max_pixels: int) -> Iterator[Frame]:
-    """Raises SourceError where the bytes are no video, or one that names other files."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "video"
-        path.write_bytes(data)
-        try:
-            with Video(open_source(path, alone=True, max_pixels=max_pixels), fps=fps) as video:
-                yield from video
-        except SourceError as error:
-            raise SourceError(str(error).replace(str(path), "the video")) from error
+@contextmanager
+def _inside(uri: str, fps: float) -> Iterator[Video]:
+    """A video that the request itself holds. Raises SourceError where it is none, or names anything else."""
+    data = data_of(uri)
+
+    def opened(url: str) -> Opened:
+        if url != _INSIDE:
+            raise SourceError("a video in a request may not name other files or addresses; give one that holds all")
+        return Opened(io.BytesIO(data), url, len(data))
+
+    with Video(open_source(_INSIDE, live=False, opener=opened), fps=fps) as video:
+        yield video
+
+
+def _check_number(parts: Sequence[MediaPart]) -> None:
+    outside = [part for part in parts if not is_data_uri(part.url)]
+    if len(outside) > _MOST_ADDRESSES:
+        told = f"messages: {len(outside)} addresses; up to {_MOST_ADDRESSES} are opened for a request, ask about fewer"
+        raise ApiError(400, "invalid_request", told, "messages")

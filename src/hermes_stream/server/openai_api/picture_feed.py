@@ -33,7 +33,9 @@ class PictureFeed:
         frame = await asyncio.to_thread(self._format.to_frame, part.image_url, time_seconds)
         newest = live.newest_seconds
         if newest is not None and time_seconds < newest:
-            told = f"a picture at {time_seconds:.3f} s comes when the session stands at {newest:.3f} s; times never fall"
+            told = (
+                f"a picture at {time_seconds:.3f} s comes when the session stands at {newest:.3f} s; times never fall"
+            )
             raise ApiError(400, "invalid_request", told, "item.content")
         if not self._is_begun:
             live.begin_feed("push")

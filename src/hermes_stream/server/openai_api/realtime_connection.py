@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import WebSocket
@@ -35,6 +36,19 @@ from hermes_stream.server.problems import ApiError, problem_of
 _DEFAULT_TOKENS = 512
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A response that is being given: what it is made from, and the task that tells of it."""
+
+    response: Response
+    asked: Followed[dict[str, Any]]
+    task: asyncio.Task[None]
+
+    @property
+    def is_of_conversation(self) -> bool:
+        return self.response.conversation is not None
+
+
 class RealtimeConnection:
     """Takes one message after the other; what is wrong with one is told, and the connection goes on.
 
@@ -48,7 +62,7 @@ class RealtimeConnection:
         self._pictures = PictureFeed(live, server.settings.limits)
         self._instructions = ""
         self._most_tokens = _DEFAULT_TOKENS
-        self._responses: dict[str, tuple[Response, Followed[dict[str, Any]], asyncio.Task[None]]] = {}
+        self._running: dict[str, _Running] = {}
 
     async def run(self) -> None:
         """Until the client goes; then everything that is under way for it ends."""
@@ -60,9 +74,9 @@ class RealtimeConnection:
             pass
         finally:
             self._pictures.end()
-            for _, events, task in list(self._responses.values()):
-                task.cancel()
-                await events.aclose()
+            for running in list(self._running.values()):
+                running.task.cancel()
+                await running.asked.aclose()
 
     async def _take(self, received: Any) -> None:
         if received["type"] == "websocket.disconnect":
@@ -112,23 +126,20 @@ class RealtimeConnection:
     async def _respond(self, message: ResponseCreate) -> None:
         param = message.response
         is_of_conversation = param.conversation == "auto"
-        if is_of_conversation and any(response.conversation for response, _, _ in self._responses.values()):
+        if is_of_conversation and any(each.is_of_conversation for each in self._running.values()):
             told = "a response is being given; wait for response.done, cancel it, or say conversation: none"
             raise ApiError(409, "conversation_already_has_active_response", told)
         dialogue = dialogue_of(self._said(param))
         most_tokens = n_tokens(param.max_output_tokens, self._most_tokens)
-        asked = Followed(
-            self._server.asker.ask(
-                self._live, self._owner, ask_of(dialogue.question, most_tokens, param), dialogue.turns
-            )
-        )
+        ask = ask_of(dialogue.question, most_tokens, param)
+        asked = Followed(self._server.asker.ask(self._live, self._owner, ask, dialogue.turns))
         response = Response(
             self._send,
             self._conversation if is_of_conversation else None,
             {"metadata": param.metadata, "max_output_tokens": most_tokens},
         )
-        task = asyncio.create_task(self._follow(response, asked, None))
-        self._responses[response.name] = response, asked, task
+        task = asyncio.create_task(self._follow(response, asked, message.event_id))
+        self._running[response.name] = _Running(response, asked, task)
 
     async def _follow(self, response: Response, asked: Followed[dict[str, Any]], event_id: str | None) -> None:
         try:
@@ -138,7 +149,7 @@ class RealtimeConnection:
         except Exception as error:
             await self._send_error(error, event_id)
         finally:
-            del self._responses[response.name]
+            del self._running[response.name]
 
     def _said(self, param: ResponseParam) -> list[Said]:
         """All that a response is given from. Instructions of its own are its question where nothing else is asked."""
@@ -152,14 +163,14 @@ class RealtimeConnection:
 
     def _cancel(self, name: str | None) -> None:
         wanted = [
-            asked
-            for response, asked, _ in self._responses.values()
-            if (response.conversation is not None if name is None else response.name == name)
+            each
+            for each in self._running.values()
+            if (each.is_of_conversation if name is None else each.response.name == name)
         ]
         if not wanted:
             raise ApiError(400, "response_cancel_not_active", "no such response is being given", "response_id")
-        for asked in wanted:
-            asked.cancel()
+        for each in wanted:
+            each.asked.cancel()
 
     def _session_json(self) -> dict[str, Any]:
         return {

@@ -108,6 +108,7 @@ class ResponseCreate(_Message):
     """Answer."""
 
     type: Literal["response.create"]
+    event_id: str | None = None
     response: ResponseParam = ResponseParam()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,12 +28,13 @@ class Response:
     before: str | None = None
     item: Item = field(default_factory=lambda: Item(new_name("item"), "assistant", status="in_progress"))
 
-    async def run(self, events: AsyncIterator[dict[str, Any]]) -> None:
+    async def run(self, events: AsyncGenerator[dict[str, Any], None]) -> None:
         """Tell how an answer comes, from its first event to `response.done`.
 
         Raises what is wrong with the question before anything was told; later problems are told as a failed response.
         """
-        await anext(events)
+        # None where it is cancelled before it begins.
+        await anext(events, None)
         await self._begin()
         done: dict[str, Any] | None = None
         try:
