@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from hermes_stream.policies.stream_mem import StreamMem
     from hermes_stream.policies.streaming_vlm import StreamingVLM
     from hermes_stream.policies.uniform import Uniform
-    from hermes_stream.types import Answer, Evidence, Frame, Gap, Query, Scores, TokenEvent
+    from hermes_stream.types import Answer, AsOf, Evidence, Frame, Gap, Query, Scores, TokenEvent
     from hermes_stream.video import open_video
 
 _HOME = {
     "Answer": "types",
     "AnswerStream": "engine.answer",
+    "AsOf": "types",
     "AttentionSinks": "policies.attention_sinks",
     "ChangeGate": "policies.front_ends.change_gate",
     "Ctr": "policies.front_ends.ctr",
@@ -81,6 +82,7 @@ _HOME = {
 __all__ = [
     "Answer",
     "AnswerStream",
+    "AsOf",
     "AttentionSinks",
     "ChangeGate",
     "Ctr",

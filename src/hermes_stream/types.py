@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Literal
 
@@ -58,6 +59,22 @@ class Gap:
         start, end = self.start_seconds, self.end_seconds
         if not (math.isfinite(start) and math.isfinite(end) and start < end):
             raise UsageError(f"a gap from {start} s to {end} s; expected seconds since the stream began, the end later")
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """How well a stream's past is known, of which nothing that was shown after `time_seconds` is left.
+
+    newest_seconds: of the newest frame of which something is left; None if there is none.
+    is_exact: the memory then was this one: nothing but frames came since.
+    n_missing_tokens: of frames up to then that no row stands for any more, held or archived; they may have been gone
+        then, too. At least so many, where moments are so long ago that they are known for runs of frames only.
+    """
+
+    time_seconds: float
+    newest_seconds: float | None
+    is_exact: bool
+    n_missing_tokens: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +127,15 @@ class VisualTokens:
         """Tokens of each grid."""
         n_rows: list[int] = self.frame_N.bincount(minlength=self.n_grids).tolist()
         return n_rows
+
+    def seconds_of_grids(self) -> list[tuple[float, float]]:
+        """Times of the first and the last frame of each grid."""
+        first_rows = list(accumulate(self.rows_of_grids(), initial=0))[:-1]
+        return [(first, last) for first, last in self.span_2N[:, first_rows].T.tolist()]
+
+    def ends_of_grids(self) -> list[int]:
+        """Where what follows each grid stands, relative to where the span starts (families without absolute time)."""
+        return [self._grid_start(end) for end in accumulate(self.rows_of_grids())]
 
     def grids(self, start: int, stop: int) -> VisualTokens:
         """Grids `[start, stop)`, as if they alone had been encoded; tensors share storage."""

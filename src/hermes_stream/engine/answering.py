@@ -46,7 +46,8 @@ class Answering:
             if result is not None:
                 self._asks.remove(ask)
                 if ask.remember and isinstance(result, Answer):
-                    ask.stream.history = (Turn(ask.query.text, ask.query.meant_by(result.text)),)
+                    turn = Turn(ask.query.text, ask.query.meant_by(result.text), result.time_seconds)
+                    ask.stream.history = (turn,)
                 ask.channel.end(result)
         except BaseException as error:
             self.end(ask, error)

@@ -12,6 +12,7 @@ from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.policies.base import Probe, StreamFacts, Turn, ViewSpec
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.newest import NewestApart
 from hermes_stream.policies.recall import Asked
 
@@ -65,6 +66,10 @@ class Fresh(NewestApart):
 
     def settle(self, asked: Sequence[Asked], recalled: Sequence[Recalled], state: FreshState) -> Sequence[Recalled]:
         return self._inside(state.reserved).settle(asked, recalled, state.store)
+
+    def forget(self, state: FreshState, forgetting: Forgetting, stream: StreamFacts) -> FreshState:
+        past = replace(forgetting, view=self._past(forgetting.view, state))
+        return replace(state, store=self._inside(state.reserved).forget(state.store, past, stream))
 
     def _past(self, view: MemoryView, state: FreshState) -> MemoryView:
         """The store's: without the frames that wait, and what they take of the budget."""
