@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from safetensors import safe_open
 
 from hermes_stream.shapestream.grade import is_right
 
-from .conftest import RunningServer, server_process
+from .conftest import RunningServer
 from .openai_clients import MODEL, about_video, async_client_of, client_of, connected, image, show, user
 from .shape_clips import SECONDS, clip
 
@@ -183,26 +181,3 @@ def test_none_of_this_changes_a_memory(
     after = memory(plain, session, tmp_path)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-
-
-def test_nothing_of_a_session_that_is_not_kept_outlives_a_killed_server(tmp_path: Path) -> None:
-    arguments = ("--state-dir", tmp_path / "state", "--save-seconds", "0.1")
-    with server_process(*arguments) as server, client_of(server.address) as client, server.client() as plain:
-        kept = plain.post("/v1/sessions", json={}).json()["id"]
-        asked: dict[str, Any] = {"model": MODEL, "messages": [user("What color is the object?")], **AT_LENGTH}
-        chunks = client.chat.completions.create(**asked, stream=True)
-        next(iter(chunks))
-        with connected(client) as connection:
-            connection.recv()
-            assert len(plain.get("/v1/sessions").json()["data"]) == 3
-            # Long enough for a few saves.
-            time.sleep(0.5)
-            server.process.kill()
-            server.process.wait()
-        chunks.close()
-    with server_process(*arguments) as server, server.client() as plain:
-        assert [each["id"] for each in plain.get("/v1/sessions").json()["data"]] == [kept]
-    with closing(sqlite3.connect(tmp_path / "state" / "journal.sqlite")) as database:
-        named = database.execute("SELECT session FROM events UNION SELECT session FROM records").fetchall()
-    assert named == [(kept,)]
-    assert {folder.name for folder in (tmp_path / "state" / "sessions").iterdir()} == {kept}
