@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hermes_stream.policies.stream_mem import StreamMem
     from hermes_stream.policies.streaming_vlm import StreamingVLM
     from hermes_stream.policies.uniform import Uniform
-    from hermes_stream.types import Answer, AsOf, Evidence, Frame, Gap, Query, Scores, TokenEvent
+    from hermes_stream.types import Answer, AsOf, Evidence, Frame, Gap, Query, Scores, TokenEvent, Turn
     from hermes_stream.video import open_video
 
 _HOME = {
@@ -73,6 +73,7 @@ _HOME = {
     "StreamMem": "policies.stream_mem",
     "StreamingVLM": "policies.streaming_vlm",
     "TokenEvent": "types",
+    "Turn": "types",
     "Uniform": "policies.uniform",
     "UsageError": "errors",
     "load_model": "engine.engine",
@@ -114,6 +115,7 @@ __all__ = [
     "StreamMem",
     "StreamingVLM",
     "TokenEvent",
+    "Turn",
     "Uniform",
     "UsageError",
     "load_model",

@@ -178,6 +178,18 @@ class VisualTokens:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """An earlier question and the answer to it.
+
+    time_seconds: of the newest frame that it was asked about; None where nobody knows.
+    """
+
+    question: str
+    answer: str
+    time_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """What is asked of a session.
 
@@ -187,6 +199,7 @@ class Query:
     repetition_penalty: over the new tokens only; 1 is off.
     stop: texts before which the answer ends; none of them is part of it.
     evidence: how many frames to name that the answer looked at most; found once its last token is out.
+    turns: the conversation so far, which the question follows up; shown to this question alone.
     """
 
     text: str
@@ -199,6 +212,7 @@ class Query:
     options: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()
     evidence: int = 0
+    turns: tuple[Turn, ...] = ()
 
     @property
     def letters(self) -> tuple[str, ...]:
@@ -238,6 +252,7 @@ class Query:
             ("repetition_penalty", self.repetition_penalty > 0, "a factor above 0"),
             ("stop", all(self.stop), "texts of at least one character"),
             ("evidence", self.evidence >= 0, "0 (none) or a number of frames"),
+            ("turns", all(isinstance(turn, Turn) for turn in self.turns), "earlier questions and answers, each a Turn"),
             ("options", len(self.options) != 1 and len(self.options) <= len(ascii_uppercase), "none, or 2 to 26 texts"),
         ):
             if not is_good:

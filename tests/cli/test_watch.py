@@ -32,7 +32,7 @@ from hermes_stream.cli.conversation import Conversation, Exchange
 from hermes_stream.cli.keyboard import LineEditor
 from hermes_stream.cli.main import main
 from hermes_stream.cli.panel import render
-from hermes_stream.cli.playback import Pace, Playback, RateMeter
+from hermes_stream.cli.playback import Playback, RateMeter
 from hermes_stream.cli.status import Status, clock_text, status_line, transcript
 from hermes_stream.cli.watch import _Leave
 from hermes_stream.engine.session import Session, SessionStats
@@ -289,25 +289,6 @@ def test_behind_the_clock_nothing_is_dropped(engine: Engine) -> None:
         played = Played(session, spaced(40, 0.001), 1000, [(0.0205, "in the middle")])
         assert session.stats.frames_seen == 40
     assert played.answers == {"in the middle": 21}
-
-
-def test_lag_is_what_a_file_is_late_and_what_a_live_source_has_queued(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    file, live = Pace(is_live=False), Pace(is_live=True)
-    file.arrive(0.0)
-    live.arrive(0.0)
-    assert (file.wait_seconds(2.0), live.wait_seconds(2.0)) == (2.0, 0.0)
-    now = 105.0
-    file.arrive(2.0)
-    live.arrive(4.5)
-    assert (file.lag_seconds(2.0), live.lag_seconds(4.5)) == (3.0, 0.5)
-    # A burst: the first frames had waited somewhere, which was no lag of ours.
-    live.arrive(20.0)
-    assert live.lag_seconds(20.0) == 0.0
-    now = 107.0
-    live.arrive(21.0)
-    assert live.lag_seconds(21.0) == 1.0
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:

@@ -11,8 +11,9 @@ from hermes_stream import Answer, Engine, KeepAll, Query
 from hermes_stream.engine.answer import AnswerTask
 from hermes_stream.errors import UsageError
 from hermes_stream.models.load import load_adapter
-from hermes_stream.policies.base import StreamFacts, Turn
+from hermes_stream.policies.base import StreamFacts
 from hermes_stream.policies.hermes import Hermes
+from hermes_stream.types import Turn
 from tests.engine.direct import open_direct, question_logits, watch_direct
 from tests.oracles.stock_llava import StockLlava
 from tests.tiny import make_frames

@@ -19,7 +19,7 @@ from hermes_stream.errors import ConfigError, LimitError, PlanError, PolicyError
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.models.load import load_adapter
-from hermes_stream.policies.base import Turn
+from hermes_stream.types import Turn
 from tests.engine.direct import assert_same_bits, memory_bits
 from tests.tiny import make_frames
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hermes_stream.policies.base import Turn
+from hermes_stream.types import Turn
 from hermes_stream.server.openai_api.completion import trimmed
 from hermes_stream.server.openai_api.dialogue import Dialogue, Role, Said, dialogue_of
 from hermes_stream.server.problems import ApiError

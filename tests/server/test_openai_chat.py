@@ -125,7 +125,7 @@ def test_usage_counts_every_token_that_was_read_and_written(client: openai.OpenA
 
 
 def test_earlier_messages_are_turns_of_the_dialogue(client: openai.OpenAI, reference: Engine) -> None:
-    from hermes_stream.policies.base import Turn
+    from hermes_stream.types import Turn
 
     turns = (Turn("What color is the object?", "yellow"), Turn("Which room is this?", "blue"))
     messages = [

@@ -18,31 +18,6 @@ if TYPE_CHECKING:
 _RATE_WINDOW_SECONDS = 10.0
 
 
-class Pace:
-    """When frames are due.
-
-    The clock starts at the first frame. A live source brings its frames when it likes, some late: there the frame that
-    came earliest for its time stamp sets the clock, and nobody waits.
-    """
-
-    def __init__(self, *, is_live: bool) -> None:
-        self._is_live = is_live
-        self._origin = math.inf
-
-    def arrive(self, pts_seconds: float) -> None:
-        """A frame is at hand."""
-        if self._is_live or self._origin == math.inf:
-            self._origin = min(self._origin, time.monotonic() - pts_seconds)
-
-    def wait_seconds(self, pts_seconds: float) -> float:
-        """How long until this moment of the video; 0 if it has passed, or for live sources."""
-        return 0.0 if self._is_live else max(0.0, -self.lag_seconds(pts_seconds))
-
-    def lag_seconds(self, pts_seconds: float) -> float:
-        """How far this moment of the video lies behind the clock; negative if it is still to come."""
-        return time.monotonic() - self._origin - pts_seconds
-
-
 class RateMeter:
     """Events per second over the last ten seconds, or over the last two events where they are rarer."""
 
@@ -83,6 +58,8 @@ class Playback:
         on_end: Callable[[], None],
         frames: Iterable[Frame] | None = None,
     ) -> None:
+        from hermes_stream.video.pace import Pace
+
         self.error: Exception | None = None
         self.is_ended = False
         self.rate = RateMeter()

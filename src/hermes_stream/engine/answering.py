@@ -7,8 +7,7 @@ from hermes_stream.engine.faults import for_asker
 from hermes_stream.engine.jobs import AskJob
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import SessionClosed
-from hermes_stream.policies.base import Turn
-from hermes_stream.types import Answer
+from hermes_stream.types import Answer, Turn
 
 
 class Answering:

@@ -22,10 +22,10 @@ from hermes_stream.memory.sizes import tensor_bytes
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
 from hermes_stream.models.adapter import Adapter, Clip
-from hermes_stream.policies.base import Policy, StreamFacts, Turn, ViewSpec
+from hermes_stream.policies.base import Policy, StreamFacts, ViewSpec
 from hermes_stream.policies.front_ends.base import reduce_tokens
 from hermes_stream.stages import EVICT, SCORE, VISION, stage
-from hermes_stream.types import AsOf, Frame, Gap, VisualTokens
+from hermes_stream.types import AsOf, Frame, Gap, Turn, VisualTokens
 
 _log = logging.getLogger(__name__)
 

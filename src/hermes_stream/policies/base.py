@@ -24,6 +24,7 @@ from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.front_ends.base import FrontEnd
 from hermes_stream.policies.part import Part, as_number
 from hermes_stream.policies.recall import Asked
+from hermes_stream.types import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +59,6 @@ class Probe:
     queries: Literal["true", "embedding"] = "true"
     kind: Literal["text", "question"] = "text"
     wants: Literal["mass", "query"] = "mass"
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A remembered question and the model's own answer to it.
-
-    time_seconds: of the newest frame that it was asked about; None where nobody knows.
-    """
-
-    question: str
-    answer: str
-    time_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

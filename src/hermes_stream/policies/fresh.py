@@ -11,10 +11,11 @@ import torch
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.view import MemoryView
-from hermes_stream.policies.base import Probe, StreamFacts, Turn, ViewSpec
+from hermes_stream.policies.base import Probe, StreamFacts, ViewSpec
 from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.newest import NewestApart
 from hermes_stream.policies.recall import Asked
+from hermes_stream.types import Turn
 
 
 @dataclass(frozen=True, slots=True)

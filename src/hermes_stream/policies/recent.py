@@ -15,9 +15,10 @@ from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.restrict import Parting, older_view, part_layer, part_layers, with_newest
 from hermes_stream.memory.view import MemoryView
-from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
+from hermes_stream.policies.base import Policy, Probe, StreamFacts, ViewSpec
 from hermes_stream.policies.newest import NewestApart
 from hermes_stream.policies.recall import Asked
+from hermes_stream.types import Turn
 
 
 class Recent(NewestApart):

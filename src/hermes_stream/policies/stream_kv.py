@@ -21,13 +21,14 @@ from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.view import LayerView, MemoryView
 from hermes_stream.policies.archiving import ArchivingPolicy
-from hermes_stream.policies.base import Probe, StreamFacts, Turn, ViewSpec
+from hermes_stream.policies.base import Probe, StreamFacts, ViewSpec
 from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.layer_shares import cumulated_mass, layer_counts
 from hermes_stream.policies.recall import Asked
 from hermes_stream.policies.retrieval import GroupIndex, best_groups, group_scores, mean_keys, rows_of
 from hermes_stream.policies.segment_archive import Leaving, frame_sizes
 from hermes_stream.policies.segments import CutRule, Segments, frame_features
+from hermes_stream.types import Turn
 
 _GUIDE = "guide"
 # The source's: at most so many frames in a segment, at least so many before it may be cut; recalled in a layer.

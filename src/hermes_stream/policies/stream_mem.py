@@ -16,8 +16,9 @@ from hermes_stream.errors import PlanError
 from hermes_stream.memory.plan import LayerPlan, Plan, Prototype
 from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.memory.view import LayerView, MemoryView
-from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn
+from hermes_stream.policies.base import Policy, Probe, StreamFacts
 from hermes_stream.policies.hermes_scores import top_rows
+from hermes_stream.types import Turn
 
 _PROBE = "template"
 

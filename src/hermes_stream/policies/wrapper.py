@@ -16,9 +16,10 @@ from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.shape import MemoryBits
 from hermes_stream.memory.view import MemoryView
-from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
+from hermes_stream.policies.base import Policy, Probe, StreamFacts, ViewSpec
 from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.recall import Asked
+from hermes_stream.types import Turn
 
 
 class Wrapper(Policy):

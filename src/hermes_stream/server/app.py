@@ -23,8 +23,10 @@ from hermes_stream.server.journal import Journal
 from hermes_stream.server.keeper import Keeper
 from hermes_stream.server.openai_api import chat_api, realtime_api
 from hermes_stream.server.problems import Problem, malformed, problem_of
+from hermes_stream.server.pull import Puller
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.settings import ServerSettings
+from hermes_stream.server.sources import Sources
 from hermes_stream.server.state_folder import StateFolder
 
 _log = logging.getLogger(__name__)
@@ -43,7 +45,12 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub = Hub(engines, journal, keeper, settings.limits)
-        app.state.server = Server(settings, hub, Asker(hub))
+        sources = Sources(settings)
+        puller = Puller(sources)
+        hub.before_open.append(puller.check)
+        hub.on_open.append(puller.start)
+        hub.on_close.append(puller.stop)
+        app.state.server = Server(settings, hub, Asker(hub), sources)
         await hub.restore_all()
         background = asyncio.create_task(_keep_house(hub, settings.save_seconds))
         try:
@@ -52,6 +59,7 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
             background.cancel()
             with suppress(asyncio.CancelledError):
                 await background
+            await puller.let_go()
             await hub.shut_down()
             journal.close()
             if folder is not None:

@@ -12,6 +12,7 @@ from hermes_stream.server.hub import Hub
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.settings import ServerSettings
+from hermes_stream.server.sources import Sources
 
 # Who asks where no keys are configured.
 ANYBODY = "anybody"
@@ -24,6 +25,7 @@ class Server:
     settings: ServerSettings
     hub: Hub
     asker: Asker
+    sources: Sources
 
 
 def _server(connection: HTTPConnection) -> Server:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.session import Session
@@ -28,15 +28,17 @@ _N_NAME_BYTES = 8
 class Hub:
     """Everything here runs on the server's loop; what takes long goes to threads.
 
-    on_open: told of every session that begins or is back. on_close: before a session ends. on_forget: of a time range
-    of a session that must go, wherever something of it is kept.
+    before_open: asked before a session begins; refuses by raising. on_open: told of every session that begins or is
+    back. on_close: before a session ends, which waits for those that take time. on_forget: of a time range of a session
+    that must go, wherever something of it is kept.
     """
 
     def __init__(self, engines: Mapping[str, Engine], journal: Journal, keeper: Keeper, limits: Limits) -> None:
         """engines: by model name, the default one first."""
         self.engines, self.journal, self.keeper, self.limits = engines, journal, keeper, limits
+        self.before_open: list[Callable[[SessionSpec], Awaitable[None]]] = []
         self.on_open: list[Callable[[LiveSession], None]] = []
-        self.on_close: list[Callable[[LiveSession], None]] = []
+        self.on_close: list[Callable[[LiveSession], Awaitable[None] | None]] = []
         self.on_forget: list[Callable[[LiveSession, float, float], None]] = []
         self._sessions: dict[str, LiveSession] = {}
         # Closed because nobody used them; they are saved, and come back when somebody asks for them.
@@ -74,10 +76,7 @@ class Hub:
 
     async def fork(self, live: LiveSession, spec: SessionSpec, owner: str) -> LiveSession:
         """A second session with the same past and a feed of its own."""
-        twin = await self._begin(spec, owner, live.engine, live.session.fork)
-        twin.thumbnails = Thumbnails.from_bytes(live.thumbnails.to_bytes())
-        twin.origin_seconds = live.origin_seconds
-        return twin
+        return await self._begin(spec, owner, live.engine, live.session.fork, past=live)
 
     async def restore(self, snapshot: Snapshot, spec: SessionSpec, owner: str) -> LiveSession:
         """A session that goes on where a snapshot was taken. Raises SnapshotError where it does not fit."""
@@ -89,7 +88,9 @@ class Hub:
         if self._sessions.pop(live.name, None) is None:
             return
         for tell in self.on_close:
-            tell(live)
+            told = tell(live)
+            if told is not None:
+                await told
         keeps_state = keeps_state and live.identity.is_kept
         if keeps_state:
             await self.keeper.save(live)
@@ -149,16 +150,31 @@ class Hub:
             return live
 
     async def _begin(
-        self, spec: SessionSpec, owner: str, engine: Engine, make: Callable[[], Session], *, is_kept: bool = True
+        self,
+        spec: SessionSpec,
+        owner: str,
+        engine: Engine,
+        make: Callable[[], Session],
+        past: LiveSession | None = None,
+        *,
+        is_kept: bool = True,
     ) -> LiveSession:
         self._check_limits(owner)
         identity = Identity(secrets.token_hex(_N_NAME_BYTES), spec, owner, time.time(), is_kept)
         self._opening.append(owner)
         try:
+            for ask in self.before_open:
+                await ask(spec)
             session = await asyncio.to_thread(make)
         finally:
             self._opening.remove(owner)
-        live = LiveSession(identity, engine, session, self.journal, Bus(asyncio.get_running_loop()))
+        bus = Bus(asyncio.get_running_loop())
+        # Before anybody is told: who feeds the session needs its clock.
+        thumbnails = None if past is None else Thumbnails.from_bytes(past.thumbnails.to_bytes())
+        origin_seconds = None if past is None else past.origin_seconds
+        live = LiveSession(
+            identity, engine, session, self.journal, bus, thumbnails=thumbnails, origin_seconds=origin_seconds
+        )
         self.keeper.begin(identity)
         self._admit(live)
         return live

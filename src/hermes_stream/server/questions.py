@@ -12,12 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hermes_stream.engine.answer import AnswerStream
 from hermes_stream.engine.session import Session
-from hermes_stream.policies.base import Turn
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.past import Past, session_at
 from hermes_stream.server.problems import ApiError, not_found
-from hermes_stream.types import Answer, Query
+from hermes_stream.types import Answer, Query, Turn
 
 MOST_LETTERS = 100_000
 _N_NAME_BYTES = 6
@@ -50,7 +49,7 @@ class AskRequest(BaseModel):
     stop: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(default=(), max_length=16)
     stream: bool = False
 
-    def to_query(self, turns: tuple[Turn, ...] = ()) -> Query:  # noqa: ARG002
+    def to_query(self, turns: tuple[Turn, ...] = ()) -> Query:
         """Raises UsageError for what no model could be asked."""
         return Query(
             self.question,
@@ -60,6 +59,7 @@ class AskRequest(BaseModel):
             top_p=self.top_p,
             seed=self.seed,
             evidence=self.evidence,
+            turns=turns,
             stop=self.stop,
         )
 

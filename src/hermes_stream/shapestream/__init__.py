@@ -21,6 +21,7 @@ from hermes_stream.shapestream.script import (
 )
 from hermes_stream.shapestream.tasks import UNANSWERABLE
 from hermes_stream.shapestream.viewpoint import Viewpoint
+from hermes_stream.shapestream.world import LiveWorld
 
 __all__ = [
     "EVALUATION_SEEDS",
@@ -28,6 +29,7 @@ __all__ = [
     "TRAINING_SEEDS",
     "UNANSWERABLE",
     "Kind",
+    "LiveWorld",
     "Presence",
     "Question",
     "Scene",

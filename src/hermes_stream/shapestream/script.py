@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import bisect
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -186,6 +186,13 @@ def make_script(seed: int, duration_seconds: float, *, pace: float = 1.0, landma
     while not scenes or scenes[-1].end_seconds < duration_seconds:
         scenes.append(writer.next_scene())
     return Script(seed=seed, duration_seconds=duration_seconds, scenes=tuple(scenes))
+
+
+def scenes_of(seed: int) -> Iterator[Scene]:
+    """The scenes of a seed without end: those of `make_script`, however long."""
+    writer = _Writer(Dice(seed), pace=1.0)
+    while True:
+        yield writer.next_scene()
 
 
 class _Writer:

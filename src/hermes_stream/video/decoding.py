@@ -36,6 +36,11 @@ class Tally:
     n_packets_skipped: int = 0
     n_frames_corrupt: int = 0
     end_reason: str = ""
+    broke_off: bool = False
+
+    def break_off(self, reason: str) -> None:
+        """There was more, but it could not be had."""
+        self.end_reason, self.broke_off = reason, True
 
 
 def decode_pictures(
@@ -76,12 +81,12 @@ def _read_packets(
                     yield packet
             return
         except av.error.ExitError:
-            tally.end_reason = f"nothing arrived for {read_timeout_seconds:g} s"
+            tally.break_off(f"nothing arrived for {read_timeout_seconds:g} s")
             return
         # IndexError: PyAV when damage makes FFmpeg see a new stream.
         except (av.FFmpegError, IndexError) as error:
             if location.kind is not Kind.FILE and isinstance(error, OSError):
-                tally.end_reason = f"the connection ended ({reason_of(error)})"
+                tally.break_off(f"the connection ended ({reason_of(error)})")
                 return
             tally.n_packets_skipped += n_failed == 0
             n_failed += 1

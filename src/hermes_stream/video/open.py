@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -29,16 +30,22 @@ class Video:
 
     Iterate it, or call `batches`; both take from the same stream, which is read once. Files: nothing is dropped. Live:
     when the consumer is slow the oldest waiting frames are dropped and counted in `n_dropped`.
+    after_seconds: frames up to this time are passed over, unconverted; the others are the same as without.
     Owns the source and closes it. Use it as a context manager, or call `close()`.
     """
 
     def __init__(
-        self, source: VideoSource, *, fps: float | None, prefetch_frames: int = DEFAULT_PREFETCH_FRAMES
+        self,
+        source: VideoSource,
+        *,
+        fps: float | None,
+        prefetch_frames: int = DEFAULT_PREFETCH_FRAMES,
+        after_seconds: float = -math.inf,
     ) -> None:
         self._source = source
         try:
             self._prefetcher = Prefetcher(
-                _sampled_frames(source, fps),
+                _sampled_frames(source, fps, after_seconds),
                 _capacity(source.info, prefetch_frames),
                 is_live=source.info.is_live,
                 on_finish=source.close,
@@ -127,9 +134,10 @@ def check_source(source: str | Path) -> None:
         check_local_file(location)
 
 
-def _sampled_frames(source: VideoSource, fps: float | None) -> Iterator[Frame]:
+def _sampled_frames(source: VideoSource, fps: float | None, after_seconds: float) -> Iterator[Frame]:
     """Sampling comes before conversion: a picture that is not wanted is never made RGB."""
-    return _converted(sample_by_time(source.lazy_frames(), fps))
+    sampled = sample_by_time(source.lazy_frames(), fps)
+    return _converted(frame for frame in sampled if frame.pts_seconds > after_seconds)
 
 
 def _converted(frames: Iterator[LazyFrame]) -> Iterator[Frame]:

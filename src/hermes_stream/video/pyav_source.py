@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,7 @@ from hermes_stream.video.clock import PresentationClock, StampChooser
 from hermes_stream.video.decoding import RgbConverter, Tally, decode_pictures, upright_size
 from hermes_stream.video.location import Kind, Location, locate
 from hermes_stream.video.open_errors import check_local_file, source_error
+from hermes_stream.video.outside import Opener, Outside
 from hermes_stream.video.source import Damage, LazyFrame, SourceInfo
 from hermes_stream.video.stream_info import (
     choose_stream,
@@ -44,6 +47,8 @@ def open_source(
     live: bool | None = None,
     open_timeout_seconds: float = OPEN_TIMEOUT_SECONDS,
     read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
+    opener: Opener | None = None,
+    through: str | None = None,
 ) -> PyAvSource:
     """Open a video and decode its first picture.
 
@@ -51,30 +56,66 @@ def open_source(
         (`/dev/video0`, or FFmpeg's format and name: `avfoundation:0`, `lavfi:testsrc=size=64x48`).
     live: whether pictures come in real time; None decides by the source (devices, and network streams without end).
     open_timeout_seconds, read_timeout_seconds: how long a network stream may be silent; files have no limit.
-    Raises SourceError, with one line, for anything from which no picture can be had.
+    opener: opens the source, and whatever it names (segments, keys), in FFmpeg's place; FFmpeg itself then opens
+        nothing. For files and HTTP.
+    through: an RTSP address on this machine that forwards to the source and is opened in its place, over this one TCP
+        connection; messages go on naming the source.
+    Raises SourceError, with one line, for anything from which no picture can be had, and what the opener raises.
     """
     location = locate(source)
     if location.kind is Kind.FILE:
         check_local_file(location)
-    container = _open_container(location, open_timeout_seconds, read_timeout_seconds)
+    if through is not None:
+        location = replace(location, url=through)
+    timeouts = (open_timeout_seconds, read_timeout_seconds)
+    with ExitStack() as opened:
+        outside = None if opener is None else _outside(opener, location, open_timeout_seconds)
+        if outside is not None:
+            opened.callback(outside.close)
+        try:
+            container = opened.enter_context(_open_container(location, timeouts, _options(location, through), outside))
+            found = PyAvSource(
+                container, location, live=live, read_timeout_seconds=read_timeout_seconds, outside=outside
+            )
+        except SourceError as error:
+            if outside is None or not outside.failure:
+                raise
+            raise SourceError(f"cannot open {location.shown}: {outside.failure}") from error
+        opened.pop_all()
+        return found
+
+
+def _outside(opener: Opener, location: Location, open_timeout_seconds: float) -> Outside:
     try:
-        return PyAvSource(container, location, live=live, read_timeout_seconds=read_timeout_seconds)
-    except BaseException:
-        container.close()
-        raise
+        return Outside(opener, location.url, open_timeout_seconds)
+    except OSError as error:
+        raise SourceError(f"cannot open {location.shown}: {error}") from error
 
 
-def _open_container(location: Location, open_timeout_seconds: float, read_timeout_seconds: float) -> Any:
+def _options(location: Location, through: str | None) -> dict[str, str]:
+    if through is not None:
+        return {"rtsp_transport": "tcp", "protocol_whitelist": "tcp"}
+    # FFmpeg would ask for RTSP over UDP first, whose lost packets look like damage.
+    return {"rtsp_flags": "prefer_tcp"} if location.url.lower().startswith("rtsp") else {}
+
+
+def _open_container(
+    location: Location, timeouts: tuple[float, float], options: dict[str, str], outside: Outside | None
+) -> Any:
     # No fflags=nobuffer, though it is often advised for live streams: it throws away what was read while probing (5.8 s
     # of an FLV stream, FFmpeg 8.1), and a reader that never waits has caught up with the buffer at once anyway.
-    # FFmpeg would ask for RTSP over UDP first, whose lost packets look like damage.
-    options = {"rtsp_flags": "prefer_tcp"} if location.url.lower().startswith("rtsp") else {}
-    timeout = (open_timeout_seconds, read_timeout_seconds) if location.kind is Kind.NETWORK else None
+    more: dict[str, Any] = {}
+    if location.kind is Kind.NETWORK:
+        more["timeout"] = timeouts
+    if outside is not None:
+        more["io_open"], options = outside.open, options | outside.options
+    # FFmpeg knows a playlist by its ending alone, or by a type that it asks its own connections for.
+    container_format = "hls" if outside is not None and outside.is_playlist else location.format
     try:
-        return av.open(location.url, format=location.format, options=options, timeout=timeout)
+        return av.open(location.url, format=container_format, options=options, **more)
     # Beside its own tree PyAV raises ValueError for a format that its build lacks.
     except (av.FFmpegError, ValueError) as error:
-        raise source_error(location, error, open_timeout_seconds) from error
+        raise source_error(location, error, timeouts[0]) from error
 
 
 class PyAvSource:
@@ -84,11 +125,21 @@ class PyAvSource:
     one before by one nominal interval. Rotation in quarter turns is applied. Pixels are taken as square.
     """
 
-    def __init__(self, container: Any, location: Location, *, live: bool | None, read_timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        container: Any,
+        location: Location,
+        *,
+        live: bool | None,
+        read_timeout_seconds: float,
+        outside: Outside | None = None,
+    ) -> None:
         self._container = container
         self._location = location
+        self._outside = outside
         self._stream = choose_stream(container, location)
-        self._is_live = guess_is_live(container, location) if live is None else live
+        n_bytes = None if outside is None else outside.n_bytes
+        self._is_live = guess_is_live(container, location, n_bytes) if live is None else live
         self._fps = nominal_fps(self._stream)
         self._nominal_interval_seconds = 1 / self._fps if self._fps else _FALLBACK_INTERVAL_SECONDS
         self._prepare_decoder()
@@ -100,6 +151,8 @@ class PyAvSource:
         first = next(self._reader, None)
         if first is None:
             raise SourceError(self._no_picture())
+        if outside is not None:
+            outside.has_opened()
         self._info = self._describe(first[0])
         self._pictures = itertools.chain([first], self._reader)
 
@@ -119,6 +172,7 @@ class PyAvSource:
             n_time_resets=self._clock.n_resets,
             ended_early=bool(self._tally.end_reason),
             end_reason=self._tally.end_reason,
+            broke_off=self._tally.broke_off,
         )
 
     def lazy_frames(self) -> Iterator[LazyFrame]:
@@ -141,6 +195,8 @@ class PyAvSource:
         self._is_closed = True
         self._reader.close()
         self._container.close()
+        if self._outside is not None:
+            self._outside.close()
 
     def __enter__(self) -> Self:
         return self
@@ -175,6 +231,8 @@ class PyAvSource:
             interval_seconds = (picture.duration or 0) * time_base or self._nominal_interval_seconds
             yield from self._clock.place(picture, stamp_seconds, interval_seconds)
         yield from self._clock.flush()
+        if self._outside is not None and self._outside.failure:
+            self._tally.break_off(self._outside.failure)
         self._note_missing_end()
 
     def _note_missing_end(self) -> None:

@@ -48,6 +48,7 @@ class Damage:
     n_time_resets: times at which the clock of the stream started anew; time goes on behind the last picture.
     ended_early: the source stopped before its declared end, or stopped sending.
     end_reason: one line about that, empty otherwise.
+    broke_off: more was to come, but the connection ended or nothing arrived. Opening it again may help.
     """
 
     n_decode_errors: int = 0
@@ -57,6 +58,7 @@ class Damage:
     n_time_resets: int = 0
     ended_early: bool = False
     end_reason: str = ""
+    broke_off: bool = False
 
     @property
     def is_damaged(self) -> bool:

@@ -50,14 +50,14 @@ def _kind_of(stream: Any) -> str:
     return str(stream.type)
 
 
-def guess_is_live(container: Any, location: Location) -> bool:
-    """Devices, and network streams that declare neither a duration nor a size."""
+def guess_is_live(container: Any, location: Location, n_bytes: int | None = None) -> bool:
+    """Devices, and network streams that declare neither a duration nor a size. n_bytes: that size, if it is known."""
     if location.kind is Kind.DEVICE:
         return True
     if location.kind is Kind.FILE or container.duration is not None:
         return False
     is_playlist = any(name in _PLAYLIST_FORMATS for name in container.format.name.split(","))
-    return is_playlist or (container.size or 0) <= 0
+    return is_playlist or (n_bytes or container.size or 0) <= 0
 
 
 def nominal_fps(stream: Any) -> Fraction | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from hermes_stream.policies.base import Turn
+from hermes_stream.types import Turn
 from hermes_stream.server.problems import ApiError
 
 Role = Literal["system", "user", "assistant"]

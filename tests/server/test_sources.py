@@ -1,0 +1,123 @@
+"""Videos and files for single requests, under the rules of sources."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hermes_stream.errors import SourceError
+from hermes_stream.server.networks import Forbidden
+from hermes_stream.server.settings import ServerSettings
+from hermes_stream.server.sources import Sources
+
+from ..video.clips import number_of, write_raw
+from .web_servers import Handler, WebServer, web_server
+
+MOST = 2**20
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[WebServer]:
+    write_raw(tmp_path / "a.mp4", "libx264", 50, container_options={"movflags": "faststart"})
+    with web_server(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def sources(server: WebServer) -> Sources:
+    settings = ServerSettings(allow_networks=("127.0.0.1/32",), allow_local_files=(server.folder,))
+    return Sources(settings, timeout_seconds=2)
+
+
+def numbers_of(sources: Sources, source: str, most_bytes: int = MOST) -> list[int]:
+    with sources.open(source, fps=5, most_bytes=most_bytes) as video:
+        return [number_of(frame.image_YXC) for frame in video]
+
+
+def test_a_video_of_a_request_is_seen_as_a_whole(sources: Sources, server: WebServer) -> None:
+    expected = list(range(0, 50, 5))
+    assert numbers_of(sources, server.address + "/a.mp4") == expected
+    assert numbers_of(sources, "a.mp4") == expected
+    assert numbers_of(sources, f"file://{server.folder}/a.mp4") == expected
+
+
+@pytest.mark.parametrize("name", ["http", "file"])
+def test_a_video_of_more_bytes_than_the_limit_is_refused(sources: Sources, server: WebServer, name: str) -> None:
+    source = server.address + "/a.mp4" if name == "http" else "a.mp4"
+    with pytest.raises(SourceError, match=r"more than 0\.0009\d+ MiB, the limit|larger than a request may be"):
+        numbers_of(sources, source, most_bytes=1000)
+
+
+def test_a_video_that_breaks_off_was_not_seen_as_a_whole(sources: Sources, server: WebServer) -> None:
+    data = (server.folder / "a.mp4").read_bytes()
+
+    def half(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data[: len(data) * 3 // 4])
+
+    server.answers["/half.mp4"] = half
+    with pytest.raises(SourceError, match=rf"half\.mp4: the connection ended at byte \d+ of {len(data)}$"):
+        numbers_of(sources, server.address + "/half.mp4")
+
+
+def test_what_has_no_end_is_refused(sources: Sources, server: WebServer) -> None:
+    with pytest.raises(SourceError, match=r"^shapestream:1 has no end; open a session with it as its source$"):
+        numbers_of(sources, "shapestream:1")
+
+
+@pytest.mark.parametrize(
+    "source", ["http://127.0.0.2:1/a.mp4", "/etc/passwd", "data:video/mp4;base64,AA", "lavfi:testsrc"]
+)
+def test_the_rules_are_those_of_sessions(sources: Sources, source: str) -> None:
+    with pytest.raises(Forbidden):
+        numbers_of(sources, source)
+
+
+def test_a_file_is_read_as_a_whole(sources: Sources, server: WebServer) -> None:
+    assert sources.read(server.address + "/a.mp4", most_bytes=MOST) == (server.folder / "a.mp4").read_bytes()
+
+
+def test_a_file_of_more_bytes_than_the_limit_is_not_read(sources: Sources, server: WebServer) -> None:
+    with pytest.raises(SourceError, match="the limit"):
+        sources.read(server.address + "/a.mp4", most_bytes=1000)
+
+
+@pytest.mark.parametrize("url", ["a.mp4", "rtsp://127.0.0.1/x", "data:image/png;base64,AA", "shapestream:1"])
+def test_only_files_of_http_servers_are_read(sources: Sources, url: str) -> None:
+    with pytest.raises(SourceError, match=r"is no http:// or https:// address|is nothing that this server opens"):
+        sources.read(url, most_bytes=MOST)
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("http://127.0.0.2:1/a.png", "not at a public address"),
+        ("/none.png", "cannot read .*/none.png: .* 404 Not Found"),
+    ],
+)
+def test_what_cannot_be_read_is_named(sources: Sources, server: WebServer, url: str, line: str) -> None:
+    with pytest.raises(SourceError, match=line):
+        sources.read(url if "://" in url else server.address + url, most_bytes=MOST)
+
+
+def test_a_slow_file_is_given_up(sources: Sources, server: WebServer) -> None:
+    finished = threading.Event()
+
+    def drip(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        while not finished.wait(0.1):
+            handler.wfile.write(b"x")
+
+    server.answers["/drip"] = drip
+    started = time.monotonic()
+    with pytest.raises(SourceError, match="it took longer than 2 s"):
+        sources.read(server.address + "/drip", most_bytes=MOST)
+    assert time.monotonic() - started < 5
+    finished.set()
