@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hermes_stream.types import Turn
 from hermes_stream.server.openai_api.completion import trimmed
 from hermes_stream.server.openai_api.dialogue import Dialogue, Role, Said, dialogue_of
 from hermes_stream.server.problems import ApiError
+from hermes_stream.types import Turn
 
 WORDS = st.text("ab", min_size=1, max_size=3)
 SEVERAL = st.lists(WORDS, min_size=1, max_size=3)

@@ -13,6 +13,7 @@ from hermes_stream import Engine
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.journal import Journal
 from hermes_stream.server.keeper import Keeper
+from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.openai_api.answers import passing_session
 from hermes_stream.server.problems import ApiError
 from hermes_stream.server.settings import Limits, SessionSpec
@@ -79,12 +80,18 @@ def test_it_counts_while_it_lasts_and_ends_whatever_happens_in_it(engine: Engine
     async def run() -> None:
         with kept_in(tmp_path) as (journal, keeper):
             hub = Hub({"random": engine}, journal, keeper, Limits(max_sessions=1))
-            with pytest.raises(KeyError, match="lost"):
-                async with passing_session(hub, SessionSpec(), "somebody") as live:
+
+            async def fail_in_it() -> None:
+                async with passing_session(hub, SessionSpec(), "somebody"):
+                    opened.extend(hub.sessions())
                     with pytest.raises(ApiError, match="its limit"):
                         await hub.open(SessionSpec(), "somebody else")
                     raise KeyError("lost")
-            assert live.session.is_closed
+
+            opened: list[LiveSession] = []
+            with pytest.raises(KeyError, match="lost"):
+                await fail_in_it()
+            assert [live.session.is_closed for live in opened] == [True]
             assert hub.sessions() == []
 
     asyncio.run(run())

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from hermes_stream.types import Turn
 from hermes_stream.server.problems import ApiError
+from hermes_stream.types import Turn
 
 Role = Literal["system", "user", "assistant"]
 
