@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -250,6 +251,20 @@ def test_a_session_of_its_own_ends_with_the_connection(client: openai.OpenAI, pl
     while names(plain) != before:
         assert time.monotonic() < until
     assert plain.get(f"/v1/sessions/{created.session.id}").status_code == 404
+
+
+def test_a_client_that_breaks_off_amid_a_response_leaves_nothing(client: openai.OpenAI, plain: httpx2.Client) -> None:
+    before = names(plain)
+    with connected(client) as connection:
+        connection.conversation.item.create(item=text_item("What color is the object?"))
+        connection.response.create(response=AT_LENGTH)
+        while connection.recv().type != "response.output_text.delta":
+            pass
+        # As when a machine goes down: without a closing handshake.
+        connection._connection.socket.shutdown(socket.SHUT_RDWR)
+    until = time.monotonic() + WAIT_SECONDS
+    while names(plain) != before:
+        assert time.monotonic() < until
 
 
 def test_a_response_can_be_cancelled(connection: RealtimeConnection) -> None:

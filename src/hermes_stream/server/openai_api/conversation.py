@@ -88,6 +88,10 @@ class Conversation:
             raise not_found("item", name)
         return self._items[name]
 
+    def discard(self, name: str) -> None:
+        """An item goes, if it is there."""
+        self._items.pop(name, None)
+
     def remove(self, name: str) -> None:
         """Raises ApiError where there is none, or pictures came with it."""
         if self.find(name).n_images:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,8 +87,6 @@ class RealtimeConnection:
             fields = _json_of(received)
             event_id = fields["event_id"] if isinstance(fields.get("event_id"), str) else None
             await self._handle(parse_message(fields))
-        except WebSocketDisconnect:
-            raise
         except Exception as error:  # whatever it is, the next message may be a good one
             await self._send_error(error, event_id)
 
@@ -144,9 +143,7 @@ class RealtimeConnection:
     async def _follow(self, response: Response, asked: Followed[dict[str, Any]], event_id: str | None) -> None:
         try:
             await response.run({"session_id": self._live.name, **event} async for event in asked)
-        except WebSocketDisconnect:
-            pass
-        except Exception as error:
+        except Exception as error:  # whatever it is, it is the client's to know
             await self._send_error(error, event_id)
         finally:
             del self._running[response.name]
@@ -194,7 +191,9 @@ class RealtimeConnection:
     async def _send(self, kind: str, fields: dict[str, Any]) -> None:
         event = {"type": kind, "event_id": new_name("event"), **fields}
         async with self._sending:
-            await self._websocket.send_text(json.dumps(event, ensure_ascii=False))
+            # Who has gone is not told anything; reading from them ends the connection.
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await self._websocket.send_text(json.dumps(event, ensure_ascii=False))
 
 
 def _json_of(received: Any) -> dict[str, Any]:

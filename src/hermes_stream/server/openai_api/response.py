@@ -72,8 +72,9 @@ class Response:
 
     async def _end(self, status: str, details: dict[str, Any] | None, done: dict[str, Any] | None = None) -> None:
         self.item.status = "completed" if status == "completed" else "incomplete"
-        if self.conversation is not None and not self.item.text:
-            self.conversation.remove(self.item.name)
+        if self.conversation is not None and done is None and not self.item.text:
+            # The question is open as before.
+            self.conversation.discard(self.item.name)
         text = self.item.text
         await self._tell("response.output_text.done", **self._part, text=text)
         await self._tell("response.content_part.done", **self._part, part={"type": "text", "text": text})
