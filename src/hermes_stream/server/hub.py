@@ -72,7 +72,7 @@ class Hub:
         is_kept: whether a restart brings it back; who opens one that is not must close it.
         """
         engine = self.engine(spec.model)
-        return await self._begin(spec, owner, engine, lambda: _open(engine, spec), is_kept=is_kept)
+        return await self._begin(spec, owner, engine, lambda: open_session(engine, spec), is_kept=is_kept)
 
     async def fork(self, live: LiveSession, spec: SessionSpec, owner: str) -> LiveSession:
         """A second session with the same past and a feed of its own."""
@@ -83,14 +83,32 @@ class Hub:
         engine = self.engine(spec.model)
         return await self._begin(spec, owner, engine, lambda: engine.restore(snapshot))
 
+    async def exchange(self, live: LiveSession, make: Callable[[], Session]) -> LiveSession:
+        """Put another engine's session behind a name; nobody feeds it until it is made. Answers under way go on."""
+        await self._tell_closing(live)
+        try:
+            session = await asyncio.to_thread(make)
+        except BaseException:
+            self._admit(live)
+            raise
+        new = LiveSession(
+            live.identity,
+            live.engine,
+            session,
+            self.journal,
+            live.bus,
+            thumbnails=live.thumbnails,
+            origin_seconds=live.origin_seconds,
+        )
+        self._admit(new)
+        await asyncio.to_thread(live.session.close)
+        return new
+
     async def close(self, live: LiveSession, *, keeps_state: bool = False) -> None:
         """End a session. keeps_state: save it, so that it is back with the next start; else nothing stays of it."""
         if self._sessions.pop(live.name, None) is None:
             return
-        for tell in self.on_close:
-            told = tell(live)
-            if told is not None:
-                await told
+        await self._tell_closing(live)
         keeps_state = keeps_state and live.identity.is_kept
         if keeps_state:
             await self.keeper.save(live)
@@ -179,6 +197,12 @@ class Hub:
         self._admit(live)
         return live
 
+    async def _tell_closing(self, live: LiveSession) -> None:
+        for tell in self.on_close:
+            told = tell(live)
+            if told is not None:
+                await told
+
     def _admit(self, live: LiveSession) -> None:
         self._sessions[live.name] = live
         for tell in self.on_open:
@@ -195,7 +219,7 @@ class Hub:
         """On a thread."""
         engine, checkpoint = self.engine(identity.spec.model), self.keeper.newest(identity.name)
         if checkpoint is None:
-            return LiveSession(identity, engine, _open(engine, identity.spec), self.journal, bus)
+            return LiveSession(identity, engine, open_session(engine, identity.spec), self.journal, bus)
         session = engine.restore(checkpoint.snapshot)
         thumbnails, origin_seconds = checkpoint.thumbnails, checkpoint.about["origin_s"]
         return LiveSession(
@@ -203,8 +227,8 @@ class Hub:
         )
 
 
-def _open(engine: Engine, spec: SessionSpec) -> Session:
-    """Raises ApiError for a memory that would write where the client says."""
+def open_session(engine: Engine, spec: SessionSpec) -> Session:
+    """An engine's session. Raises ApiError for a memory that would write where the client says."""
     if spec.memory is not None:
         archive = parse_memory(spec.memory, bytes_per_token=1).archive
         if archive is not None and archive.disk is not None:
