@@ -17,18 +17,15 @@ _GONE = "the client that showed pictures has gone"
 class PictureFeed:
     """Feeds a session from its first picture on; until then others may."""
 
-    def __init__(self, live: LiveSession, limits: Limits) -> None:
-        self._live = live
+    def __init__(self, limits: Limits) -> None:
         self._format = PictureFormat(limits.max_frame_bytes, limits.max_frame_pixels)
-        self._is_begun = False
+        self._fed: LiveSession | None = None
 
-    async def show(self, part: ImageContent) -> None:
+    async def show(self, live: LiveSession, part: ImageContent) -> None:
         """The stream's next frame; returns once it is in.
 
-        Raises ApiError where somebody else feeds the session or the time is not behind all others, UsageError for what
-        is no picture.
+        Raises ApiError where somebody else feeds the session or the time falls, UsageError for what is no picture.
         """
-        live = self._live
         time_seconds = live.now_seconds() if part.time_s is None else part.time_s
         frame = await asyncio.to_thread(self._format.to_frame, part.image_url, time_seconds)
         newest = live.newest_seconds
@@ -37,13 +34,16 @@ class PictureFeed:
                 f"a picture at {time_seconds:.3f} s comes when the session stands at {newest:.3f} s; times never fall"
             )
             raise ApiError(400, "invalid_request", told, "item.content")
-        if not self._is_begun:
+        if live is not self._fed:
             live.begin_feed("push")
-            self._is_begun = True
+            # A session that was put away and brought back is another object.
+            self.end()
+            self._fed = live
             live.resume(time_seconds, _GAP)
         await asyncio.to_thread(live.watch, [frame])
 
     def end(self) -> None:
         """No more pictures."""
-        if self._is_begun:
-            self._live.end_feed("gap", _GONE)
+        if self._fed is not None:
+            self._fed.end_feed("gap", _GONE)
+            self._fed = None

@@ -60,7 +60,7 @@ class RealtimeConnection:
         self._websocket, self._server, self._owner, self._live = websocket, server, owner, live
         self._sending = asyncio.Lock()
         self._conversation = Conversation()
-        self._pictures = PictureFeed(live, server.settings.limits)
+        self._pictures = PictureFeed(server.settings.limits)
         self._instructions = ""
         self._most_tokens = _DEFAULT_TOKENS
         self._running: dict[str, _Running] = {}
@@ -117,7 +117,7 @@ class RealtimeConnection:
         self._conversation.check_new(item.name)
         for part in message.item.content:
             if isinstance(part, ImageContent):
-                await self._pictures.show(part)
+                await self._pictures.show(await self._session(), part)
         about = {"previous_item_id": self._conversation.add(item), "item": item.to_json()}
         await self._send("conversation.item.added", about)
         await self._send("conversation.item.done", about)
@@ -131,7 +131,7 @@ class RealtimeConnection:
         dialogue = dialogue_of(self._said(param))
         most_tokens = n_tokens(param.max_output_tokens, self._most_tokens)
         ask = ask_of(dialogue.question, most_tokens, param)
-        asked = Followed(self._server.asker.ask(self._live, self._owner, ask, dialogue.turns))
+        asked = Followed(self._server.asker.ask(await self._session(), self._owner, ask, dialogue.turns))
         response = Response(
             self._send,
             self._conversation if is_of_conversation else None,
@@ -147,6 +147,11 @@ class RealtimeConnection:
             await self._send_error(error, event_id)
         finally:
             del self._running[response.name]
+
+    async def _session(self) -> LiveSession:
+        """The one that has its name now: it may have been put away meanwhile, or been rebuilt."""
+        self._live = await self._server.hub.find(self._live.name, self._owner)
+        return self._live
 
     def _said(self, param: ResponseParam) -> list[Said]:
         """All that a response is given from. Instructions of its own are its question where nothing else is asked."""
