@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -21,18 +22,16 @@ _LISTENING = "listening on "
 
 @dataclass(frozen=True)
 class RunningServer:
-    """address: as in http://127.0.0.1:40123. process: for who wants to kill it. said: lines on standard error so far."""
+    """address: as in http://127.0.0.1:40123. http: a client of it. process: to be killed. said: on standard error."""
 
     address: str
+    http: httpx2.Client
     process: subprocess.Popen[str]
     said: list[str]
 
     @property
     def websocket_address(self) -> str:
         return self.address.replace("http", "ws", 1)
-
-    def client(self) -> httpx2.Client:
-        return httpx2.Client(base_url=self.address, timeout=60)
 
 
 @contextmanager
@@ -51,7 +50,8 @@ def server_process(*arguments: str | Path) -> Iterator[RunningServer]:
         is_ready.wait(_READY_SECONDS)
         address = next((line.rpartition(_LISTENING)[2].strip() for line in said if _LISTENING in line), None)
         assert address is not None, f"the server did not start: {''.join(said)}"
-        yield RunningServer(address, process, said)
+        with httpx2.Client(base_url=address, timeout=60) as http:
+            yield RunningServer(address, http, process, said)
     finally:
         process.terminate()
         try:
@@ -78,3 +78,20 @@ def server() -> Iterator[RunningServer]:
     """One server for all tests that do not need their own: the bundled model, no state folder."""
     with server_process() as running:
         yield running
+
+
+@contextmanager
+def a_session(server: RunningServer, **spec: Any) -> Iterator[str]:
+    """The id of a session with these settings, which is deleted when the block is left."""
+    answer = server.http.post("/v1/sessions", json=spec)
+    assert answer.status_code == 201, answer.text
+    name = answer.json()["id"]
+    yield name
+    server.http.delete(f"/v1/sessions/{name}")
+
+
+@pytest.fixture
+def session(server: RunningServer) -> Iterator[str]:
+    """The id of a session as it is by default."""
+    with a_session(server) as name:
+        yield name

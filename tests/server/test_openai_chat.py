@@ -49,8 +49,7 @@ def answer_here(reference: Engine, query: Query, memory: str = "hermes") -> Answ
 
 
 def sessions(server: RunningServer) -> list[dict[str, Any]]:
-    with server.client() as client:
-        found: list[dict[str, Any]] = client.get("/v1/sessions").json()["data"]
+    found: list[dict[str, Any]] = server.http.get("/v1/sessions").json()["data"]
     return found
 
 

@@ -20,17 +20,19 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "server.md"
 # openai 3.57 opens websockets in a way of which these warn.
 @pytest.mark.filterwarnings("ignore:connect.. must be used as a context manager:DeprecationWarning")
 def test_the_example_for_openais_client_runs(
-    server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: RunningServer,
+    session: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     [code] = re.findall(r"```python\n(.*?from openai import OpenAI.*?)```", DOCUMENT.read_text(), re.DOTALL)
     (tmp_path / "clip.mp4").write_bytes(clip().mp4)
     Image.fromarray(render_frame(clip().script, SECONDS - 1.0, 320, 180)).save(tmp_path / "frame.jpg", quality=95)
     monkeypatch.chdir(tmp_path)
-    with server.client() as plain, client_of(server.address) as client:
-        session = plain.post("/v1/sessions", json={}).json()["id"]
+    with client_of(server.address) as client:
         show(client, session, clip().picture_uris)
-        code = code.replace("http://127.0.0.1:8000", server.address).replace('"..."', repr(session))
-        exec(compile(code, "server.md", "exec"), {})
-        plain.delete(f"/v1/sessions/{session}")
+    code = code.replace("http://127.0.0.1:8000", server.address).replace('"..."', repr(session))
+    exec(compile(code, "server.md", "exec"), {})
     first, second, third = capsys.readouterr().out.splitlines()
     assert (first.split(" ")[:2], second, third) == (["yellow", "triangle"], "yellow triangle", "yellow")

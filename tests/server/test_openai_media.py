@@ -108,9 +108,8 @@ def test_a_video_that_never_comes_is_given_up_with_its_client(
             model=MODEL, messages=about_video(f"{web.address}/slow.mp4", QUESTION)
         )
     until = time.monotonic() + WAIT_SECONDS
-    with open_server.client() as plain:
-        while plain.get("/v1/sessions").json()["data"]:
-            assert time.monotonic() < until
+    while open_server.http.get("/v1/sessions").json()["data"]:
+        assert time.monotonic() < until
 
 
 def drip(handler: Handler) -> None:

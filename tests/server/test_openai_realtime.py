@@ -44,9 +44,8 @@ def client(server: RunningServer) -> Iterator[openai.OpenAI]:
 
 
 @pytest.fixture
-def plain(server: RunningServer) -> Iterator[httpx2.Client]:
-    with server.client() as client:
-        yield client
+def plain(server: RunningServer) -> httpx2.Client:
+    return server.http
 
 
 @pytest.fixture
@@ -187,9 +186,8 @@ def test_instructions_alone_are_a_question(connection: RealtimeConnection) -> No
 
 
 def test_a_session_that_is_there_can_be_asked_by_several_connections(
-    client: openai.OpenAI, plain: httpx2.Client
+    client: openai.OpenAI, plain: httpx2.Client, session: str
 ) -> None:
-    session = plain.post("/v1/sessions", json={}).json()["id"]
     show(client, session, clip().picture_uris)
     with connected(client, session_id=session) as one, connected(client, session_id=session) as other:
         for connection in (one, other):
@@ -203,11 +201,11 @@ def test_a_session_that_is_there_can_be_asked_by_several_connections(
                 pass
             assert text_of(event) == "yellow triangle"
     assert session in names(plain)
-    plain.delete(f"/v1/sessions/{session}")
 
 
-def test_only_one_connection_shows_pictures_to_a_session(client: openai.OpenAI, plain: httpx2.Client) -> None:
-    session = plain.post("/v1/sessions", json={}).json()["id"]
+def test_only_one_connection_shows_pictures_to_a_session(
+    client: openai.OpenAI, plain: httpx2.Client, session: str
+) -> None:
     with connected(client, session_id=session) as one, connected(client, session_id=session) as other:
         for connection in (one, other):
             connection.recv()
@@ -217,13 +215,11 @@ def test_only_one_connection_shows_pictures_to_a_session(client: openai.OpenAI, 
         assert (event.type, event.error.code, event.error.event_id) == ("error", "already_fed", "mine")
         assert ask(other, "Which room is this?")
     assert plain.get(f"/v1/sessions/{session}").json()["frames_seen"] == 1
-    plain.delete(f"/v1/sessions/{session}")
 
 
 def test_pictures_have_the_times_that_the_client_gives_or_those_of_their_arrival(
-    client: openai.OpenAI, plain: httpx2.Client
+    client: openai.OpenAI, plain: httpx2.Client, session: str
 ) -> None:
-    session = plain.post("/v1/sessions", json={}).json()["id"]
     with connected(client, session_id=session) as connection:
         connection.recv()
         for seconds in (0.5, 2.0):
@@ -237,7 +233,6 @@ def test_pictures_have_the_times_that_the_client_gives_or_those_of_their_arrival
         arrived = plain.get(f"/v1/sessions/{session}").json()
     assert 2.0 <= arrived["time_s"] < WAIT_SECONDS
     assert arrived["frames_seen"] == 3
-    plain.delete(f"/v1/sessions/{session}")
 
 
 def test_a_session_of_its_own_ends_with_the_connection(client: openai.OpenAI, plain: httpx2.Client) -> None:

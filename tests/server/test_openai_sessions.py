@@ -32,18 +32,15 @@ def client(server: RunningServer) -> Iterator[openai.OpenAI]:
 
 
 @pytest.fixture
-def plain(server: RunningServer) -> Iterator[httpx2.Client]:
-    with server.client() as client:
-        yield client
+def plain(server: RunningServer) -> httpx2.Client:
+    return server.http
 
 
 @pytest.fixture
-def session(plain: httpx2.Client, client: openai.OpenAI) -> Iterator[str]:
+def session(session: str, client: openai.OpenAI) -> str:
     """A session that has seen the clip, a picture a second."""
-    name: str = plain.post("/v1/sessions", json={}).json()["id"]
-    show(client, name, clip().picture_uris)
-    yield name
-    plain.delete(f"/v1/sessions/{name}")
+    show(client, session, clip().picture_uris)
+    return session
 
 
 def journal(plain: httpx2.Client, session: str, kind: str) -> list[dict[str, Any]]:
@@ -70,16 +67,14 @@ def test_a_session_is_asked_about_what_it_has_seen(client: openai.OpenAI, sessio
         assert done.hermes["frames_seen"] == SECONDS
 
 
-def test_answers_follow_a_session_that_is_being_fed(client: openai.OpenAI, plain: httpx2.Client) -> None:
-    session = plain.post("/v1/sessions", json={}).json()["id"]
-    for round_, seed in enumerate((900_302, 900_304)):
+def test_answers_follow_a_session_that_is_being_fed(client: openai.OpenAI, session: str) -> None:
+    for round_, seed in enumerate((900_302, 900_304), start=1):
         show(client, session, clip(seed).picture_uris, first_seconds=round_ * SECONDS)
         done = client.chat.completions.create(
             model=MODEL, messages=[user("What object is visible now?")], extra_body={"session_id": session}
         )
         assert done.choices[0].message.content == clip(seed).truths["What object is visible now?"]
         assert done.hermes["time_s"] == (round_ + 1) * SECONDS - 1
-    plain.delete(f"/v1/sessions/{session}")
 
 
 def test_a_stream_of_a_session_says_what_the_whole_answer_says(client: openai.OpenAI, session: str) -> None:
