@@ -49,6 +49,7 @@ def test_a_killed_server_leaves_nothing_of_it(engine: Engine, tmp_path: Path) ->
     async def live_again(passing: str) -> list[str]:
         with kept_in(tmp_path) as (journal, keeper):
             hub = Hub({"random": engine}, journal, keeper, Limits())
+            keeper.sweep()
             await hub.restore_all()
             assert journal.entries(passing) == []
             names = [live.name for live in hub.sessions()]

@@ -45,6 +45,11 @@ class Problem:
         """The JSON of a response."""
         return {"error": {"message": self.message, "type": self.kind, "code": self.code, "param": self.param}}
 
+    def event(self, name: str | None = None) -> dict[str, Any]:
+        """The JSON of an event on a connection. name: of the question that it is about."""
+        about = {} if name is None else {"id": name}
+        return {"type": "error", "code": self.code, "message": self.message, **about}
+
 
 # The first that fits counts.
 _PROBLEMS: tuple[tuple[type[HermesError], int, str], ...] = (
@@ -69,12 +74,8 @@ def problem_of(error: BaseException) -> Problem:
 
 
 def malformed(errors: Sequence[Any]) -> Problem:
-    """The first of pydantic's complaints in one line; it names the field."""
-    first = errors[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    message = f"{place or 'the body'}: {first['msg']}{more}; see /docs for what is expected"
-    return Problem(400, "invalid_request", message, place or None)
+    """What pydantic complains of."""
+    return Problem(400, "invalid_request", told(errors), _place(errors[0]) or None)
 
 
 def refusal(error: ValidationError) -> ApiError:
@@ -86,3 +87,13 @@ def refusal(error: ValidationError) -> ApiError:
 def not_found(what: str, name: str) -> ApiError:
     """Nothing of that name, or nothing of yours."""
     return ApiError(404, "not_found", f"there is no {what} {name!r}; list them to see what there is")
+
+
+def told(errors: Sequence[Any]) -> str:
+    """The first of pydantic's complaints in one line; it names the field."""
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{_place(errors[0]) or 'the body'}: {errors[0]['msg']}{more}; see /docs for what is expected"
+
+
+def _place(error: Any) -> str:
+    return ".".join(str(part) for part in error["loc"] if part != "body")

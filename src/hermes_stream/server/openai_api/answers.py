@@ -62,7 +62,7 @@ def check_model(hub: Hub, model: str, live: LiveSession) -> None:
 
 async def _show(server: Server, live: LiveSession, chat: ChatRequest) -> None:
     """Put all pictures and videos of a request into its session."""
-    with closing(MediaReader(server.settings.limits, server.sources)) as reader:
+    with closing(MediaReader(server.settings.limits, server.sources, server.decoding)) as reader:
         frames = reader.frames(chat.media, live.fps)
         await on_own_thread(lambda: live.session.watch(frames))
 

@@ -16,7 +16,7 @@ from hermes_stream.server.openai_api.answers import answer
 from hermes_stream.server.openai_api.chat_request import ChatRequest, parse_chat
 from hermes_stream.server.openai_api.completion import chunks, completion
 
-router = APIRouter(prefix="/v1", tags=["OpenAI's API"])
+router = APIRouter(prefix="/v1", tags=["openai"])
 
 # The body is read on a thread, as it may hold a video; the description is where FastAPI would have put it.
 _PLACE = "#/paths/~1v1~1chat~1completions/post/requestBody/content/application~1json/schema/$defs/{model}"

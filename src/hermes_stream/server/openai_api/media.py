@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -36,8 +37,9 @@ class MediaPart:
 class MediaReader:
     """Opens what a client names or sends. Everything but `close` blocks, so it belongs on a thread of its own."""
 
-    def __init__(self, limits: Limits, sources: Sources) -> None:
-        self._limits, self._sources = limits, sources
+    def __init__(self, limits: Limits, sources: Sources, decoding: Executor) -> None:
+        """decoding: threads on which pictures are decoded."""
+        self._limits, self._sources, self._decoding = limits, sources, decoding
         self._video: Video | None = None
         self._is_closed = False
 
@@ -72,7 +74,7 @@ class MediaReader:
             form = PictureFormat(self._limits.max_frame_bytes, self._limits.max_frame_pixels)
             is_inside = is_data_uri(part.url)
             data = data_of(part.url) if is_inside else self._sources.read(part.url, most_bytes=form.max_bytes)
-            yield form.to_frame(data, 0.0)
+            yield self._decoding.submit(form.to_frame, data, 0.0).result()
             return
         opened = _inside(part.url, fps) if is_data_uri(part.url) else None
         with opened or self._sources.open(part.url, fps=fps, most_bytes=most_bytes) as video:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Executor
 
 from hermes_stream.server.images import PictureFormat
 from hermes_stream.server.live_session import LiveSession
@@ -17,8 +18,10 @@ _GONE = "the client that showed pictures has gone"
 class PictureFeed:
     """Feeds a session from its first picture on; until then others may."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, decoding: Executor) -> None:
+        """decoding: threads on which pictures are decoded."""
         self._format = PictureFormat(limits.max_frame_bytes, limits.max_frame_pixels)
+        self._decoding = decoding
         self._fed: LiveSession | None = None
 
     async def show(self, live: LiveSession, part: ImageContent) -> None:
@@ -27,7 +30,8 @@ class PictureFeed:
         Raises ApiError where somebody else feeds the session or the time falls, UsageError for what is no picture.
         """
         time_seconds = live.now_seconds() if part.time_s is None else part.time_s
-        frame = await asyncio.to_thread(self._format.to_frame, part.image_url, time_seconds)
+        loop = asyncio.get_running_loop()
+        frame = await loop.run_in_executor(self._decoding, self._format.to_frame, part.image_url, time_seconds)
         newest = live.newest_seconds
         if newest is not None and time_seconds < newest:
             told = (

@@ -60,7 +60,7 @@ class RealtimeConnection:
         self._websocket, self._server, self._owner, self._live = websocket, server, owner, live
         self._sending = asyncio.Lock()
         self._conversation = Conversation()
-        self._pictures = PictureFeed(server.settings.limits)
+        self._pictures = PictureFeed(server.settings.limits, server.decoding)
         self._instructions = ""
         self._most_tokens = _DEFAULT_TOKENS
         self._running: dict[str, _Running] = {}
