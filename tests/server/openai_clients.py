@@ -13,9 +13,9 @@ MODEL = "tiny-llava-onevision"
 
 
 @contextmanager
-def client_of(address: str) -> Iterator[openai.OpenAI]:
+def client_of(address: str, key: str = "any") -> Iterator[openai.OpenAI]:
     """Without retries, so that each test sees what it asked for."""
-    with openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0, timeout=60) as client:
+    with openai.OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0, timeout=60) as client:
         yield client
 
 
