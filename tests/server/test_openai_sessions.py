@@ -12,6 +12,7 @@ import httpx2
 import openai
 import pytest
 import torch
+from prometheus_client.parser import text_string_to_metric_families
 from safetensors import safe_open
 
 from hermes_stream.shapestream.grade import is_right
@@ -22,6 +23,7 @@ from .shape_clips import SECONDS, clip
 
 # At this temperature hardly any token is likelier than another; with this seed 458 come before the one that ends it.
 AT_LENGTH: dict[str, Any] = {"temperature": 10, "max_tokens": 1500, "seed": 159}
+CANCELLED = {"outcome": "cancelled"}
 _WAIT_SECONDS = 20.0
 
 
@@ -116,27 +118,46 @@ def test_many_clients_ask_one_session_at_once(server: RunningServer, session: st
 
 
 def test_a_client_that_goes_away_ends_its_answer(client: openai.OpenAI, plain: httpx2.Client, session: str) -> None:
+    n_before = n_cancelled(plain)
     asked: dict[str, Any] = {"model": MODEL, "messages": [user("What color is the object?")], **AT_LENGTH}
     with client.chat.completions.create(**asked, extra_body={"session_id": session}, stream=True) as chunks:
         next(iter(chunks))
-    until_cancelled(plain, session)
+    until_cancelled(plain, session, n_before)
 
 
 def test_a_client_that_does_not_wait_ends_its_answer_too(
     client: openai.OpenAI, plain: httpx2.Client, session: str
 ) -> None:
+    n_before = n_cancelled(plain)
     asked: dict[str, Any] = {"model": MODEL, "messages": [user("What color is the object?")], **AT_LENGTH}
     with pytest.raises(openai.APITimeoutError):
         client.with_options(timeout=1.0).chat.completions.create(**asked, extra_body={"session_id": session})
-    until_cancelled(plain, session)
+    until_cancelled(plain, session, n_before)
 
 
-def until_cancelled(plain: httpx2.Client, session: str) -> None:
-    """The one question that was asked is not open any more, and was never answered."""
-    [question] = journal(plain, session, "question")
+def test_a_client_of_ask_that_does_not_wait_ends_its_answer_too(plain: httpx2.Client, session: str) -> None:
+    n_before = n_cancelled(plain)
+    asked = {"question": "What color is the object?", "temperature": 10, "max_new_tokens": 1500, "seed": 159}
+    with pytest.raises(httpx2.ReadTimeout):
+        plain.post(f"/v1/sessions/{session}/ask", json=asked, timeout=1.0)
+    until_cancelled(plain, session, n_before)
+
+
+def n_cancelled(plain: httpx2.Client) -> float:
+    """Questions so far that were cancelled."""
+    families = text_string_to_metric_families(plain.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples]
+    [value] = [each.value for each in samples if each.name.endswith("answers_total") and each.labels == CANCELLED]
+    return value
+
+
+def until_cancelled(plain: httpx2.Client, session: str, n_before: float) -> None:
+    """One question was cancelled, and never answered."""
     until = time.monotonic() + _WAIT_SECONDS
-    while plain.delete(f"/v1/sessions/{session}/questions/{question['id']}").status_code != 404:
+    while n_cancelled(plain) == n_before:
+        assert journal(plain, session, "answer") == []
         assert time.monotonic() < until
+    assert n_cancelled(plain) == n_before + 1
     assert journal(plain, session, "answer") == []
 
 
