@@ -59,7 +59,7 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
             background.cancel()
             with suppress(asyncio.CancelledError):
                 await background
-            await puller.let_go()
+            puller.let_go()
             await hub.shut_down()
             journal.close()
             if folder is not None:

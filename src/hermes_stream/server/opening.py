@@ -32,7 +32,7 @@ class Opening(ABC):
     def __init__(self) -> None:
         self._video: Video | None = None
         self._start_seconds = 0.0
-        self._is_closed = False
+        self._is_given_up = False
 
     def open(self, *, fps: float, start_seconds: float = 0.0, after_seconds: float = -math.inf) -> Video:
         """Its frames, so many a second; blocks until the first one is there.
@@ -44,14 +44,20 @@ class Opening(ABC):
         source = self._open()
         after_seconds = -math.inf if source.info.is_live else after_seconds
         self._video = Video(source, fps=fps, after_seconds=after_seconds)
-        if self._is_closed:
-            self._video.close()
+        if self._is_given_up:
+            self._video.end()
         return self._video
 
-    def close(self) -> None:
-        """Whoever opens it or takes its frames is at the end; may be called twice."""
-        self._is_closed = True
+    def give_up(self) -> None:
+        """Whoever opens it or takes its frames is at the end; from any thread, and waits for nothing."""
+        self._is_given_up = True
         self._let_go()
+        if self._video is not None:
+            self._video.end()
+
+    def close(self) -> None:
+        """Give everything back; may be called twice."""
+        self.give_up()
         if self._video is not None:
             self._video.close()
 
@@ -117,7 +123,7 @@ class CameraOpening(Opening):
 
     def _open(self) -> VideoSource:
         forwarder = self._forwarder = self._connected()
-        if self._is_closed:
+        if self._is_given_up:
             forwarder.close()
         try:
             return open_source(
