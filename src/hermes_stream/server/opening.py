@@ -24,10 +24,12 @@ class Opening(ABC):
 
     is_remote: whether what fails may work a moment later. is_synchronous: whether its frames count from where the
     session stood when it was opened; otherwise a live source begins when its first frame comes.
+    most_pixels: of a picture.
     """
 
     is_remote = False
     is_synchronous = False
+    most_pixels: float = math.inf
 
     def __init__(self) -> None:
         self._video: Video | None = None
@@ -42,6 +44,7 @@ class Opening(ABC):
         """
         self._start_seconds = start_seconds
         source = self._open()
+        self._check_size(source)
         after_seconds = -math.inf if source.info.is_live else after_seconds
         self._video = Video(source, fps=fps, after_seconds=after_seconds)
         if self._is_given_up:
@@ -60,6 +63,15 @@ class Opening(ABC):
         self.give_up()
         if self._video is not None:
             self._video.close()
+
+    def _check_size(self, source: VideoSource) -> None:
+        info = source.info
+        if info.width * info.height > self.most_pixels:
+            source.close()
+            raise Forbidden(
+                f"{info.url} has pictures of {info.width}x{info.height} pixels, above the limit of "
+                f"{self.most_pixels:g}; give a smaller video"
+            )
 
     @abstractmethod
     def _open(self) -> VideoSource: ...
