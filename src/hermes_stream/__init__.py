@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hermes_stream.engine.engine import Engine, load_model
     from hermes_stream.engine.scoring import PendingScores
     from hermes_stream.engine.session import Session, SessionStats
+    from hermes_stream.engine.standing import StandingQuestion, Trigger
     from hermes_stream.errors import HermesError, UsageError
     from hermes_stream.memory.snapshot import Snapshot
     from hermes_stream.policies.attention_sinks import AttentionSinks
@@ -35,12 +36,13 @@ if TYPE_CHECKING:
     from hermes_stream.policies.stream_mem import StreamMem
     from hermes_stream.policies.streaming_vlm import StreamingVLM
     from hermes_stream.policies.uniform import Uniform
-    from hermes_stream.types import Answer, Evidence, Frame, Gap, Query, Scores, TokenEvent
+    from hermes_stream.types import Answer, AsOf, Evidence, Frame, Gap, Query, Scores, TokenEvent, Turn
     from hermes_stream.video import open_video
 
 _HOME = {
     "Answer": "types",
     "AnswerStream": "engine.answer",
+    "AsOf": "types",
     "AttentionSinks": "policies.attention_sinks",
     "ChangeGate": "policies.front_ends.change_gate",
     "Ctr": "policies.front_ends.ctr",
@@ -69,9 +71,12 @@ _HOME = {
     "SessionStats": "engine.session",
     "SlidingWindow": "policies.sliding_window",
     "Snapshot": "memory.snapshot",
+    "StandingQuestion": "engine.standing",
     "StreamMem": "policies.stream_mem",
     "StreamingVLM": "policies.streaming_vlm",
     "TokenEvent": "types",
+    "Trigger": "engine.standing",
+    "Turn": "types",
     "Uniform": "policies.uniform",
     "UsageError": "errors",
     "load_model": "engine.engine",
@@ -81,6 +86,7 @@ _HOME = {
 __all__ = [
     "Answer",
     "AnswerStream",
+    "AsOf",
     "AttentionSinks",
     "ChangeGate",
     "Ctr",
@@ -109,9 +115,12 @@ __all__ = [
     "SessionStats",
     "SlidingWindow",
     "Snapshot",
+    "StandingQuestion",
     "StreamMem",
     "StreamingVLM",
     "TokenEvent",
+    "Trigger",
+    "Turn",
     "Uniform",
     "UsageError",
     "load_model",

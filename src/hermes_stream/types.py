@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,22 @@ class Gap:
         start, end = self.start_seconds, self.end_seconds
         if not (math.isfinite(start) and math.isfinite(end) and start < end):
             raise UsageError(f"a gap from {start} s to {end} s; expected seconds since the stream began, the end later")
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """How well a stream's past is known, of which nothing that was shown after `time_seconds` is left.
+
+    newest_seconds: of the newest frame of which something is left; None if there is none.
+    is_exact: the memory then was this one: nothing but frames came since.
+    n_missing_tokens: of frames up to then that no row stands for any more, held or archived; they may have been gone
+        then, too. At least so many, where moments are so long ago that they are known for runs of frames only.
+    """
+
+    time_seconds: float
+    newest_seconds: float | None
+    is_exact: bool
+    n_missing_tokens: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +128,15 @@ class VisualTokens:
         n_rows: list[int] = self.frame_N.bincount(minlength=self.n_grids).tolist()
         return n_rows
 
+    def seconds_of_grids(self) -> list[tuple[float, float]]:
+        """Times of the first and the last frame of each grid."""
+        first_rows = list(accumulate(self.rows_of_grids(), initial=0))[:-1]
+        return [(first, last) for first, last in self.span_2N[:, first_rows].T.tolist()]
+
+    def ends_of_grids(self) -> list[int]:
+        """Where what follows each grid stands, relative to where the span starts (families without absolute time)."""
+        return [self._grid_start(end) for end in accumulate(self.rows_of_grids())]
+
     def grids(self, start: int, stop: int) -> VisualTokens:
         """Grids `[start, stop)`, as if they alone had been encoded; tensors share storage."""
         if start == 0 and stop == self.n_grids:
@@ -152,6 +178,18 @@ class VisualTokens:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """An earlier question and the answer to it.
+
+    time_seconds: of the newest frame that it was asked about; None where nobody knows.
+    """
+
+    question: str
+    answer: str
+    time_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """What is asked of a session.
 
@@ -160,6 +198,7 @@ class Query:
     temperature: 0 is greedy; otherwise sampling with `seed`.
     repetition_penalty: over the new tokens only; 1 is off.
     evidence: how many frames to name that the answer looked at most; found once its last token is out.
+    turns: the conversation so far, which the question follows up; shown to this question alone.
     """
 
     text: str
@@ -171,6 +210,7 @@ class Query:
     seed: int = 0
     options: tuple[str, ...] = ()
     evidence: int = 0
+    turns: tuple[Turn, ...] = ()
 
     @property
     def letters(self) -> tuple[str, ...]:
@@ -209,6 +249,7 @@ class Query:
             ("top_k", self.top_k >= 0, "0 (all tokens) or more"),
             ("repetition_penalty", self.repetition_penalty > 0, "a factor above 0"),
             ("evidence", self.evidence >= 0, "0 (none) or a number of frames"),
+            ("turns", all(isinstance(turn, Turn) for turn in self.turns), "earlier questions and answers, each a Turn"),
             ("options", len(self.options) != 1 and len(self.options) <= len(ascii_uppercase), "none, or 2 to 26 texts"),
         ):
             if not is_good:

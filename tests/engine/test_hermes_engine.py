@@ -13,7 +13,7 @@ from hermes_stream.engine.batch import CommitSegment, PackedBatch, ProbeSegment
 from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
-from hermes_stream.policies.base import Turn
+from hermes_stream.types import Turn
 from tests.engine.direct import open_direct, question_logits, watch_direct
 from tests.tiny import make_frames
 

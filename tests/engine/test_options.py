@@ -11,8 +11,9 @@ from hermes_stream import Answer, Engine, KeepAll, Query
 from hermes_stream.engine.answer import AnswerTask
 from hermes_stream.errors import UsageError
 from hermes_stream.models.load import load_adapter
-from hermes_stream.policies.base import StreamFacts, Turn
+from hermes_stream.policies.base import StreamFacts
 from hermes_stream.policies.hermes import Hermes
+from hermes_stream.types import Turn
 from tests.engine.direct import open_direct, question_logits, watch_direct
 from tests.oracles.stock_llava import StockLlava
 from tests.tiny import make_frames
@@ -64,7 +65,7 @@ def test_the_last_option_enters_the_history_alone(llava_folder: Path, monkeypatc
     with Engine(load_adapter(str(llava_folder))) as engine, engine.open(KeepAll()) as session:
         session.watch(make_frames(2))
         session.ask(CHOICE, remember=True).result()
-        assert session.stream.history == (Turn("What is it?", "a cow"),)
+        assert session.stream.history == (Turn("What is it?", "a cow", 0.0),)
     (probe,) = Hermes(budget=8, borders=(0, 0)).probes([9] * 10, session.stream.history, StreamFacts(10, 1, "any"))
     assert "Answer: a cow. Summarize" in probe.text
     assert "Only give" not in probe.text

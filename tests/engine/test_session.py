@@ -19,7 +19,7 @@ from hermes_stream.errors import ConfigError, LimitError, PlanError, PolicyError
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.models.load import load_adapter
-from hermes_stream.policies.base import Turn
+from hermes_stream.types import Turn
 from tests.engine.direct import assert_same_bits, memory_bits
 from tests.tiny import make_frames
 
@@ -309,7 +309,7 @@ def test_only_remembered_questions_become_history(session: Session) -> None:
     session.ask("first?", max_new_tokens=2).result()
     assert session.stream.history == ()
     answer = session.ask("second?", remember=True, max_new_tokens=2).result()
-    assert session.stream.history == (Turn("second?", answer.text),)
+    assert session.stream.history == (Turn("second?", answer.text, answer.time_seconds),)
 
 
 def test_recent_frames_answers_like_keep_all_on_those_frames_alone(engine: Engine) -> None:

@@ -17,10 +17,10 @@ from hermes_stream.errors import SnapshotError
 from hermes_stream.memory.encoding import Reader, Writer
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.view import MemoryView
-from hermes_stream.policies.base import Policy, Turn
+from hermes_stream.policies.base import Policy
 from hermes_stream.policies.hermes import Hermes
 from hermes_stream.policies.random import RandomState
-from hermes_stream.types import Frame
+from hermes_stream.types import Frame, Turn
 
 CPU = torch.device("cpu")
 
@@ -144,8 +144,8 @@ def test_a_file_can_make_nothing_but_values(name: str, complaint: str) -> None:
 
 
 def test_a_class_that_has_changed_is_named() -> None:
-    with pytest.raises(SnapshotError, match=r"base:Turn is not the one of this version.*colour"):
-        Reader({}, CPU).value({"class": "hermes_stream.policies.base:Turn", "fields": {"colour": "red"}})
+    with pytest.raises(SnapshotError, match=r"types:Turn is not the one of this version.*colour"):
+        Reader({}, CPU).value({"class": "hermes_stream.types:Turn", "fields": {"colour": "red"}})
     window = {"class": "hermes_stream.policies.sliding_window:SlidingWindow", "fields": {"budget": -1}}
     with pytest.raises(SnapshotError, match=r"sliding_window:SlidingWindow is not the one of this version"):
         Reader({}, CPU).value(window)

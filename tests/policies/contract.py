@@ -11,7 +11,8 @@ import torch
 
 from hermes_stream.memory.plan import LayerPlan, Plan, Positions
 from hermes_stream.memory.rope import rotate
-from hermes_stream.policies.base import Policy, Turn
+from hermes_stream.policies.base import Policy
+from hermes_stream.types import Turn
 
 from .harness import FakeStream, Interval
 

@@ -19,8 +19,8 @@ from hermes_stream.memory.rope import rotate
 from hermes_stream.memory.shape import MemoryBits, MemoryShape
 from hermes_stream.memory.token_table import TokenKind, TokenTable
 from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
-from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn
-from hermes_stream.types import VisualTokens
+from hermes_stream.policies.base import Policy, Probe, StreamFacts
+from hermes_stream.types import Turn, VisualTokens
 
 HEADS, HEAD_DIM = 2, 2
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hermes_stream.errors import PlanError, PolicyError
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.view import MemoryView
-from hermes_stream.policies.base import StreamFacts, Turn
+from hermes_stream.policies.base import StreamFacts
 from hermes_stream.policies.hermes import Hermes, HermesState
 from hermes_stream.policies.hermes_scores import LayerGroups
+from hermes_stream.types import Turn
 
 from ..oracles import hermes_oracle as oracle
 from ..readback import NothingComesBack

@@ -14,10 +14,11 @@ from hermes_stream.errors import PolicyError
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan
 from hermes_stream.memory.positions import rank_rows
 from hermes_stream.memory.token_table import TokenKind, TokenTable
-from hermes_stream.policies.base import StreamFacts, Turn
+from hermes_stream.policies.base import StreamFacts
 from hermes_stream.policies.hermes import Hermes
 from hermes_stream.policies.hermes_scores import recency
 from hermes_stream.policies.spec import parse_memory
+from hermes_stream.types import Turn
 
 from ..oracles.hermes_released_oracle import rank_positions
 from .contract import run

@@ -7,8 +7,7 @@ from hermes_stream.engine.faults import for_asker
 from hermes_stream.engine.jobs import AskJob
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import SessionClosed
-from hermes_stream.policies.base import Turn
-from hermes_stream.types import Answer
+from hermes_stream.types import Answer, Turn
 
 
 class Answering:
@@ -46,7 +45,8 @@ class Answering:
             if result is not None:
                 self._asks.remove(ask)
                 if ask.remember and isinstance(result, Answer):
-                    ask.stream.history = (Turn(ask.query.text, ask.query.meant_by(result.text)),)
+                    turn = Turn(ask.query.text, ask.query.meant_by(result.text), result.time_seconds)
+                    ask.stream.history = (turn,)
                 ask.channel.end(result)
         except BaseException as error:
             self.end(ask, error)

@@ -15,6 +15,7 @@ import torch
 from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answer import AnswerStream
+from hermes_stream.engine.as_of import as_of
 from hermes_stream.engine.gaps import check_behind
 from hermes_stream.engine.graphs.static_forwards import Capture
 from hermes_stream.engine.jobs import AskJob, CallJob, WatchJob
@@ -179,7 +180,7 @@ class Engine:
 
         after: the future of frames without which these may not come in: what fails there fails here.
         """
-        stream, frames = _running(session), deque(frames)
+        stream, frames = _watching(session), deque(frames)
         check_behind(stream.gaps, frames)
         job = WatchJob(stream, frames, Future(), after=after)
         self._worker.submit(job)
@@ -187,7 +188,7 @@ class Engine:
 
     def submit_offer(self, session: Session, live: LiveQueue, frames: Sequence[Frame]) -> int:
         """Queue frames for a session without waiting; returns how many were taken."""
-        stream = _running(session)
+        stream = _watching(session)
         check_behind(stream.gaps, frames)
         n_taken, must_begin = live.offer(frames)
         if must_begin:
@@ -208,6 +209,12 @@ class Engine:
         """Start scoring possible answers; the result goes to `scores`."""
         self._worker.submit(AskJob(_running(session), scores.query, Channel(scores), choices=choices))
 
+    def ping(self) -> Future[None]:
+        """The future resolves between two forwards: the thread lives. Raises SessionClosed if it has ended."""
+        job = CallJob(lambda: None, Future())
+        self._worker.submit(job)
+        return job.done
+
     def call(self, session: Session, function: Callable[[], _T]) -> _T:
         """Run a function on the engine's thread between two forwards and return its result."""
         _open(session)
@@ -216,6 +223,11 @@ class Engine:
     def fork(self, session: Session) -> Session:
         """A second session with the same past. Raises LimitError where the memory limit leaves no room."""
         return self._session(self.call(session, session.stream.fork), session.max_waiting_frames)
+
+    def as_of(self, session: Session, time_seconds: float) -> Session:
+        """A session of the same past up to a time. Raises LimitError where the memory limit leaves no room."""
+        stream = self.call(session, lambda: as_of(session.stream, time_seconds))
+        return self._session(stream, session.max_waiting_frames)
 
     def forget(self, session: Session) -> None:
         """Drop all work of a session that is being closed, and give back what was promised to it."""
@@ -296,6 +308,13 @@ def _open(session: Session) -> Stream:
     if session.is_closed:
         raise SessionClosed("the session is closed; open a new one")
     return session.stream
+
+
+def _watching(session: Session) -> Stream:
+    """The same, if it takes frames. Raises UsageError if it shows a past."""
+    stream = _running(session)
+    stream.check_open_ended()
+    return stream
 
 
 def _running(session: Session) -> Stream:

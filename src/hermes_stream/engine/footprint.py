@@ -12,6 +12,7 @@ from functools import cache
 
 import torch
 
+from hermes_stream.engine.seen import LOG_BYTES
 from hermes_stream.engine.stream import Stream
 from hermes_stream.memory.arena import LARGEST_BLOCK
 from hermes_stream.memory.sizes import tensor_bytes
@@ -50,7 +51,9 @@ def footprint(stream: Stream, n_new_rows: int, *, n_tail_rows: int | None = None
     slab_bytes = sum(_slab_bytes(layer.slab, n) for n, layer in zip(rows_L, version.layers, strict=True))
     tables = sum(rows_L) * version.shape.n_kv_heads * _table_entry_bytes(version)
     n_features = waiting + (interval_rows(stream) if stream.policy.needs_features else 0)
-    beside = tables + n_features * _feature_row_bytes(stream) + stream.state_bytes + tensor_bytes(stream.texts)
+    beside = (
+        LOG_BYTES + tables + n_features * _feature_row_bytes(stream) + stream.state_bytes + tensor_bytes(stream.texts)
+    )
     if n_tail_rows is None:
         n_tail_rows = _QUESTION_ROWS + waiting + stream.facts.tokens_per_frame
     # Keys and values: a tail is not moved.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from hermes_stream.errors import UsageError
@@ -59,6 +60,11 @@ def n_before_gap(gaps: Sequence[Gap], frames: Sequence[Frame]) -> int:
         if any(one.pts_seconds <= gap.start_seconds and gap.end_seconds <= other.pts_seconds for gap in later):
             return index
     return len(frames)
+
+
+def gaps_until(gaps: Sequence[Gap], seconds: float) -> tuple[Gap, ...]:
+    """What was known of them at a time, at which one may have lasted."""
+    return tuple(replace(gap, end_seconds=min(gap.end_seconds, seconds)) for gap in gaps if gap.start_seconds < seconds)
 
 
 def seconds_inside(gaps: Sequence[Gap], start_seconds: float, end_seconds: float) -> float:

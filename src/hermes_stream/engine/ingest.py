@@ -6,6 +6,7 @@ Runs on the engine's thread only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 
@@ -14,6 +15,7 @@ from hermes_stream.engine.embedding_probe import embedding_mass
 from hermes_stream.engine.opening import reserved_positions
 from hermes_stream.engine.probe_text import probe_embeddings
 from hermes_stream.engine.recall import Chooser
+from hermes_stream.engine.seen import Moment
 from hermes_stream.engine.stream import Signals, Stream, check_times
 from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.features import FeatureBank
@@ -51,6 +53,7 @@ class Piece:
         self._since_seconds = candidates[0].pts_seconds if stream.since_seconds is None else stream.since_seconds
         self._seconds = candidates[max(n_encoded, 1) - 1].pts_seconds
         self._tokens, self._front_states = None, stream.front_states
+        self._ends_G = [] if encoded is None else encoded.ends_of_grids()
         if encoded is not None:
             self._tokens, self._front_states = stream.reduce(encoded)
             stream.check_growth(self._tokens.frame_N.numel())
@@ -97,8 +100,10 @@ class Piece:
             raise
 
     def _finish(self) -> None:
-        stream = self.stream
+        stream, n_changes = self.stream, self.stream.n_changes
         if self._pending is not None:
+            # Frames that leave those held back are seen as rows from now on.
+            stream.n_changes += stream.held_back > 0
             stream.memory.commit(self._pending)
         elif self._tokens is not None:
             stream.memory.commit_features(self._tokens, self._seconds)
@@ -114,7 +119,28 @@ class Piece:
             stream.encoded = bank.append(self._tokens, version.shape, first_frame=first_frame, first_identity=0)
         if self._ends_interval:
             stream.end_interval(self._signals())
+        if self._tokens is not None:
+            stream.seen = stream.seen.append(self._tokens.seconds_of_grids(), self._moments(self._tokens, n_changes))
         stream.check_growth(0)
+
+    def _moments(self, tokens: VisualTokens, n_changes: int) -> list[Moment]:
+        """What there was after each of the grids: after the last one what is now, before it what would have been.
+
+        n_changes: of the stream before this piece came in.
+        """
+        stream, version = self.stream, self.stream.memory.current
+        before, clocks = stream.seen.newest, [(version.next_position, version.grid_end)] * tokens.n_grids
+        if self._pending is not None and not stream.held_back:
+            clocks[:-1] = self._pending.base.clocks_after(self._entering or tokens, self._ends_G)[:-1]
+        changes = [n_changes] * (tokens.n_grids - 1) + [stream.n_changes]
+        n_frames, n_tokens = tokens.n_frames // tokens.n_grids, list(accumulate(tokens.rows_of_grids()))
+        return [
+            Moment(
+                before.frames + n_frames * (index + 1), before.grids + index + 1, before.tokens + n_tokens[index],
+                *clocks[index], changes[index],
+            )
+            for index in range(tokens.n_grids)
+        ]  # fmt: skip
 
     def _signals(self) -> Signals:
         """What probes and the newest frame attended to, once the interval is committed."""
@@ -134,6 +160,16 @@ class Piece:
         return self._interval_frames >= self.stream.chunk_frames
 
     def _prepare_commit(self, tokens: VisualTokens) -> None:
+        memory, before = self.stream.memory, self.stream.memory.current
+        try:
+            self._begin_commit(tokens)
+        finally:
+            # Positions were closed up, for these frames or in vain.
+            self.stream.n_changes += memory.current is not before
+        if self._pending is not None and self._ends_interval:
+            self._prepare_probes(self._pending)
+
+    def _begin_commit(self, tokens: VisualTokens) -> None:
         memory, n_held_back = self.stream.memory, self.stream.held_back
         reserve = reserved_positions(memory.shape.max_positions)
         if n_held_back:
@@ -142,8 +178,6 @@ class Piece:
         else:
             self._entering = memory.make_room(tokens, reserve)
             self._pending = memory.begin_vision(self._entering, self._seconds)
-        if self._pending is not None and self._ends_interval:
-            self._prepare_probes(self._pending)
 
     def _prepare_probes(self, pending: PendingAppend) -> None:
         stream = self.stream

@@ -105,7 +105,8 @@ class Question:
 
     def _text(self) -> torch.Tensor:
         """Embeddings `[T, E]` of the question in its template, up to the answer's first token."""
-        text_TE = self.adapter.question(self.query.prompt, after_video=self.frames_seen > 0)
+        query, after_video = self.query, self.frames_seen > 0
+        text_TE = self.adapter.question(query.prompt, after_video=after_video, turns=query.turns)
         if self.query.answer_start:
             text_TE = torch.cat((text_TE, self.adapter.guidance(self.query.answer_start)))
         return text_TE
@@ -159,9 +160,10 @@ class Question:
                 position_RN = place_fresh(fresh, start, shape, room - n_text - reserved_positions(shape.max_positions))
             start, end = max(start, shape.text_after(position_RN)), int(position_RN.max()) + 1
         if (n_positions := max(start + n_text, end) - self.tail.next_position) > room:
+            fewer = ", or with fewer turns before it" if self.query.turns else ""
             raise ContextError(
                 f"the question takes {n_positions} positions, but only {room} of the model's "
-                f"{self.adapter.facts.max_positions} are left; ask a shorter one"
+                f"{self.adapter.facts.max_positions} are left; ask a shorter one{fewer}"
             )
         self.tail.next_position = start
         position_RT = torch.cat((upload(position_RN, self.adapter.facts.device), self._text_positions(n_text)), dim=-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,7 +14,7 @@ from hermes_stream.engine.question_attention import QuestionAttention, question_
 from hermes_stream.engine.scoring import YES_NO, PendingScores, check_choices
 from hermes_stream.engine.snapshot import take_snapshot
 from hermes_stream.memory.snapshot import Snapshot
-from hermes_stream.types import Frame, Gap, Query
+from hermes_stream.types import AsOf, Frame, Gap, Query
 
 if TYPE_CHECKING:
     from hermes_stream.engine.engine import Engine
@@ -36,6 +36,7 @@ class SessionStats:
     frames_dropped: frames that were given and never came into the memory: offered ones that waited too long, and those
     for which memory ran out. waiting_frames: offered and still on their way. lag_seconds: from the newest frame in the
     memory to the newest one offered, gaps apart. gaps: times in which nothing was seen.
+    as_of: how well the moment is known that a session of `Session.as_of` shows; None for all others.
     """
 
     frames_seen: int
@@ -53,6 +54,7 @@ class SessionStats:
     waiting_frames: int = 0
     lag_seconds: float = 0.0
     gaps: tuple[Gap, ...] = ()
+    as_of: AsOf | None = None
 
 
 class Session:
@@ -91,6 +93,13 @@ class Session:
         whatever went wrong with frames that were offered before, once.
         """
         return self._engine.submit_offer(self, self._live, [frames] if isinstance(frames, Frame) else list(frames))
+
+    def on_arrival(self, tell: Callable[[Sequence[Frame]], None] | None) -> None:
+        """Have somebody told of frames as soon as they are in; None ends it.
+
+        It is told on the engine's thread, which waits for it: it must return at once and never raise.
+        """
+        self.stream.on_arrival = tell
 
     def mark_gap(self, start_seconds: float, end_seconds: float, reason: str) -> None:
         """State that nothing was seen in `[start_seconds, end_seconds)`: a camera was away, a server was down.
@@ -138,6 +147,14 @@ class Session:
     def fork(self) -> Session:
         """A second session with the same past and a future of its own; rows are shared until one of them writes."""
         return self._engine.fork(self)
+
+    def as_of(self, time_seconds: float) -> Session:
+        """A session to be asked what was known at a time: a fork of which nothing that was shown later is left.
+
+        It takes no frames. `stats.as_of` says how well that moment is still known; with keep-all, and wherever nothing
+        but frames came since, answers are those that would have been given then.
+        """
+        return self._engine.as_of(self, time_seconds)
 
     def snapshot(self) -> Snapshot:
         """Everything watched so far, to be saved to a file and restored later; see `Engine.restore`.
@@ -187,6 +204,7 @@ class Session:
             waiting_frames=n_waiting,
             lag_seconds=self._live.lag_seconds(newest_seconds, gaps),
             gaps=gaps,
+            as_of=self.stream.as_of,
         )
 
     def check_invariants(self) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from hermes_stream.engine.faults import Doubt, check_doubts
 from hermes_stream.engine.gaps import check_gap, check_outside, n_before_gap, with_gap
+from hermes_stream.engine.seen import SeenLog
 from hermes_stream.errors import SessionError, UsageError
 from hermes_stream.memory.features import FeatureBank
 from hermes_stream.memory.kv_memory import KVMemory
@@ -21,10 +22,10 @@ from hermes_stream.memory.sizes import tensor_bytes
 from hermes_stream.memory.version import MemoryVersion
 from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
 from hermes_stream.models.adapter import Adapter, Clip
-from hermes_stream.policies.base import Policy, StreamFacts, Turn, ViewSpec
+from hermes_stream.policies.base import Policy, StreamFacts, ViewSpec
 from hermes_stream.policies.front_ends.base import reduce_tokens
 from hermes_stream.stages import EVICT, SCORE, VISION, stage
-from hermes_stream.types import Frame, Gap, VisualTokens
+from hermes_stream.types import AsOf, Frame, Gap, Turn, VisualTokens
 
 _log = logging.getLogger(__name__)
 
@@ -48,11 +49,14 @@ class Stream:
         than the budget.
     encoded: the interval's frames as the text model got them, for policies that want them. texts: see `MemoryView`.
     waiting: frames that have no partner yet, for families that make one grid of two. since_seconds: of the first frame.
-    gaps: times in which nothing was seen, oldest first.
+    gaps: times in which nothing was seen, oldest first. seen: what there was after each grid. n_changes: how often
+        anything but frames changed the memory or the policy's state.
+    as_of: for a stream that was cut back to a moment of its past, and takes no more frames.
     front_states: of the policy's front-ends, after the newest committed frame.
     frames_dropped: frames for which memory ran out. stopped: why no more frames and questions are taken.
     doubts: signals of past intervals that the device has not answered for yet.
     on_growth: told before so many rows come, and after each plan; raises LimitError if the engine has no room for them.
+    on_arrival: told of frames that are in.
     """
 
     adapter: Adapter
@@ -69,6 +73,9 @@ class Stream:
     waiting: tuple[Frame, ...] = ()
     since_seconds: float | None = None
     gaps: tuple[Gap, ...] = ()
+    seen: SeenLog = field(default_factory=SeenLog)
+    n_changes: int = 0
+    as_of: AsOf | None = None
     front_states: tuple[Any, ...] = ()
     last_compression_seconds: float | None = None
     encoded: FeatureBank | None = None
@@ -77,11 +84,12 @@ class Stream:
     stopped: str | None = None
     doubts: tuple[Doubt, ...] = ()
     on_growth: Callable[[Stream, int], None] | None = None
+    on_arrival: Callable[[Sequence[Frame]], None] | None = None
 
     def fork(self) -> Stream:
         twin = Stream(**self.__dict__)
         twin.memory = self.memory.fork()
-        twin.on_growth = None
+        twin.on_growth = twin.on_arrival = None
         return twin
 
     def check_growth(self, n_new_rows: int) -> None:
@@ -101,9 +109,18 @@ class Stream:
 
         Raises UsageError for a gap that begins before any of these, or before another ended.
         """
+        self.check_open_ended()
         for seconds in (self.newest_seconds, offered_seconds):
             check_gap(self.gaps, gap, seconds)
         self.gaps = with_gap(self.gaps, gap)
+
+    def check_open_ended(self) -> None:
+        """Raise UsageError if the stream was cut back to a moment of its past."""
+        if self.as_of is not None:
+            raise UsageError(
+                f"this session is as of {self.as_of.time_seconds:.3f} s and takes no frames; watch the one that it was "
+                "made from"
+            )
 
     def check_running(self) -> None:
         """Raise SessionError if the session was stopped, or must be because of an interval's signals."""
@@ -190,6 +207,9 @@ class Stream:
         is_eviction = plan.evicts(self.memory.current.held_tokens)
         with stage(EVICT):
             self.memory.apply(plan)
+        # What was encoded in the interval is another signal for questions, and begins anew.
+        if not plan.is_identity or state is not self.state or self.policy.needs_features:
+            self.n_changes += 1
         self.state = state
         self.interval_frames = self.interval_tokens = 0
         self.encoded = None

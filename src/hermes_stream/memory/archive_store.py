@@ -5,19 +5,16 @@ Shape letters: K key/value heads, N rows, D head dimension.
 
 from __future__ import annotations
 
-import os
-import tempfile
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import torch
 
 from hermes_stream.errors import ConfigError, LimitError
-from hermes_stream.memory.archive import ArchiveBlock
+from hermes_stream.memory.archive import ArchiveBlock, SelectTable
 from hermes_stream.memory.packed_rows import Bits, HostTensor, PackedRows, Ranges, pack
+from hermes_stream.memory.spill_file import FileTensor, SpillFile
 from hermes_stream.memory.token_table import TokenTable
 
 
@@ -46,57 +43,13 @@ class ArchiveSettings:
             raise ConfigError(f"the archive's folder {self.disk} does not exist; make it first, or leave disk out")
 
 
-class _SpillFile:
-    """An unnamed file that only grows; it goes with the last reader."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder, prefix="hermes-stream-archive-")  # noqa: SIM115
-        self._finalizer = weakref.finalize(self, self._file.close)
-        self.n_bytes = 0
-
-    def write(self, tensor: torch.Tensor) -> _FileTensor:
-        data = tensor.contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
-        try:
-            self._file.seek(self.n_bytes)
-            self._file.write(data)
-            self._file.flush()
-        except OSError as error:
-            raise LimitError(f"the archive cannot be written to {self._folder}: {error.strerror}") from error
-        stored = _FileTensor(self, self.n_bytes, len(data), tensor.shape, tensor.dtype)
-        self.n_bytes += len(data)
-        return stored
-
-    def read(self, start: int, n_bytes: int) -> bytes:
-        return os.pread(self._file.fileno(), n_bytes, start)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _FileTensor:
-    file: _SpillFile
-    start: int
-    n_bytes: int
-    shape: torch.Size
-    dtype: torch.dtype
-
-    @property
-    def is_on_disk(self) -> bool:
-        return True
-
-    def load(self) -> torch.Tensor:
-        data = bytearray(self.file.read(self.start, self.n_bytes))
-        if not data:
-            return torch.empty(self.shape, dtype=self.dtype)
-        return torch.frombuffer(data, dtype=torch.uint8).view(self.dtype).reshape(self.shape)
-
-
 class ArchiveStore:
     """Turns rows into blocks, and puts them where there is room. Forks share it, and its file."""
 
     def __init__(self, settings: ArchiveSettings, *, pin: bool) -> None:
         self.settings = settings
         self._pin = pin
-        self._file: _SpillFile | None = None
+        self._file: SpillFile | None = None
 
     def blocks(self, table: TokenTable, raw_key_KND: torch.Tensor, value_KND: torch.Tensor) -> list[ArchiveBlock]:
         """Rows that are archived together, in host memory: one block, or one for each frame of them."""
@@ -123,19 +76,47 @@ class ArchiveStore:
         settings = self.settings
         return pack(x_KND, settings.bits, ranges=settings.ranges, pin=self._pin, resident=settings.resident)
 
-    def place(self, layers: Sequence[Sequence[ArchiveBlock]]) -> list[list[ArchiveBlock]]:
+    def without(
+        self, block: ArchiveBlock, rows_N: torch.Tensor, select_table: SelectTable = TokenTable.select
+    ) -> ArchiveBlock:
+        """A block of these rows, sorted, in host memory, in which nothing is left of the others.
+
+        Ranges that rows share are made anew of those that are left, which rounds these once more.
+        """
+        settings = self.settings
+        if settings.bits == 16 or settings.ranges == "row":
+            return block.select(rows_N, select_table)
+        home = block.raw_keys.parts[0].load().device if settings.resident else torch.device("cpu")
+        parts = [self._pack(rows.unpack(home)[:, rows_N.to(home)]) for rows in (block.raw_keys, block.values)]
+        return ArchiveBlock(select_table(block.table, rows_N), *parts)
+
+    def erase(self, blocks: Sequence[ArchiveBlock]) -> None:
+        """Blocks that are forgotten: what they have in the file is overwritten once nobody holds them any more."""
+        for block in blocks:
+            for part in (*block.raw_keys.parts, *block.values.parts):
+                if isinstance(part, FileTensor):
+                    part.file.erase_when_free(part)
+
+    def flush(self) -> None:
+        """Wait until what was overwritten is so on the disk."""
+        if self._file is not None:
+            self._file.flush()
+
+    def place(self, layers: Sequence[Sequence[ArchiveBlock]], *, has_room: bool = False) -> list[list[ArchiveBlock]]:
         """The blocks of all layers; where they pass the limit of host memory, the newest of each layer in the file.
 
-        Raises LimitError, with nothing written, if there is no room for them.
+        has_room: they take the place of others that are larger, and still there. Otherwise raises LimitError, with
+        nothing written, if there is no room for them.
         """
         n_host = sum(block.bytes_on(disk=False) for blocks in layers for block in blocks)
         if n_host <= self.settings.host_bytes:
             return [list(blocks) for blocks in layers]
         placed, n_moved = self._split(layers, n_host - self.settings.host_bytes)
-        self._check_room(n_host, n_moved)
+        if not has_room:
+            self._check_room(n_host, n_moved)
         if self._file is None:
             assert self.settings.disk is not None
-            self._file = _SpillFile(self.settings.disk)
+            self._file = SpillFile(self.settings.disk)
         return [[self._spill(block) if moves else block for block, moves in blocks] for blocks in placed]
 
     def _split(

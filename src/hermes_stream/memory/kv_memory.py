@@ -21,6 +21,7 @@ from hermes_stream.memory.laws import check_plan, check_version
 from hermes_stream.memory.place import draw_together
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.quantised_slab import QuantisedSlab
+from hermes_stream.memory.removal import IsGone, Removal, remove
 from hermes_stream.memory.rope import Rope
 from hermes_stream.memory.shape import MemoryBits, MemoryShape
 from hermes_stream.memory.slab import FIRST_ROWS, Slab
@@ -256,6 +257,14 @@ class KVMemory:
             self.current, plan, self.shape, self.rope, compaction=self.compaction, store=self.store
         )
         return self.current
+
+    def remove(self, is_gone: IsGone, *, forgets: bool) -> Removal:
+        """Take rows out wherever they are: held, waiting as features, archived; see `removal.remove`.
+
+        forgets: what they left in the file of an archive is overwritten once nobody holds it any more.
+        """
+        self.current, removal = remove(self.current, is_gone, self.store, forgets=forgets)
+        return removal
 
     def check_invariants(self) -> None:
         """Raise InvariantError if a law of the memory does not hold (architecture, laws 1 and 6).

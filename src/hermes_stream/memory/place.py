@@ -43,7 +43,7 @@ def draw_together(version: MemoryVersion, tokens: VisualTokens, rope: Rope) -> t
         time_map = TimeMap(tables, n_prefix, version.newest_time, shape.longest_span, time_U.tolist())
         move = once_per_object(lambda table, _: table.with_positions(time_map.place(table, n_prefix, shape.time_axes)))
         placed = [move(table, None) for table in tables]
-        version = _with_tables(version, placed, _read_extent(placed, n_prefix)[0], time_map.newest_time, rope)
+        version = _with_tables(version, placed, extent_of(placed, n_prefix)[0], time_map.newest_time, rope)
         return version, tokens.at_times(torch.tensor(time_map.coming)[index_N] - version.time_start, shape.time_axes)
 
 
@@ -81,7 +81,7 @@ def _placed_tables(
     tables, n_prefix, shape = [layer.table for layer in version.layers], version.n_prefix, version.shape
     if not isinstance(positions, Positions):
         given_tables = [_with_positions(t, given, n_prefix) for t, given in zip(tables, positions, strict=True)]
-        return given_tables, _read_extent(given_tables, n_prefix)[0], version.newest_time
+        return given_tables, extent_of(given_tables, n_prefix)[0], version.newest_time
     newest_time = n_prefix
     if positions is Positions.COMPACT and shape.n_axes > 1:
         time_map = TimeMap(tables, n_prefix, version.newest_time, shape.longest_span)
@@ -96,11 +96,11 @@ def _placed_tables(
     if shape.n_axes == 1:
         end = max(table.n_tokens for table in tables)
         return placed, end, max(newest_time, end - 1)
-    end, newest_held_time = _read_extent(placed, n_prefix)
+    end, newest_held_time = extent_of(placed, n_prefix)
     return placed, end, max(newest_time, newest_held_time)
 
 
-def _read_extent(tables: Sequence[TokenTable], n_prefix: int) -> tuple[int, int]:
+def extent_of(tables: Sequence[TokenTable], n_prefix: int) -> tuple[int, int]:
     """One past the largest position of any layer, and the largest time after the prefix, its end if nothing is held."""
     distinct = list({id(table): table for table in tables}.values())
     ends = [end_of(table) for table in distinct]

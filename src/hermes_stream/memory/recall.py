@@ -104,6 +104,15 @@ def seen_table(version: MemoryVersion, layer: LayerMemory, recalled: Recalled, *
     return layer.table.slice(0, version.n_prefix).concat(_recalled_table(version, layer, choice))
 
 
+def archived_keys(version: MemoryVersion, layer_index: int, rope: Rope, *, rotated: bool) -> torch.Tensor:
+    """Keys of all archived rows of a layer, `[K, N, D]`: un-rotated, or where the rows stand by today's clock."""
+    layer = version.layers[layer_index]
+    device = layer.table.data_CHN.device
+    rows_N = torch.arange(layer.archive.n_rows, device=device)
+    keys_KND, _ = _read(layer, rows_N, device)
+    return _rotate_at(keys_KND, _stored_positions(version, layer, rows_N), rope) if rotated else keys_KND
+
+
 def _choice(version: MemoryVersion, layer: LayerMemory, recalled: Recalled, *, sees_held: bool) -> _Choice:
     device = layer.table.data_CHN.device
     none = torch.empty(0, dtype=torch.int64, device=device)

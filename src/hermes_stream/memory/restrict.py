@@ -17,7 +17,7 @@ from hermes_stream.memory.view import LayerView, MemoryView
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parting:
-    """The rows of one layer in two parts, each sorted: `[n]`, or `[K, n]` where heads hold different rows."""
+    """The rows of one layer in two parts, each sorted, `[n]`; where heads hold different rows, by their number."""
 
     older: torch.Tensor
     newest: torch.Tensor
@@ -42,9 +42,13 @@ def part_layers(view: MemoryView, first_frame: int) -> tuple[Parting, ...]:
 def part_layer(layer: LayerView, first_frame: int) -> Parting:
     """One layer's share of `part_layers`."""
     is_newest_HN = layer.table.frame_HN >= first_frame
-    n_heads = is_newest_HN.shape[0]
-    older, newest = (mask_HN.nonzero()[:, 1].view(n_heads, -1) for mask_HN in (~is_newest_HN, is_newest_HN))
-    return Parting(older[0], newest[0]) if n_heads == 1 else Parting(older, newest)
+    if is_newest_HN.shape[0] == 1:
+        older_N, newest_N = (mask_N.nonzero()[:, 0] for mask_N in (~is_newest_HN[0], is_newest_HN[0]))
+        return Parting(older_N, newest_N)
+    # The newest rows are the last ones; where a past is looked at, some heads may have lost a part of them.
+    row_N = torch.arange(layer.n_rows, device=is_newest_HN.device)
+    n_older = layer.n_rows - int(is_newest_HN.sum(dim=-1).min())
+    return Parting(row_N[:n_older], row_N[n_older:])
 
 
 def older_view(view: MemoryView, partings: Sequence[Parting], frames_seen: int) -> MemoryView:

@@ -9,6 +9,7 @@ order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -146,6 +147,22 @@ class MemoryVersion:
         if not self.shape.has_absolute_time:
             return self.next_position + tokens.n_positions
         return max(self.next_position, int(self.place(tokens).max()) + 1)
+
+    def clocks_after(self, tokens: VisualTokens, ends_G: Sequence[int]) -> list[tuple[int, int]]:
+        """`next_position` and `grid_end` once each grid of these frames stands there.
+
+        ends_G: what `tokens.ends_of_grids` said before tokens were dropped, for families without absolute time.
+        """
+        if not self.shape.has_absolute_time:
+            return [(self.next_position + end, self.next_position + end) for end in ends_G]
+        position_RN = self.place(tokens)
+        cell_axes = [axis for axis in range(self.shape.n_axes) if axis not in self.shape.time_axes]
+        ends = []
+        for end_N, so_far in ((position_RN, self.next_position), (position_RN[cell_axes], self.grid_end)):
+            end_G = torch.full((tokens.n_grids,), so_far)
+            end_G.scatter_reduce_(0, tokens.frame_N, end_N.amax(dim=0) + 1, "amax")
+            ends.append(end_G.cummax(dim=0).values.tolist())
+        return list(zip(*ends, strict=True))
 
     @property
     def text_position(self) -> int:

@@ -14,7 +14,7 @@ import torch
 from hermes_stream.memory.backends.base import Backend
 from hermes_stream.memory.rope import Rope
 from hermes_stream.models.flops import TextSizes
-from hermes_stream.types import Frame, VisualTokens
+from hermes_stream.types import Frame, Turn, VisualTokens
 
 if TYPE_CHECKING:
     from hermes_stream.models.stock import StockModel
@@ -162,8 +162,11 @@ class Adapter(Protocol):
         """Floating-point operations of the matrix products of `embed` on these frames."""
         ...
 
-    def question(self, text: str, *, after_video: bool) -> torch.Tensor:
-        """Embeddings `[T, E]` of a question up to where the answer starts, end of the visual span included."""
+    def question(self, text: str, *, after_video: bool, turns: Sequence[Turn] = ()) -> torch.Tensor:
+        """Embeddings `[T, E]` of a question up to where the answer starts, end of the visual span included.
+
+        turns: what was asked and answered between the video and the question.
+        """
         ...
 
     def guidance(self, text: str) -> torch.Tensor:

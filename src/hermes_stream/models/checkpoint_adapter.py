@@ -21,7 +21,7 @@ from hermes_stream.models.attention_seam import ModelRope, attach, project_text,
 from hermes_stream.models.flops import text_sizes
 from hermes_stream.models.quantization import quantization_method, stored_bytes
 from hermes_stream.models.stock import StockModel
-from hermes_stream.types import Frame, VisualTokens
+from hermes_stream.types import Frame, Turn, VisualTokens
 
 # Texts whose token ids are remembered.
 _N_KNOWN_TEXTS = 64
@@ -32,12 +32,14 @@ TEXT_POSITIONS = ("after", "overlap")
 class Prompts:
     """The strings around frames: before the first, and a question's from the end of the video to the answer.
 
-    question_first: the same question where no frame has been seen.
+    question_first: the same question where no frame has been seen. turn: a question with its answer, up to where the
+    text of the next one stands; before it stands what stands before the text of a question.
     """
 
     prefix: str
     question: str
     question_first: str
+    turn: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +146,10 @@ class CheckpointAdapter:
     def prefix(self) -> torch.Tensor:
         return self._embed_text(self._prompts.prefix)
 
-    def question(self, text: str, *, after_video: bool) -> torch.Tensor:
+    def question(self, text: str, *, after_video: bool, turns: Sequence[Turn] = ()) -> torch.Tensor:
         template = self._prompts.question if after_video else self._prompts.question_first
-        return self._embed_text(template.format(text=text))
+        earlier = "".join(self._prompts.turn.format(question=turn.question, answer=turn.answer) for turn in turns)
+        return self._embed_text(template.format(text=earlier + text))
 
     def guidance(self, text: str) -> torch.Tensor:
         return self._embed_text(text)

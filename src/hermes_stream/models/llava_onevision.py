@@ -18,11 +18,17 @@ from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapte
 from hermes_stream.models.flops import siglip_flops
 from hermes_stream.models.preprocess import FixedSizePreprocessor
 from hermes_stream.models.saliency import attention_received, siglip_layers
-from hermes_stream.types import Frame, VisualTokens
+from hermes_stream.types import Frame, Turn, VisualTokens
 
 _QUESTION = "\n{text}<|im_end|><|im_start|>assistant\n"
-# HERMES, released code, spaces as there.
-PROMPTS = Prompts("<|im_start|>system \nYou are a helpful assistant.<|im_end|><|im_start|>user ", _QUESTION, _QUESTION)
+# HERMES, released code, spaces as there; earlier turns as in the checkpoints' chat template, which has a space after
+# the role of every message but the one that is to be written.
+PROMPTS = Prompts(
+    prefix="<|im_start|>system \nYou are a helpful assistant.<|im_end|><|im_start|>user ",
+    question=_QUESTION,
+    question_first=_QUESTION,
+    turn="{question}<|im_end|><|im_start|>assistant \n{answer}<|im_end|><|im_start|>user \n",
+)
 
 
 class LlavaOnevisionAdapter(CheckpointAdapter):
@@ -100,6 +106,6 @@ class LlavaOnevisionAdapter(CheckpointAdapter):
         """Vision tower and projector; pooling comes after them and has no matrix product."""
         return len(frames) * siglip_flops(self._model.config.vision_config, self.facts.hidden_size)
 
-    def question(self, text: str, *, after_video: bool) -> torch.Tensor:
-        text_TE = super().question(text, after_video=after_video)
+    def question(self, text: str, *, after_video: bool, turns: Sequence[Turn] = ()) -> torch.Tensor:
+        text_TE = super().question(text, after_video=after_video, turns=turns)
         return torch.cat((self._model.model.image_newline[None].to(text_TE), text_TE)) if after_video else text_TE

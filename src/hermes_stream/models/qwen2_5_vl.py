@@ -20,11 +20,13 @@ from hermes_stream.models.patches import PatchPreprocessor, first_and_last, pixe
 from hermes_stream.types import Frame, VisualTokens
 
 _ASK = "{text}<|im_end|>\n<|im_start|>assistant\n"
+_TURN = "{question}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>\n<|im_start|>user\n"
 # The checkpoints' chat template, with one video in the user's turn.
 PROMPTS = Prompts(
     prefix="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>",
     question="<|vision_end|>" + _ASK,
     question_first="<|vision_end|>" + _ASK,
+    turn=_TURN,
 )
 # Pixels of a frame in the family's video processor. The published files allow 21 times as many, more than a stream can
 # pay for; `max_pixels` asks for more.

@@ -19,7 +19,8 @@ from hermes_stream.models.patches import PatchPreprocessor, first_and_last, pixe
 from hermes_stream.types import Frame, VisualTokens
 
 _ASK = "{text}<|im_end|>\n<|im_start|>assistant\n"
-PROMPTS = Prompts(prefix="<|im_start|>user\n", question=_ASK, question_first=_ASK)
+_TURN = "{question}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>\n<|im_start|>user\n"
+PROMPTS = Prompts(prefix="<|im_start|>user\n", question=_ASK, question_first=_ASK, turn=_TURN)
 _TIME = "<{seconds:.1f} seconds><|vision_start|>"
 _END = "<|vision_end|>"
 # The family's processor budgets a whole clip, which a stream does not know: 256 tokens a frame unless told otherwise.

@@ -18,10 +18,13 @@ from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.recall import Placement, Recalled
 from hermes_stream.memory.shape import MemoryBits
+from hermes_stream.memory.sizes import tensor_bytes
 from hermes_stream.memory.view import MemoryView
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.front_ends.base import FrontEnd
 from hermes_stream.policies.part import Part, as_number
 from hermes_stream.policies.recall import Asked
+from hermes_stream.types import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +59,6 @@ class Probe:
     queries: Literal["true", "embedding"] = "true"
     kind: Literal["text", "question"] = "text"
     wants: Literal["mass", "query"] = "mass"
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A remembered question and the model's own answer to it."""
-
-    question: str
-    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +284,13 @@ class Policy(Part, ABC):
     ) -> Sequence[Recalled]:
         """What the answer sees in each layer, once the question's own pass went through all of them."""
         return recalled
+
+    def forget(self, state: Any, forgetting: Forgetting, stream: StreamFacts) -> Any:  # noqa: ARG002
+        """The state once frames are gone: nothing in it may still be made of them.
+
+        By default it stays if it holds no tensors, and is that of a stream that begins if it does.
+        """
+        return self.start(stream) if tensor_bytes(state) else state
 
     def layer_groups(self, n_layers: int) -> dict[str, range]:
         """Layers that this policy treats alike, by name, shallow first; for people who look at a memory."""

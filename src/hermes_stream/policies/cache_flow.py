@@ -19,6 +19,7 @@ from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.policies.archiving import ArchivingPolicy
 from hermes_stream.policies.base import StreamFacts, ViewSpec
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.recall import Asked
 from hermes_stream.policies.retrieval import GroupIndex, consensus, group_scores, mean_keys, ranked, rows_of
 
@@ -87,7 +88,8 @@ class CacheFlow(ArchivingPolicy):
         n_gone = _n_before(asked[0])
         if n_gone == 0:
             return recalled
-        size_B = torch.cat(state.index.sizes)[: -(-n_gone // state.block)]
+        size_B = torch.cat(state.index.sizes)
+        size_B = size_B[size_B.cumsum(0) - size_B < n_gone]
         n_chosen = self._n_blocks(state.block)
         mean_LBKD = torch.cat(state.index.means, dim=1)[:, : size_B.numel()]
         first, last = (
@@ -96,6 +98,9 @@ class CacheFlow(ArchivingPolicy):
         )
         row_N = rows_of(torch.tensor(consensus(first, last, n_chosen), device=size_B.device), size_B)
         return [Recalled(row_N[row_N < n_gone])] * len(asked)
+
+    def forget(self, state: CacheFlowState, forgetting: Forgetting, stream: StreamFacts) -> CacheFlowState:  # noqa: ARG002
+        return replace(state, index=state.index.left(forgetting, (0, forgetting.view.n_layers - 1)))
 
     def _n_blocks(self, block: int) -> int:
         return (self.budget_tokens or 0) // block if self.blocks is None else self.blocks
@@ -110,6 +115,6 @@ class CacheFlow(ArchivingPolicy):
 
 def _n_before(asked: Asked) -> int:
     """How many archived rows are older than all held ones."""
-    if asked.archive.n_rows == 0:
-        return 0
+    if asked.archive.n_rows == 0 or asked.held.n_rows == 0:
+        return asked.archive.n_rows
     return int((asked.archive.table.identity_HN[0] < asked.held.identity_N[0]).sum())

@@ -26,6 +26,7 @@ from hermes_stream.policies.feature_rows import (
     split_by_frame,
     total_rows,
 )
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.subspace import Subspace, first_subspace, learn, residual
 
 _MOST_COLUMNS, _WIDTH_PER_COLUMN = 256, 14  # the source: 256 columns for a width of 3,584
@@ -82,6 +83,16 @@ class CausalMem(FeaturePolicy):
             if rows.n_held > (self.budget_tokens or 0):
                 self._cut(rows, basis if self.order == "released" or before is None else before)
         return rows.plan(), CausalMemState(basis, view.frames_seen)
+
+    def forget(self, state: CausalMemState, forgetting: Forgetting, stream: StreamFacts) -> CausalMemState:  # noqa: ARG002
+        """A basis that has learned from what is left, frame by frame."""
+        if not forgetting.has_any_of(range(state.n_frames)):
+            return state
+        bank, basis = forgetting.view.features, None
+        for rows_N in rows_by_frame(bank, 0):
+            if int(bank.frame_N[rows_N[0]]) < state.n_frames:
+                basis = self._learn(basis, bank.embeddings_NE[rows_N])
+        return CausalMemState(basis, state.n_frames)
 
     def _learn(self, basis: Subspace | None, token_NE: torch.Tensor) -> Subspace:
         width = token_NE.shape[1]

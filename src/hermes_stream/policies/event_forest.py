@@ -17,10 +17,12 @@ from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.view import FeatureView, MemoryView
 from hermes_stream.policies.base import StreamFacts
 from hermes_stream.policies.feature_rows import FeaturePolicy, count_words, newest_that_fit, rows_between, rows_by_frame
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.similarity import cosines
 from hermes_stream.policies.token_merging import Tokens, halve
 
 _UNLIKENESS, _MERGES, _YOUTH = 0.4, 0.4, 0.2  # StreamForest's weights
+_COMPARED = 4  # frames of which the similarities of neighbours are remembered
 _WINDOW = 4  # of as many frames as the budget holds, one stays unmerged
 
 
@@ -113,6 +115,12 @@ class EventForest(FeaturePolicy):
             pass
         plan = forest.plan(self.budget_tokens or 0)
         return plan, replace(state, events=tuple(forest.events))
+
+    def forget(self, state: ForestState, forgetting: Forgetting, stream: StreamFacts) -> ForestState:  # noqa: ARG002
+        """How the newest frames resembled each other is forgotten with any of them; events without frames go later."""
+        if not forgetting.has_any_of(range(max(state.n_frames - _COMPARED, 0), state.n_frames)):
+            return state
+        return replace(state, mean_E=None, similarities=())
 
     def _look(self, view: MemoryView, state: ForestState) -> ForestState:
         """Take in new frames, and let those go that leave the window."""

@@ -7,7 +7,7 @@ Shape letters: N rows of the bank or of one frame, E model width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import ClassVar
 
@@ -28,6 +28,7 @@ from hermes_stream.policies.feature_rows import (
     newest_that_fit,
     rows_by_frame,
 )
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.otsu import Edge
 
 _FRAMES_PER_SHORT, _MIDDLE_PER_SHORT = 4, 8  # the source's 8 and 64 frames where the budget holds 32
@@ -95,6 +96,10 @@ class FluxMem(FeaturePolicy):
             folds += merged
         plan = newest_that_fit(bank, stays_N.nonzero()[:, 0], folds, budget)
         return plan, FluxMemState(first_middle, first_short, distance_N)
+
+    def forget(self, state: FluxMemState, forgetting: Forgetting, stream: StreamFacts) -> FluxMemState:  # noqa: ARG002
+        """The oldest whole frame is compared with the next one only, as the first of a stream is."""
+        return replace(state, distance_N=None)
 
     def _tiers(self, view: MemoryView) -> tuple[int, int]:
         """Frames in the short and in the middle tier."""

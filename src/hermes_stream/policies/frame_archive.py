@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.view import LayerView, MemoryView
 from hermes_stream.policies.archiving import ArchivingPolicy
 from hermes_stream.policies.base import StreamFacts, ViewSpec
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.recall import Asked
 from hermes_stream.policies.retrieval import GroupIndex, mean_keys, rows_of
 from hermes_stream.policies.sliding_window import newest_frames
@@ -66,6 +67,9 @@ class FrameArchive(ArchivingPolicy):
         row_N = rows_of(chosen_F, size_F)
         is_waiting_N = row_N >= asked.archive.n_rows
         return Recalled(row_N[~is_waiting_N], waiting_N[row_N[is_waiting_N] - asked.archive.n_rows])
+
+    def forget(self, state: FrameArchiveState, forgetting: Forgetting, stream: StreamFacts) -> FrameArchiveState:  # noqa: ARG002
+        return replace(state, index=state.index.left(forgetting, range(forgetting.view.n_layers)))
 
     @abstractmethod
     def _choose(

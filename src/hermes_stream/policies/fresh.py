@@ -11,9 +11,11 @@ import torch
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.view import MemoryView
-from hermes_stream.policies.base import Probe, StreamFacts, Turn, ViewSpec
+from hermes_stream.policies.base import Probe, StreamFacts, ViewSpec
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.newest import NewestApart
 from hermes_stream.policies.recall import Asked
+from hermes_stream.types import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ class Fresh(NewestApart):
 
     def settle(self, asked: Sequence[Asked], recalled: Sequence[Recalled], state: FreshState) -> Sequence[Recalled]:
         return self._inside(state.reserved).settle(asked, recalled, state.store)
+
+    def forget(self, state: FreshState, forgetting: Forgetting, stream: StreamFacts) -> FreshState:
+        past = replace(forgetting, view=self._past(forgetting.view, state))
+        return replace(state, store=self._inside(state.reserved).forget(state.store, past, stream))
 
     def _past(self, view: MemoryView, state: FreshState) -> MemoryView:
         """The store's: without the frames that wait, and what they take of the budget."""

@@ -19,6 +19,7 @@ from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.memory.view import FeatureView, MemoryView
 from hermes_stream.policies.base import StreamFacts, ViewSpec
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.newest import NewestApart
 from hermes_stream.policies.recall import Asked
 from hermes_stream.policies.relevance import STANDING_QUESTIONS, frame_scores, moved, reads_history
@@ -101,6 +102,17 @@ class Gate(Wrapper):
 
     def settle(self, asked: Sequence[Asked], recalled: Sequence[Recalled], state: GateState) -> Sequence[Recalled]:
         return super().settle(asked, recalled, state.store)
+
+    def forget(self, state: GateState, forgetting: Forgetting, stream: StreamFacts) -> GateState:
+        """What is usual begins anew; until the next interval's end questions read everything."""
+        store = super().forget(state.store, forgetting, stream)
+        if state.embeddings_NE is None or state.frame_N is None:
+            return GateState(store)
+        frames = forgetting.frames
+        stays_N = (state.frame_N < frames.start) | (state.frame_N >= frames.stop)
+        return GateState(
+            store, None, state.embeddings_NE[stays_N.to(state.embeddings_NE.device)], state.frame_N[stays_N]
+        )
 
     @property
     def _newest(self) -> NewestApart | None:

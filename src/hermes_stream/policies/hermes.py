@@ -18,9 +18,10 @@ from hermes_stream.errors import PlanError, PolicyError
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions
 from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.memory.view import LayerView, MemoryView
-from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn
+from hermes_stream.policies.base import Policy, Probe, StreamFacts
 from hermes_stream.policies.hermes_prompts import PROMPTS, global_prompt, mixed_prompt
 from hermes_stream.policies.hermes_scores import LayerGroups, RecencySchedule, mix_scores, recency, smooth, top_rows
+from hermes_stream.types import Turn
 
 _MIXED, _GLOBAL = "mixed", "global"
 

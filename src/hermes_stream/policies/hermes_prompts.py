@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from hermes_stream.policies.base import Turn
+from hermes_stream.types import Turn
 
 LOCAL = (
     "Describe the current scene in detail, focusing on specific objects, fine-grained actions, "

@@ -55,7 +55,7 @@ class InfiniPotV(Policy):
 
     def after_chunk(self, view: MemoryView, state: Any) -> tuple[Plan, Any]:
         n_keep = self._n_keep(view.tokens_per_frame)
-        n_rows = view.layers[0].n_rows  # as many in every layer
+        n_rows = max(layer.n_rows for layer in view.layers)
         if n_rows < (self.budget_tokens or 0) or n_rows <= n_keep:
             return Plan.keep_all(), state
         return Plan(tuple(LayerPlan(self._select(layer, view, n_keep)) for layer in view.layers)), state
@@ -65,7 +65,9 @@ class InfiniPotV(Policy):
         return max(_whole(self.keep * ((self.budget_tokens or 0) // tokens_per_frame)), 1) * tokens_per_frame
 
     def _select(self, layer: LayerView, view: MemoryView, n_keep: int) -> torch.Tensor:
-        """Rows to keep, `[n]`, or `[K, n]` for each head its own."""
+        """Rows to keep, `[n]`, or `[K, n]` for each head its own; all where forgetting has left few enough."""
+        if layer.n_rows <= n_keep:
+            return torch.arange(layer.n_rows, device=layer.table.data_CHN.device)
         tensors = layer.tensors
         n_values = round((1 - self.alpha) * n_keep)
         n_protected = n_keep - n_values

@@ -82,7 +82,7 @@ class LiveVLM(Policy):
         n_long = self._n_long(layer, stream)
         short_N = torch.arange(n_long, n_rows, device=layer.identity_N.device)
         n_keep = budget - short_N.numel()
-        if n_keep <= 0:
+        if n_keep <= 0 or not n_long:
             return short_N[-budget:]
         place_N = layer.identity_N[:n_long] - stream.prefix_tokens + 1
         bucket_N = bucket_of(place_N, place_N[-1], max(n_keep // self.capacity, 1))

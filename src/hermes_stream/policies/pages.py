@@ -13,6 +13,7 @@ from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.policies.base import Policy, StreamFacts, ViewSpec
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.live_vlm import in_best_pages
 from hermes_stream.policies.recall import Asked
 from hermes_stream.policies.wrapper import Wrapper
@@ -66,6 +67,9 @@ class Pages(Wrapper):
         keys_KND = asked.held.tensors.raw_keys_KND
         is_seen_N = in_best_pages(asked.query_HTD, keys_KND, state.page_rows, self.keep)
         return Recalled(held_rows=is_seen_N.nonzero()[:, 0])
+
+    def forget(self, state: PagesState, forgetting: Forgetting, stream: StreamFacts) -> PagesState:
+        return replace(state, store=super().forget(state.store, forgetting, stream))
 
     def settle(self, asked: Sequence[Asked], recalled: Sequence[Recalled], state: PagesState) -> Sequence[Recalled]:  # noqa: ARG002
         return recalled

@@ -15,9 +15,10 @@ from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.restrict import Parting, older_view, part_layer, part_layers, with_newest
 from hermes_stream.memory.view import MemoryView
-from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
+from hermes_stream.policies.base import Policy, Probe, StreamFacts, ViewSpec
 from hermes_stream.policies.newest import NewestApart
 from hermes_stream.policies.recall import Asked
+from hermes_stream.types import Turn
 
 
 class Recent(NewestApart):
@@ -88,7 +89,12 @@ def _with_newest(recalled: Recalled, asked: Asked, parting: Parting) -> Recalled
     if recalled.held_rows is None and asked.sees_held:
         return recalled
     chosen = parting.older[:0] if recalled.held_rows is None else parting.older[recalled.held_rows]
-    return replace(recalled, held_rows=torch.cat((chosen, parting.newest)).sort().values)
+    newest = parting.newest
+    if recalled.archive_rows is not None and asked.archive.n_rows:
+        # Where newer frames were forgotten, the newest that are held may be the store's already: none is seen twice.
+        archived_N = asked.archive.table.identity_HN[0, recalled.archive_rows]
+        newest = newest[~torch.isin(asked.held.table.identity_HN[0, newest], archived_N)]
+    return replace(recalled, held_rows=torch.cat((chosen, newest)).sort().values)
 
 
 def _without_newest(recalled: Recalled, parting: Parting) -> Recalled:

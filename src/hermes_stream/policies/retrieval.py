@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.hermes_scores import top_rows
 
 Similarity = Literal["cosine", "dot"]
@@ -43,6 +44,21 @@ class GroupIndex:
             size_G, mean_LGKD = torch.cat((sizes[-1], size_G)), torch.cat((means[-1], mean_LGKD), dim=1)
             sizes, means = sizes[:-1], means[:-1]
         return GroupIndex((*sizes, size_G), (*means, mean_LGKD))
+
+    def left(self, forgetting: Forgetting, layers: Sequence[int]) -> GroupIndex:
+        """The index of what is left in the archives of these layers; groups that lost a part get a new mean."""
+        if not self.sizes:
+            return self
+        before_G, mean_LGKD = torch.cat(self.sizes), torch.cat(self.means, dim=1)
+        group_N = torch.arange(before_G.numel(), device=before_G.device).repeat_interleave(before_G)
+        size_G = group_N[forgetting.archive_rows_L[layers[0]]].bincount(minlength=before_G.numel())
+        stays_G = size_G > 0
+        torn_G, size_G, mean_LGKD = (size_G < before_G)[stays_G], size_G[stays_G], mean_LGKD[:, stays_G]
+        if bool(torn_G.any()):
+            torn_N = rows_of(torn_G.nonzero()[:, 0], size_G)
+            keys = [forgetting.archived_keys(layer, False)[:, torn_N] for layer in layers]
+            mean_LGKD[:, torn_G] = mean_keys(keys, size_G[torn_G])
+        return GroupIndex((size_G,), (mean_LGKD,)) if size_G.numel() else GroupIndex()
 
     def of_layer(self, layer: int) -> GroupIndex:
         """The index of one layer, as the only one."""

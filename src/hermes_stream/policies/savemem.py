@@ -31,6 +31,7 @@ from hermes_stream.policies.feature_rows import (
     rows_by_frame,
     split_by_frame,
 )
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.otsu import Edge
 from hermes_stream.policies.relevance import (
     STANDING_QUESTIONS,
@@ -141,6 +142,10 @@ class SAVEMem(FeaturePolicy):
                 reads_N = (frame_N >= first_newest) | torch.isin(frame_N, frames_F[chosen_F])
         return ViewSpec(sees_held=False, fresh_rows=reads_N.nonzero()[:, 0])
 
+    def forget(self, state: SAVEMemState, forgetting: Forgetting, stream: StreamFacts) -> SAVEMemState:  # noqa: ARG002
+        """Tiers stay; what is usual, and how much frames change, begins anew."""
+        return SAVEMemState(state.first_middle, state.first_short)
+
     def _is_about_now(self, bank: FeatureView, first_newest: int, state: SAVEMemState, asked: torch.Tensor) -> bool:
         """Whether the newest frames are enough for this question."""
         newest = rows_by_frame(bank, first_newest)
@@ -171,7 +176,7 @@ class SAVEMem(FeaturePolicy):
             change_sum, n_changes = change_sum + change, n_changes + 1
         return replace(
             state,
-            first_short=state.first_short + n_leaving,
+            first_short=int(bank.frame_N[frames[n_leaving][0]]) if frames else state.first_short,
             distance_N=distance_N,
             change_sum=change_sum,
             n_changes=n_changes,

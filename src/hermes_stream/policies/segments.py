@@ -5,8 +5,9 @@ Shape letters: N tokens, F frames, E model width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional
@@ -19,20 +20,30 @@ from hermes_stream.memory.view import FeatureView
 class Segments:
     """Where segments begin, oldest first, and the mean feature `[E]` of the newest frame; immutable.
 
-    starts: frame numbers; the last segment is open. Segments that are no longer needed are left out.
+    starts: frame numbers; the last segment is open. Segments that are no longer needed are left out. newest: the frame
+    whose feature is known.
     """
 
     starts: tuple[int, ...] = ()
     newest_E: torch.Tensor | None = None
+    newest: int = -1
 
     def add(self, frame: int, feature_E: torch.Tensor, rule: CutRule) -> Segments:
         """With one more frame."""
         if not self.starts or rule.cuts(self.newest_E, feature_E, frame - self.starts[-1]):
-            return Segments((*self.starts, frame), feature_E)
-        return Segments(self.starts, feature_E)
+            return Segments((*self.starts, frame), feature_E, frame)
+        return Segments(self.starts, feature_E, frame)
 
     def without(self, n_oldest: int) -> Segments:
-        return Segments(self.starts[n_oldest:], self.newest_E)
+        return replace(self, starts=self.starts[n_oldest:])
+
+    def of_frames(self, held: Sequence[int], gone: range) -> Segments:
+        """The segments that still have a frame, where some frames are gone. held: numbers of those that are left."""
+        ends = (*self.starts[1:], math.inf)
+        starts = tuple(
+            start for start, end in zip(self.starts, ends, strict=False) if any(start <= frame < end for frame in held)
+        )
+        return Segments(starts) if self.newest in gone else replace(self, starts=starts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,14 @@ from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.view import LayerView, MemoryView
 from hermes_stream.policies.archiving import ArchivingPolicy
-from hermes_stream.policies.base import Probe, StreamFacts, Turn, ViewSpec
+from hermes_stream.policies.base import Probe, StreamFacts, ViewSpec
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.layer_shares import cumulated_mass, layer_counts
 from hermes_stream.policies.recall import Asked
 from hermes_stream.policies.retrieval import GroupIndex, best_groups, group_scores, mean_keys, rows_of
 from hermes_stream.policies.segment_archive import Leaving, frame_sizes
 from hermes_stream.policies.segments import CutRule, Segments, frame_features
+from hermes_stream.types import Turn
 
 _GUIDE = "guide"
 # The source's: at most so many frames in a segment, at least so many before it may be cut; recalled in a layer.
@@ -126,6 +128,11 @@ class StreamKV(ArchivingPolicy):
         masses = [cumulated_mass(candidates.score_G) for candidates in per_layer]
         counts = layer_counts(masses, self._n_frames(state.stream) * len(asked), self.spread)
         return [candidates.best(n) for candidates, n in zip(per_layer, counts, strict=True)]
+
+    def forget(self, state: StreamKVState, forgetting: Forgetting, stream: StreamFacts) -> StreamKVState:  # noqa: ARG002
+        index = tuple(one.left(forgetting, (layer,)) for layer, one in enumerate(state.index))
+        held = forgetting.view.layers[0].frame_N.unique().tolist()  # the same rows in every layer
+        return replace(state, index=index, segments=state.segments.of_frames(held, forgetting.frames))
 
     def _choose(self, scores: Sequence[torch.Tensor], segments: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
         """Which of the leaving frames each layer archives, sorted. scores: of all of them, `[F]`, layer by layer."""

@@ -16,8 +16,9 @@ from hermes_stream.errors import PlanError
 from hermes_stream.memory.plan import LayerPlan, Plan, Prototype
 from hermes_stream.memory.token_table import TokenKind
 from hermes_stream.memory.view import LayerView, MemoryView
-from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn
+from hermes_stream.policies.base import Policy, Probe, StreamFacts
 from hermes_stream.policies.hermes_scores import top_rows
+from hermes_stream.types import Turn
 
 _PROBE = "template"
 
@@ -58,12 +59,17 @@ class StreamMem(Policy):
         return (Probe(_PROBE, self.question, range(stream.n_layers), kind="question"),)
 
     def after_chunk(self, view: MemoryView, state: int) -> tuple[Plan, int]:
-        n_rows, budget = view.layers[0].n_rows, self.budget_tokens or 0  # as many in every layer
-        if n_rows <= budget:
+        first, budget = view.layers[0], self.budget_tokens or 0
+        if max(layer.n_rows for layer in view.layers) <= budget:
             return Plan.keep_all(), view.frames_seen
-        frames = [] if self.prototype == "none" else _rows_by_frame(view.layers[0], state)
+        frames = [] if self.prototype == "none" else _rows_by_frame(first, state)
         frames = frames[len(frames) - min(len(frames), budget // 2) :]
-        return Plan(tuple(self._layer_plan(layer, frames) for layer in view.layers)), view.frames_seen
+        # New rows are the last ones of every layer, of which forgetting may have left more rows in some than in others.
+        plans = [
+            self._layer_plan(layer, [rows_N + (layer.n_rows - first.n_rows) for rows_N in frames])
+            for layer in view.layers
+        ]
+        return Plan(tuple(plans)), view.frames_seen
 
     def _layer_plan(self, layer: LayerView, frames: Sequence[torch.Tensor]) -> LayerPlan:
         if _PROBE not in layer.mass:
@@ -77,7 +83,7 @@ class StreamMem(Policy):
 
 
 def _rows_by_frame(layer: LayerView, first_frame: int) -> list[torch.Tensor]:
-    """The vision rows of each frame from the given one on; the same in all layers, for new rows are the last."""
+    """The vision rows of each frame from the given one on."""
     rows_N = ((layer.frame_N >= first_frame) & (layer.kind_N == TokenKind.VISION)).nonzero()[:, 0]
     _, n_rows_F = layer.frame_N[rows_N].unique_consecutive(return_counts=True)
     return list(rows_N.split(n_rows_F.tolist()))

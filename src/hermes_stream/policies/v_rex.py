@@ -8,6 +8,7 @@ clusters, R query rows of a key/value head (G x T), D head dimension.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -19,6 +20,7 @@ from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.view import LayerView, MemoryView
 from hermes_stream.policies.archiving import ArchivingPolicy
 from hermes_stream.policies.base import StreamFacts, ViewSpec
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.key_clusters import KeyClusters, clusters_by_mass, hyperplanes, side_of
 from hermes_stream.policies.recall import Asked
 from hermes_stream.policies.sliding_window import newest_frames
@@ -92,9 +94,22 @@ class VRex(ArchivingPolicy):
         rows_N = visible_KN.any(dim=0).nonzero()[:, 0]
         return Recalled(rows_N, visible_KN=visible_KN[:, rows_N])
 
+    def forget(self, state: VRexState, forgetting: Forgetting, stream: StreamFacts) -> VRexState:  # noqa: ARG002
+        """Clusters as if only the rows that are left had ever been archived."""
+        is_rotated, layers = self.keys == "rotated", range(state.n_layers)
+        if state.clusters is None or not forgetting.archive_rows_L[0].numel():
+            return replace(state, clusters=None)
+        return self._clustered(
+            [forgetting.archived_keys(layer, is_rotated) for layer in layers], replace(state, clusters=None)
+        )
+
     def _with_rows(self, view: MemoryView, n_gone: int, state: VRexState) -> VRexState:
         """With the oldest rows of the window in clusters."""
-        key_STD = torch.cat([self._keys(layer)[:, :n_gone] for layer in view.layers]).float()
+        return self._clustered([self._keys(layer)[:, :n_gone] for layer in view.layers], state)
+
+    def _clustered(self, keys: Sequence[torch.Tensor], state: VRexState) -> VRexState:
+        """With more rows, of which each layer's keys `[K, T, D]` are given, in clusters."""
+        key_STD = torch.cat(tuple(keys)).float()
         code_STB = side_of(key_STD, hyperplanes(self.planes, key_STD.shape[-1], state.seed))
         clusters = state.clusters
         if clusters is None:

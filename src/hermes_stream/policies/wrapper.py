@@ -16,8 +16,10 @@ from hermes_stream.memory.plan import Plan, Positions
 from hermes_stream.memory.recall import Recalled
 from hermes_stream.memory.shape import MemoryBits
 from hermes_stream.memory.view import MemoryView
-from hermes_stream.policies.base import Policy, Probe, StreamFacts, Turn, ViewSpec
+from hermes_stream.policies.base import Policy, Probe, StreamFacts, ViewSpec
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.policies.recall import Asked
+from hermes_stream.types import Turn
 
 
 class Wrapper(Policy):
@@ -135,6 +137,9 @@ class Wrapper(Policy):
 
     def settle(self, asked: Sequence[Asked], recalled: Sequence[Recalled], state: Any) -> Sequence[Recalled]:
         return self._inside().settle(asked, recalled, state)
+
+    def forget(self, state: Any, forgetting: Forgetting, stream: StreamFacts) -> Any:
+        return self._inside().forget(state, forgetting, stream)
 
     def layer_groups(self, n_layers: int) -> dict[str, range]:
         return self.inner.layer_groups(n_layers)

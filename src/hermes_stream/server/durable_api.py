@@ -62,7 +62,7 @@ async def restore(request: Request, server: ServerDep, owner: OwnerDep, model: s
 @router.post("/v1/sessions/{session_id}/forget")
 async def forget_range(range_: ForgetRequest, live: LiveDep, server: ServerDep) -> dict[str, Any]:
     """Delete a time range wherever something of it is kept; says what was removed and what cannot be undone."""
-    return await forget(server.hub, live, range_)
+    return await forget(server.hub, server.sources, live, range_)
 
 
 def _written(take: Any) -> Path:

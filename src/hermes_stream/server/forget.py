@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.problems import ApiError
+from hermes_stream.server.rebuild import watch_again
+from hermes_stream.server.sources import Sources
 
 _REMAINS = (
     "answers given later may speak of it",
@@ -28,10 +30,11 @@ class ForgetRequest(BaseModel):
     rebuild: bool = False
 
 
-async def forget(hub: Hub, live: LiveSession, request: ForgetRequest) -> dict[str, Any]:
+async def forget(hub: Hub, sources: Sources, live: LiveSession, request: ForgetRequest) -> dict[str, Any]:
     """Delete; returns how much went from where, and `remains`: one line for each thing that stays.
 
-    Raises ApiError for a range that is none.
+    Raises ApiError for a range that is none, and HermesError, with everything but the rebuilding done, where the source
+    cannot be watched again.
     """
     start, end = request.start_s, request.end_s
     if not start < end:
@@ -40,19 +43,27 @@ async def forget(hub: Hub, live: LiveSession, request: ForgetRequest) -> dict[st
         )
     removed = await asyncio.to_thread(live.session.forget, start, end)
     n_thumbnails = live.forget(start, end)
-    n_entries = live.journal.forget(live.name, start, end)
     for tell in hub.on_forget:
         tell(live, start, end)
+    # Last, because it also takes what others deleted out of the journal's file.
+    n_entries = live.journal.forget(live.name, start, end)
     folder, n_snapshots = hub.keeper.folder, 0
     if folder is not None:
         n_snapshots = await asyncio.to_thread(folder.drop_since, live.name, start)
         await hub.keeper.save(live, even_unchanged=True)
-    live.log("deleted", None, {"start_s": start, "end_s": end})
+    remains = removed.remains
+    if request.rebuild:
+        old, remains = live, ()
+        live = await hub.exchange(old, lambda: watch_again(old, sources, start, end))
+        if folder is not None:
+            await asyncio.to_thread(folder.drop_since, live.name, start)
+            await hub.keeper.save(live, even_unchanged=True)
+    live.log("deleted", None, {"start_s": start, "end_s": end, "rebuilt": request.rebuild})
     counts = {name: value for name, value in asdict(removed).items() if name != "remains"}
     return {
         **counts,
         "thumbnails": n_thumbnails,
         "journal_entries": n_entries,
         "snapshots": n_snapshots,
-        "remains": [*removed.remains, *_REMAINS],
+        "remains": [*remains, *_REMAINS],
     }

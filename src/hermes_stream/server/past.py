@@ -10,6 +10,7 @@ from hermes_stream.engine.session import Session
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.problems import ApiError
 from hermes_stream.server.state_folder import Saved, StateFolder
+from hermes_stream.types import AsOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +26,25 @@ class Past:
 
     def to_json(self) -> dict[str, Any]:
         """What an answer about that time rests on."""
-        report = self.session.cut
+        report = known_of(self.session)
         return {
             "time_s": self.time_seconds,
-            "seen_until_s": round(report.newest_seconds, 3),
+            "seen_until_s": report.newest_seconds,
             "is_exact": report.is_exact,
+            "missing_tokens": report.n_missing_tokens,
             "from": "memory" if self.saved is None else "snapshot",
             "snapshot_time_s": None if self.saved is None else self.saved.time_seconds,
         }
 
     def close(self) -> None:
         self.session.close()
+
+
+def known_of(session: Session) -> AsOf:
+    """How well a session that was cut back knows its time."""
+    report = session.stats.as_of
+    assert report is not None
+    return report
 
 
 async def session_at(live: LiveSession, time_seconds: float, folder: StateFolder | None) -> Past:
@@ -53,7 +62,7 @@ async def session_at(live: LiveSession, time_seconds: float, folder: StateFolder
 def _past(live: LiveSession, time_seconds: float, newest: float, folder: StateFolder | None) -> Past:
     """On a thread."""
     now = live.session.as_of(time_seconds)
-    if now.cut.is_exact or folder is None:
+    if known_of(now).is_exact or folder is None:
         return Past(now, time_seconds, None)
     nearest = min(folder.saved(live.name), key=lambda saved: abs(saved.time_seconds - time_seconds), default=None)
     if nearest is None or abs(nearest.time_seconds - time_seconds) >= newest - time_seconds:

@@ -55,7 +55,7 @@ class Sources:
                 self.networks.addresses(named.host, named.port)
 
     def prepare(self, source: str, *, speed: float = 1.0, most_bytes: int | None = None) -> Opening:
-        """A source to be opened; `close` it from any thread. most_bytes: of all that is read from files and HTTP.
+        """A source to be opened, by one thread; close it. most_bytes: of all that is read from files and HTTP.
 
         Raises SourceError for a name or file that is not allowed, or missing; hosts are judged as it is opened.
         """

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hermes_stream.policies.base import Turn
 from hermes_stream.policies.hermes_prompts import global_prompt, local_prompt, mixed_prompt
 from hermes_stream.shapestream.questions import TASKS, describe_scene, question_at, summarize
 from hermes_stream.shapestream.script import Dice, Presence, Script
@@ -20,6 +19,7 @@ from hermes_stream.shapestream.viewpoint import WINDOW_SECONDS, Viewpoint
 from hermes_stream.train.evidence import find_evidence
 from hermes_stream.train.forgetting import Forgetting, draw_forgetting, draw_gap_share
 from hermes_stream.train.tracking import N_TRACKED, UNKNOWN, tracked_labels
+from hermes_stream.types import Turn
 
 DESCRIBE, SUMMARIZE, MIXED = "describe", "summarize", "mixed"
 SNAPSHOT_TASKS = (

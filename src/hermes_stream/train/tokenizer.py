@@ -6,11 +6,11 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 from hermes_stream.models.llava_onevision import PROMPTS
-from hermes_stream.policies.base import Turn
 from hermes_stream.policies.hermes_prompts import global_prompt, local_prompt, mixed_prompt
 from hermes_stream.shapestream.questions import TASKS, question_at
 from hermes_stream.shapestream.script import COLORS, ROOMS, SHAPES, SLOTS, TRAINING_SEEDS, Dice, make_script
 from hermes_stream.shapestream.viewpoint import Viewpoint
+from hermes_stream.types import Turn
 
 END_OF_TEXT = "<|endoftext|>"
 IM_START = "<|im_start|>"
