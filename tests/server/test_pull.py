@@ -14,6 +14,7 @@ import pytest
 
 from hermes_stream import Engine, load_model
 from hermes_stream.errors import ConfigError, SourceError
+from hermes_stream.server import pull
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.settings import SessionSpec
 from hermes_stream.shapestream import Script, make_script, render_frame
@@ -438,6 +439,35 @@ def test_a_silent_source_holds_up_no_end(engine: Engine, server: WebServer) -> N
         seconds = asyncio.run(watch(camera, f"rtsp://127.0.0.1:{peer.getsockname()[1]}/x"))
     assert seconds < 4
     assert pull_threads() == []
+
+
+def test_a_source_that_does_not_let_go_is_left_behind(
+    engine: Engine, server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "_JOIN_SECONDS", 0.3)
+    is_over, waiting = threading.Event(), []
+
+    def resolve(host: str, port: int) -> list[str]:
+        name = threading.current_thread().name
+        if name.startswith("hermes-pull"):
+            waiting.append(name)
+            is_over.wait(20)
+        return ["127.0.0.1"]
+
+    async def watch() -> float:
+        async with stage(engine, sources={"resolve": resolve}, **HERE) as at:
+            for _ in range(3):
+                await at.open(server.address.replace("127.0.0.1", "slow.example") + "/a.mp4")
+            await until(lambda: len(waiting) == 3)
+            started = time.monotonic()
+        return time.monotonic() - started
+
+    # All of them are told at once, so that they are waited for together.
+    assert asyncio.run(watch()) < 2
+    assert pull_threads() != []
+    is_over.set()
+    asyncio.run(until(lambda: pull_threads() == []))
+    assert server.asked == []
 
 
 def test_a_deleted_session_leaves_no_thread_and_no_record(engine: Engine, server: WebServer) -> None:
