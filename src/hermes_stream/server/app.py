@@ -100,7 +100,7 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await puller.let_go()
+            puller.let_go()
             await hub.shut_down()
             server.decoding.shutdown()
             journal.close()
