@@ -11,6 +11,7 @@ import pytest
 
 from hermes_stream.errors import SourceError
 from hermes_stream.server.networks import Forbidden
+from hermes_stream.server.opening import Opening
 from hermes_stream.server.settings import Limits, ServerSettings
 from hermes_stream.server.sources import Sources
 
@@ -152,4 +153,27 @@ def test_a_slow_file_is_given_up(sources: Sources, server: WebServer) -> None:
     with pytest.raises(SourceError, match="it took longer than 2 s"):
         sources.read(server.address + "/drip", most_bytes=MOST)
     assert time.monotonic() - started < 5
+    finished.set()
+
+
+def test_a_video_that_never_comes_can_be_given_up_by_another_thread(server: WebServer) -> None:
+    finished = threading.Event()
+
+    def drip(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        while not finished.wait(0.1):
+            handler.wfile.write(b"x")
+
+    server.answers["/drip"] = drip
+    patient = Sources(ServerSettings(allow_networks=("127.0.0.1/32",)), timeout_seconds=60)
+
+    def give_up_soon(opening: Opening) -> None:
+        threading.Timer(0.5, opening.close).start()
+
+    opened = patient.open(server.address + "/drip", fps=5, most_bytes=MOST, on_opening=give_up_soon)
+    started = time.monotonic()
+    with pytest.raises(SourceError), opened:
+        pass
+    assert time.monotonic() - started < 10
     finished.set()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -87,9 +88,18 @@ async def _gone(request: Request) -> None:
 
 
 async def on_own_thread(work: Callable[[], T]) -> T:
-    """The result of a call that may take long: the threads of the loop are for short ones."""
-    executor = ThreadPoolExecutor(1)
-    try:
-        return await asyncio.get_running_loop().run_in_executor(executor, work)
-    finally:
-        executor.shutdown(wait=False)
+    """The result of a call that may take long: the threads of the loop are for short ones.
+
+    Where nobody waits for it any more, it goes on alone, and the end of the process does not wait for it either.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # whatever it is, it is for who waits
+            future.set_exception(error)
+
+    future.set_running_or_notify_cancel()
+    threading.Thread(target=run, name="hermes-request", daemon=True).start()
+    return await asyncio.wrap_future(future)

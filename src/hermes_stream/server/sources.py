@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -18,6 +18,10 @@ from hermes_stream.video.location import mask_secrets
 from hermes_stream.video.pyav_source import READ_TIMEOUT_SECONDS
 
 _READ_BYTES = 64 * 1024
+
+
+def _to_nobody(_: Opening) -> None:
+    return
 
 
 class Sources:
@@ -64,12 +68,16 @@ class Sources:
         return opening
 
     @contextmanager
-    def open(self, source: str, *, fps: float, most_bytes: int) -> Iterator[Video]:
+    def open(
+        self, source: str, *, fps: float, most_bytes: int, on_opening: Callable[[Opening], None] = _to_nobody
+    ) -> Iterator[Video]:
         """A video with an end, for one request: its frames, so many a second.
 
+        on_opening: told what to close, from any thread, where the request is given up.
         Raises SourceError, also on the way out, where a video broke off or was larger: it was not seen as a whole.
         """
         with closing(self.prepare(source, most_bytes=most_bytes)) as opening:
+            on_opening(opening)
             video = opening.open(fps=fps)
             if video.info.is_live:
                 raise SourceError(f"{mask_secrets(source)} has no end; open a session with it as its source")

@@ -12,6 +12,7 @@ from typing import Literal
 from hermes_stream.errors import SourceError, UsageError
 from hermes_stream.server.images import PictureFormat
 from hermes_stream.server.openai_api.data_uri import data_of, is_data_uri
+from hermes_stream.server.opening import Opening
 from hermes_stream.server.problems import ApiError
 from hermes_stream.server.settings import Limits
 from hermes_stream.server.sources import Sources
@@ -40,7 +41,7 @@ class MediaReader:
     def __init__(self, limits: Limits, sources: Sources, decoding: Executor) -> None:
         """decoding: threads on which pictures are decoded."""
         self._limits, self._sources, self._decoding = limits, sources, decoding
-        self._video: Video | None = None
+        self._opening: Opening | None = None
         self._is_closed = False
 
     def frames(self, parts: Sequence[MediaPart], fps: float) -> Iterator[Frame]:
@@ -64,8 +65,8 @@ class MediaReader:
     def close(self) -> None:
         """Whoever takes frames is soon at the end; may be called from any thread."""
         self._is_closed = True
-        if self._video is not None:
-            self._video.close()
+        if self._opening is not None:
+            self._opening.close()
 
     def _pictures(self, part: MediaPart, fps: float) -> Iterator[Frame]:
         """Raises UsageError for what is none, or may not be had."""
@@ -76,12 +77,17 @@ class MediaReader:
             data = data_of(part.url) if is_inside else self._sources.read(part.url, most_bytes=form.max_bytes)
             yield self._decoding.submit(form.to_frame, data, 0.0).result()
             return
-        opened = _inside(part.url, fps) if is_data_uri(part.url) else None
-        with opened or self._sources.open(part.url, fps=fps, most_bytes=most_bytes) as video:
-            self._video = video
-            if self._is_closed:
-                video.close()
+        if is_data_uri(part.url):
+            opened = _inside(part.url, fps)
+        else:
+            opened = self._sources.open(part.url, fps=fps, most_bytes=most_bytes, on_opening=self._note)
+        with opened as video:
             yield from video
+
+    def _note(self, opening: Opening) -> None:
+        self._opening = opening
+        if self._is_closed:
+            opening.close()
 
 
 @contextmanager
