@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hermes_stream.engine.answer import AnswerStream
     from hermes_stream.engine.engine import Engine, load_model
+    from hermes_stream.engine.forgetting import Forgotten
     from hermes_stream.engine.session import Session, SessionStats
     from hermes_stream.errors import HermesError, UsageError
     from hermes_stream.memory.snapshot import Snapshot
@@ -47,6 +48,7 @@ _HOME = {
     "Dtd": "policies.front_ends.dtd",
     "DSCache": "policies.dscache",
     "Engine": "engine.engine",
+    "Forgotten": "engine.forgetting",
     "Frame": "types",
     "Fresh": "policies.fresh",
     "Gap": "types",
@@ -85,6 +87,7 @@ __all__ = [
     "DSCache",
     "Dtd",
     "Engine",
+    "Forgotten",
     "Frame",
     "Fresh",
     "Gap",
