@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SOURCES := src tests benchmarks
 
-.PHONY: demo test check format clean help
+.PHONY: demo test browser check format clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -17,6 +17,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED)  ## watch a video, be questioned, see what is remembered
 	@$(BIN)/hermes-stream demo
+
+browser: $(INSTALLED)  ## the page in a headless browser
+	@test -x /usr/bin/chromium || { apt-get update -q && apt-get install --yes --no-install-recommends chromium; } \
+	  || { echo "these tests need Debian's chromium: apt-get install chromium, as root"; exit 1; }
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser -n 2 --dist loadfile
 
 test: $(INSTALLED)  ## format, lint, types, tests
 	@$(MAKE) --no-print-directory check

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -45,24 +44,21 @@ def policies(*, json: Annotated[bool, Parameter(negative="")] = False) -> None:
     json
         Print one JSON object for each.
     """
-    from hermes_stream.policies import POLICIES, WRAPPERS
-    from hermes_stream.policies.front_ends import FRONT_ENDS
+    from hermes_stream.policies.catalogue import KINDS, part_json
 
-    kinds: dict[str, Mapping[str, type[Part]]] = {"store": POLICIES, "front-end": FRONT_ENDS, "wrapper": WRAPPERS}
     forms = {"store": "STORE", "front-end": "FRONT-END | STORE", "wrapper": "STORE + WRAPPER"}
-    for kind, parts in kinds.items():
+    for kind, parts in KINDS.items():
         if not json:
             print(f'{kind}s, as in --memory "{forms[kind]}"')
         for name, part in sorted(parts.items()):
-            _put_part(kind, name, part, as_json=json)
+            if json:
+                put_json(part_json(kind, name, part))
+            else:
+                _print_part(name, part)
 
 
-def _put_part(kind: str, name: str, part: type[Part], *, as_json: bool) -> None:
+def _print_part(name: str, part: type[Part]) -> None:
     options = {key: field.default for key, field in part.options().items()}
-    if as_json:
-        row = {"name": name, "kind": kind, "summary": part.describe(), "options": options}
-        put_json({**row, "presets": sorted(part.presets)})
-        return
     print(f"{name:16} {part.describe()}")
     print(f"{'':16} options: {', '.join(f'{key}={value}' for key, value in options.items())}")
     if part.presets:

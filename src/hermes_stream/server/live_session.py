@@ -62,6 +62,7 @@ class LiveSession:
         self.state: State = "gap"
         self.feed: FeedKind | None = None
         self.reason = ""
+        self.frames_refused = 0
         self.used_at = time.monotonic()
         self._lock = threading.Lock()
         stats = session.stats

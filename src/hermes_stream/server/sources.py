@@ -39,6 +39,7 @@ class Sources:
         """
         self.networks = Networks(settings.allow_networks, resolve)
         self._folders: tuple[Path, ...] = settings.allow_local_files
+        self._most_pixels = settings.limits.max_frame_pixels
         self._timeout_seconds, self._read_timeout_seconds = timeout_seconds, read_timeout_seconds
 
     def check(self, source: str, *, speed: float = 1.0) -> None:
@@ -54,18 +55,13 @@ class Sources:
                 self.networks.addresses(named.host, named.port)
 
     def prepare(self, source: str, *, speed: float = 1.0, most_bytes: int | None = None) -> Opening:
-        """A source to be opened; `close` it from any thread. most_bytes: of all that is read from files and HTTP.
+        """A source to be opened, by one thread; close it. most_bytes: of all that is read from files and HTTP.
 
         Raises SourceError for a name or file that is not allowed, or missing; hosts are judged as it is opened.
         """
-        named = self._named(source)
-        if isinstance(named, LocalFile):
-            return FileOpening(named, self._file, most_bytes)
-        if isinstance(named, World):
-            return WorldOpening(named.seed, speed)
-        if named.is_camera:
-            return CameraOpening(named.url, self.networks, self._timeout_seconds, self._read_timeout_seconds)
-        return WebOpening(named.url, self._web(most_bytes), self._read_timeout_seconds)
+        opening = self._prepare(self._named(source), speed, most_bytes)
+        opening.most_pixels = self._most_pixels
+        return opening
 
     @contextmanager
     def open(self, source: str, *, fps: float, most_bytes: int) -> Iterator[Video]:
@@ -100,6 +96,15 @@ class Sources:
             except OSError as error:
                 raise SourceError(f"cannot read {mask_secrets(url)}: {error}") from error
         return bytes(data)
+
+    def _prepare(self, named: Named, speed: float, most_bytes: int | None) -> Opening:
+        if isinstance(named, LocalFile):
+            return FileOpening(named, self._file, most_bytes)
+        if isinstance(named, World):
+            return WorldOpening(named.seed, speed)
+        if named.is_camera:
+            return CameraOpening(named.url, self.networks, self._timeout_seconds, self._read_timeout_seconds)
+        return WebOpening(named.url, self._web(most_bytes), self._read_timeout_seconds)
 
     def _named(self, source: str) -> Named:
         return read_source(source, self._folders)
