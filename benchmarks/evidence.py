@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny-llava-onevision,tiny-qwen2.5-vl")
     parser.add_argument("--memory", default="keep-all,hermes")
-    parser.add_argument("--episodes", type=int, default=12)
+    parser.add_argument("--episodes", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=75)
     parser.add_argument("--every", type=float, default=1, help="seconds between questions")
     arguments = parser.parse_args()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hermes_stream.engine.engine import Engine, load_model
     from hermes_stream.engine.scoring import PendingScores
     from hermes_stream.engine.session import Session, SessionStats
+    from hermes_stream.engine.standing import StandingQuestion, Trigger
     from hermes_stream.errors import HermesError, UsageError
     from hermes_stream.memory.snapshot import Snapshot
     from hermes_stream.policies.attention_sinks import AttentionSinks
@@ -70,9 +71,11 @@ _HOME = {
     "SessionStats": "engine.session",
     "SlidingWindow": "policies.sliding_window",
     "Snapshot": "memory.snapshot",
+    "StandingQuestion": "engine.standing",
     "StreamMem": "policies.stream_mem",
     "StreamingVLM": "policies.streaming_vlm",
     "TokenEvent": "types",
+    "Trigger": "engine.standing",
     "Turn": "types",
     "Uniform": "policies.uniform",
     "UsageError": "errors",
@@ -112,9 +115,11 @@ __all__ = [
     "SessionStats",
     "SlidingWindow",
     "Snapshot",
+    "StandingQuestion",
     "StreamMem",
     "StreamingVLM",
     "TokenEvent",
+    "Trigger",
     "Turn",
     "Uniform",
     "UsageError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -16,6 +17,7 @@ from hermes_stream.engine.live import LiveQueue
 from hermes_stream.errors import ConfigError, SessionClosed
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.view import MemoryView
+from hermes_stream.types import Frame
 from tests.engine.direct import memory_bits
 from tests.engine.held_up import PATIENCE_SECONDS, held_up
 from tests.tiny import make_frames
@@ -65,6 +67,27 @@ def test_an_engine_that_cannot_keep_up_drops_the_oldest_and_says_so(engine: Engi
         assert stats.lag_seconds == 0
         twin.watch([*frames[:2], *frames[15:]])
         assert_same_memory(session, twin)
+
+
+def test_frames_are_told_of_once_they_are_in_each_of_them_once(engine: Engine) -> None:
+    """Offered and watched ones; not those that were dropped, and nobody of a fork's."""
+    told: list[tuple[float, int]] = []
+
+    def tell(frames: Sequence[Frame]) -> None:
+        told.extend((frame.pts_seconds, session.stats.frames_seen) for frame in frames)
+
+    with engine.open(SlidingWindow(budget=30), chunk=4, max_waiting_frames=5) as session:
+        session.on_arrival(tell)
+        session.watch(make_frames(6))
+        with held_up(session):
+            session.offer(make_frames(8, start=6))
+        wait_until_idle(session)
+        with session.fork() as fork:
+            fork.watch(make_frames(1, start=14))
+        session.on_arrival(None)
+        session.watch(make_frames(1, start=14))
+    assert [seconds for seconds, _ in told] == [*range(6), *range(9, 14)]
+    assert all(n_seen > number for number, (_, n_seen) in enumerate(told))
 
 
 def test_by_default_two_intervals_wait_and_a_fork_waits_alike(engine: Engine) -> None:

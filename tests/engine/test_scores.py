@@ -34,6 +34,7 @@ from tests.engine.pausing import paused
 from tests.oracles import score_oracle
 from tests.oracles.stock_llava import StockLlava
 from tests.oracles.stock_qwen import StockQwen2_5VL, StockQwen3VL
+from tests.readback import NothingComesBack
 from tests.tiny import make_frames, save_checkpoint
 
 QUESTION = "Is the circle red?"
@@ -152,6 +153,18 @@ def test_a_packed_score_equals_one_alone(small: Adapter) -> None:
         coming[0].result()
         for bits, session in list(zip(before, sessions, strict=True))[1:]:
             assert_same_bits(bits, memory_bits(session.stream))
+
+
+def test_scores_wait_for_the_device_no_more_often_than_answers(small: Adapter) -> None:
+    """Once for the tokens of all; the scores themselves are read when they are told."""
+    stream = open_direct(small, KeepAll())
+    watch_direct(stream, make_frames(4), 4)
+    query = Query(QUESTION)
+    with torch.inference_mode():
+        tasks = [ScoreTask(stream, query, CHOICES, Channel(PendingScores(query))) for _ in range(2)]
+        outcome = run_forward(small, [task.segment() for task in tasks])
+        with NothingComesBack():
+            choose_tokens(tasks, outcome)
 
 
 def test_a_later_forward_in_the_same_buffers_does_not_change_a_score(small: Adapter) -> None:

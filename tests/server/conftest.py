@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -17,14 +20,16 @@ import pytest
 
 _READY_SECONDS = 120.0
 _END_SECONDS = 30.0
-_LISTENING = "listening on "
+_COMMAND = (sys.executable, "-c", "from hermes_stream.cli.main import main; main()")
+_LISTENING = re.compile(r"listening on (http://[^\s\"]+)")
 
 
 @dataclass(frozen=True)
 class RunningServer:
-    """address: as in http://127.0.0.1:40123. process: to be killed. said: lines on standard error so far."""
+    """address: as in http://127.0.0.1:40123. http: a client of it. process: to be killed. said: on standard error."""
 
     address: str
+    http: httpx2.Client
     process: subprocess.Popen[str]
     said: list[str]
 
@@ -32,17 +37,34 @@ class RunningServer:
     def websocket_address(self) -> str:
         return self.address.replace("http", "ws", 1)
 
-    def client(self) -> httpx2.Client:
-        return httpx2.Client(base_url=self.address, timeout=60)
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What it has logged so far; every line must be JSON."""
+        return [json.loads(line) for line in list(self.said)]
+
+    def client(self, key: str | None = None) -> httpx2.Client:
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        return httpx2.Client(base_url=self.address, timeout=60, headers=headers)
+
+    def end(self, with_signal: int = signal.SIGTERM) -> int:
+        """Stop it and return its exit status; negative if a signal ended it."""
+        if self.process.poll() is None:
+            self.process.send_signal(with_signal)
+        return self.process.wait(_END_SECONDS)
+
+
+def run_command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run `hermes-stream` to its end, in a process of its own."""
+    command = [*_COMMAND, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=_environment())
 
 
 @contextmanager
-def server_process(*arguments: str | Path) -> Iterator[RunningServer]:
+def server_process(*arguments: str | Path, **environment: str) -> Iterator[RunningServer]:
     """`hermes-stream serve` on a free port, from when it listens until the block is left."""
-    command = [sys.executable, "-c", "from hermes_stream.cli.main import main; main()", "serve", "--port", "0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [*_COMMAND, "serve", "--port", "0", *map(str, arguments)]
     process = subprocess.Popen(
-        [*command, *map(str, arguments)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=_environment() | environment
     )
     said: list[str] = []
     is_ready = threading.Event()
@@ -50,9 +72,10 @@ def server_process(*arguments: str | Path) -> Iterator[RunningServer]:
     reader.start()
     try:
         is_ready.wait(_READY_SECONDS)
-        address = next((line.rpartition(_LISTENING)[2].strip() for line in said if _LISTENING in line), None)
+        address = _LISTENING.search("".join(said))
         assert address is not None, f"the server did not start: {''.join(said)}"
-        yield RunningServer(address, process, said)
+        with httpx2.Client(base_url=address[1], timeout=60) as http:
+            yield RunningServer(address[1], http, process, said)
     finally:
         process.terminate()
         try:
@@ -63,12 +86,18 @@ def server_process(*arguments: str | Path) -> Iterator[RunningServer]:
         reader.join()
 
 
+def _environment() -> dict[str, str]:
+    """One thread, no network, and no keys of whoever runs the tests."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HERMES_STREAM_")}
+    return {**clean, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
 def _read(process: subprocess.Popen[str], said: list[str], is_ready: threading.Event) -> None:
     """Until the process ends, so that it never waits for somebody who reads."""
     assert process.stderr is not None
     for line in process.stderr:
         said.append(line)
-        if _LISTENING in line:
+        if _LISTENING.search(line):
             is_ready.set()
     is_ready.set()
     process.stderr.close()
@@ -84,12 +113,11 @@ def server() -> Iterator[RunningServer]:
 @contextmanager
 def a_session(server: RunningServer, **spec: Any) -> Iterator[str]:
     """The id of a session with these settings, which is deleted when the block is left."""
-    with server.client() as client:
-        answer = client.post("/v1/sessions", json=spec)
-        assert answer.status_code == 201, answer.text
-        name = answer.json()["id"]
-        yield name
-        client.delete(f"/v1/sessions/{name}")
+    answer = server.http.post("/v1/sessions", json=spec)
+    assert answer.status_code == 201, answer.text
+    name = answer.json()["id"]
+    yield name
+    server.http.delete(f"/v1/sessions/{name}")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,43 @@ def test_another_file_and_a_newer_format_are_refused(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(ConfigError, match="format 99"):
         Journal(tmp_path / "newer")
+
+
+def test_what_is_written_together_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.sqlite")
+    with journal.together():
+        journal.add("a", "alert", 1.0, {"hit": 1})
+        journal.put("alert", "x", "a", {"n": 1})
+        assert journal.record("alert", "x") == {"n": 1}
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail_in_the_middle(journal)
+    journal.close()
+    again = Journal(tmp_path / "journal.sqlite")
+    assert [entry.data["hit"] for entry in again.entries("a")] == [1]
+    assert again.record("alert", "x") == {"n": 1}
+    assert again.record("alert", "y") is None
+    again.close()
+
+
+def fail_in_the_middle(journal: Journal) -> None:
+    with journal.together():
+        journal.add("a", "alert", 2.0, {"hit": 2})
+        journal.put("alert", "x", "a", {"n": 2})
+        raise RuntimeError("in the middle")
+
+
+def test_others_wait_for_what_is_written_together() -> None:
+    journal = Journal(None)
+    other = threading.Thread(target=journal.put, args=("alert", "x", "a", {"n": 2}))
+    with journal.together():
+        journal.put("alert", "x", "a", {"n": 1})
+        other.start()
+        other.join(0.1)
+        assert other.is_alive()
+        assert journal.record("alert", "x") == {"n": 1}
+    other.join(10)
+    assert journal.record("alert", "x") == {"n": 2}
+    journal.close()
 
 
 def test_a_journal_under_another_key_is_refused(tmp_path: Path) -> None:

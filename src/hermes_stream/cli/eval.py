@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from hermes_stream.cli.model_options import ModelOptions
-from hermes_stream.cli.output import each_note_once, progress_bar, say
+from hermes_stream.cli.eval_alerts import alerts
+from hermes_stream.cli.eval_options import JudgedOptions, split_list
+from hermes_stream.cli.output import each_note_once, progress_bar
 from hermes_stream.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,59 +20,32 @@ if TYPE_CHECKING:
     from hermes_stream.evals.lineup import Lineup
 
 evaluation = App(name="eval", help="Judge memory policies by how well questions are answered from what they keep.")
+evaluation.command(alerts)
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions(ModelOptions):
+class EvalOptions(JudgedOptions):
     """Who is judged, and on what.
 
     Parameters
     ----------
-    model
-        As everywhere; several separated by commas. All are loaded at once.
     memory
         Policies with options, separated by commas. The others are compared with the first.
-    budget
-        Tokens per layer, or bytes as in 16MiB; several separated by commas. Default: a quarter of what all frames make.
-    seed
-        Of the first episode. From 900000 on nothing was trained on them; below are the seeds of training.
-    episodes
-        How many; intervals need at least 2, and mean something from about 10 on.
-    seconds
-        Length of an episode.
     every
         Seconds between questions.
     regimes
         Which questions: real-time, backward, forward.
-    policy_file
-        A Python file with policies of yours, which --memory may then name.
     """
 
-    memory: str = "keep-all,hermes,sliding-window,uniform,random,recent-frames"
-    budget: str | None = None
-    seed: int = 900_000
-    episodes: int = 10
-    seconds: float = 64
     every: float = 0.5
     regimes: str = "real-time,backward,forward"
-    policy_file: Path | None = None
-
-    @property
-    def models(self) -> list[str]:
-        return split_list("--model", self.model)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What runs must share to be joined."""
         regimes = split_list("--regimes", self.regimes)
         return {"seconds": self.seconds, "every_s": self.every, "regimes": regimes}
-
-    @property
-    def budgets(self) -> list[str | int] | None:
-        if self.budget is None:
-            return None
-        return [int(part) if part.isdecimal() else part for part in split_list("--budget", self.budget)]
 
 
 @evaluation.command
@@ -95,19 +69,21 @@ def shapestream(
     from hermes_stream.cli.eval_output import RunListener, put_rows
     from hermes_stream.cli.map_recorder import check_can_draw
     from hermes_stream.evals.answer_log import AnswerLog
+    from hermes_stream.evals.episodes import check_lengths
     from hermes_stream.evals.report import report
     from hermes_stream.evals.run import evaluate
 
     options = options or EvalOptions()
-    seeds = _check(options)
+    seeds = options.check()
+    check_lengths(options.seconds, options.every, split_list("--regimes", options.regimes))
     if out is not None:
         check_can_draw(out)
     with ExitStack() as stack:
         stack.enter_context(each_note_once())
-        lineups = _line_up(options, stack)
+        lineups = options.line_up(stack)
         episodes = _episodes(options, seeds, lineups)
         n_questions = sum(len(episode.questions) for episode in episodes)
-        _say_settings(options, seeds, lineups, n_questions)
+        options.say_settings(lineups, n_questions)
         log = None if out is None else AnswerLog(out)
         if log is not None:
             for lineup in lineups:
@@ -162,47 +138,6 @@ def report_again(
     put_rows(rows, json=json, out=out)
 
 
-def split_list(option: str, text: str) -> list[str]:
-    """Entries between commas. Raises ConfigError for an empty or a repeated one."""
-    entries = [part.strip() for part in text.split(",")]
-    if "" in entries:
-        raise ConfigError(f"an empty entry in {option} {text!r}")
-    if len(set(entries)) < len(entries):
-        raise ConfigError(f"{option} {text!r} lists something twice")
-    return entries
-
-
-def _check(options: EvalOptions) -> range:
-    """What is wrong whatever the model is, before one is loaded; the seeds."""
-    from hermes_stream.evals.episodes import check_lengths, episode_seeds
-    from hermes_stream.evals.lineup import make_entries
-    from hermes_stream.policies.own import register_file
-    from hermes_stream.policies.spec import split_policies
-
-    if options.policy_file is not None:
-        register_file(options.policy_file)
-    if options.device == "meta":
-        raise ConfigError("--device meta holds no numbers to answer with; it is for hermes-stream doctor")
-    make_entries(split_policies(options.memory), options.budgets or [1])
-    check_lengths(options.seconds, options.every, split_list("--regimes", options.regimes))
-    return episode_seeds(options.seed, options.episodes)
-
-
-def _line_up(options: EvalOptions, stack: ExitStack) -> list[Lineup]:
-    """Every model with its memories, each tried once: nothing is rendered if one cannot work."""
-    from hermes_stream.evals.lineup import Lineup, make_entries, quarter_of_keep_all
-    from hermes_stream.policies.spec import split_policies
-
-    memories = split_policies(options.memory)
-    lineups = []
-    for model in options.models:
-        lineup = stack.enter_context(Lineup(replace(options, model=model).load_adapter()))
-        budgets = options.budgets or [quarter_of_keep_all(lineup.engine, options.seconds)]
-        lineup.enter(make_entries(memories, budgets), options.seconds)
-        lineups.append(lineup)
-    return lineups
-
-
 def _episodes(options: EvalOptions, seeds: range, lineups: Sequence[Lineup]) -> list[Episode]:
     from hermes_stream.evals.episodes import make_episodes
 
@@ -212,17 +147,6 @@ def _episodes(options: EvalOptions, seeds: range, lineups: Sequence[Lineup]) -> 
         fps=min(lineup.fps for lineup in lineups),
         every_seconds=options.every,
         regimes=split_list("--regimes", options.regimes),
-    )
-
-
-def _say_settings(options: EvalOptions, seeds: range, lineups: Sequence[Lineup], n_questions: int) -> None:
-    from hermes_stream.evals.episodes import are_held_back
-
-    n_entries = sum(len(lineup.entries) for lineup in lineups)
-    where = "held back" if are_held_back(seeds) else "of the training range: models may have seen them"
-    say(
-        f"{n_entries} memories, {n_questions} questions each; {len(seeds)} episodes of {options.seconds:g} s, "
-        f"seeds {seeds.start} to {seeds.stop - 1}, {where}"
     )
 
 

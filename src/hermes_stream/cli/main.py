@@ -15,6 +15,7 @@ from hermes_stream.cli.demo import demo
 from hermes_stream.cli.doctor import doctor
 from hermes_stream.cli.eval import evaluation
 from hermes_stream.cli.inspect import inspect
+from hermes_stream.cli.keys import keys
 from hermes_stream.cli.listing import models, policies
 from hermes_stream.cli.map import map_memory
 from hermes_stream.cli.output import say, saying_notes
@@ -40,6 +41,7 @@ for command in (demo, ask, watch, serve, inspect, doctor, models, policies):
     app.command(command)
 app.command(map_memory, name="map")
 app.command(sessions)
+app.command(keys)
 app.command(shapestream)
 app.command(bench)
 app.command(evaluation)

@@ -209,6 +209,12 @@ class Engine:
         """Start scoring possible answers; the result goes to `scores`."""
         self._worker.submit(AskJob(_running(session), scores.query, Channel(scores), choices=choices))
 
+    def ping(self) -> Future[None]:
+        """The future resolves between two forwards: the thread lives. Raises SessionClosed if it has ended."""
+        job = CallJob(lambda: None, Future())
+        self._worker.submit(job)
+        return job.done
+
     def call(self, session: Session, function: Callable[[], _T]) -> _T:
         """Run a function on the engine's thread between two forwards and return its result."""
         _open(session)

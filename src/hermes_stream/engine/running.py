@@ -143,7 +143,10 @@ class Runner:
             # A policy is foreign code: whatever it raises belongs to who watches.
             failure = _without_frames(error)
         else:
+            arrived = [job.frames[index] for index in range(piece.n_frames)]
             self._arrive(job, piece.n_frames, piece.n_grids)
+            if job.stream.on_arrival is not None:
+                job.stream.on_arrival(arrived)
             return
         if is_out_of_memory(failure):
             self._run_less(Chosen((), [(job, piece)]), failure)

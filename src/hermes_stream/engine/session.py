@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -93,6 +93,13 @@ class Session:
         whatever went wrong with frames that were offered before, once.
         """
         return self._engine.submit_offer(self, self._live, [frames] if isinstance(frames, Frame) else list(frames))
+
+    def on_arrival(self, tell: Callable[[Sequence[Frame]], None] | None) -> None:
+        """Have somebody told of frames as soon as they are in; None ends it.
+
+        It is told on the engine's thread, which waits for it: it must return at once and never raise.
+        """
+        self.stream.on_arrival = tell
 
     def mark_gap(self, start_seconds: float, end_seconds: float, reason: str) -> None:
         """State that nothing was seen in `[start_seconds, end_seconds)`: a camera was away, a server was down.

@@ -18,7 +18,7 @@ from hermes_stream.models.adapter import Adapter, ModelFacts
 
 # What a stream does not take along: the model and its engine, the memory, which has a form of its own, and what went
 # wrong with the original.
-_APART = {"adapter", "memory", "on_growth", "stopped", "doubts"}
+_APART = {"adapter", "memory", "on_growth", "on_arrival", "stopped", "doubts"}
 # What a model may have otherwise than the one of then.
 _NO_SIZES = {"layer_devices", "weight_bytes"}
 # How far the values of a prefix may be from the snapshot's, as a share of their norm: other machines round differently.

@@ -56,6 +56,7 @@ class Stream:
     frames_dropped: frames for which memory ran out. stopped: why no more frames and questions are taken.
     doubts: signals of past intervals that the device has not answered for yet.
     on_growth: told before so many rows come, and after each plan; raises LimitError if the engine has no room for them.
+    on_arrival: told of frames that are in.
     """
 
     adapter: Adapter
@@ -83,11 +84,12 @@ class Stream:
     stopped: str | None = None
     doubts: tuple[Doubt, ...] = ()
     on_growth: Callable[[Stream, int], None] | None = None
+    on_arrival: Callable[[Sequence[Frame]], None] | None = None
 
     def fork(self) -> Stream:
         twin = Stream(**self.__dict__)
         twin.memory = self.memory.fork()
-        twin.on_growth = None
+        twin.on_growth = twin.on_arrival = None
         return twin
 
     def check_growth(self, n_new_rows: int) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,61 +16,110 @@ from starlette.exceptions import HTTPException
 from hermes_stream.engine.engine import Engine
 from hermes_stream.errors import HermesError
 from hermes_stream.sealing import open_sealed_bytes, seal_bytes
-from hermes_stream.server import ask_api, durable_api, policies_api, sessions_api
+from hermes_stream.server import (
+    alerts_api,
+    ask_api,
+    client_secrets_api,
+    durable_api,
+    health_api,
+    policies_api,
+    push_api,
+    reference,
+    sessions_api,
+)
+from hermes_stream.server.access import Access
+from hermes_stream.server.alerts import Alerts
+from hermes_stream.server.auth import Gate
+from hermes_stream.server.body_limit import BodyLimit
 from hermes_stream.server.context import Server
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.journal import Journal
 from hermes_stream.server.keeper import Keeper
+from hermes_stream.server.keys import KeyRing
+from hermes_stream.server.live_session import Identity
+from hermes_stream.server.origins import Origins
 from hermes_stream.server.page import add_page
-from hermes_stream.server.problems import Problem, problem_of
+from hermes_stream.server.problems import Problem, problem_of, told
 from hermes_stream.server.pull import Puller
 from hermes_stream.server.questions import Asker
+from hermes_stream.server.reach import key_ring
 from hermes_stream.server.settings import ServerSettings
 from hermes_stream.server.sources import Sources
 from hermes_stream.server.state_folder import StateFolder
+from hermes_stream.server.ticker import tell_stats
 
 _log = logging.getLogger(__name__)
 _TICK_SECONDS = 1.0
+_ROUTERS = (
+    sessions_api.router,
+    ask_api.router,
+    durable_api.router,
+    policies_api.router,
+    push_api.router,
+    alerts_api.router,
+    client_secrets_api.router,
+    health_api.router,
+    reference.router,
+)
 
 
 def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI:
     """The application. engines: by model name, the default one first; they are the caller's to close.
 
-    Raises ConfigError for a state folder that cannot be used.
+    Raises ConfigError for a state folder that cannot be used, and for keys that are missing or cannot be read.
     """
+    ring = key_ring(settings)
     folder = None if settings.state_dir is None else StateFolder(settings.state_dir, settings.encryption_key)
     journal = _journal(settings, folder)
     keeper = Keeper(journal, folder, n_older=settings.keep_snapshots)
+    # Read now: a record that cannot be read keeps the server from starting.
+    known = list(keeper.known())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub = Hub(engines, journal, keeper, settings.limits)
         sources = Sources(settings)
+        alerts = Alerts(hub, sources.networks)
         puller = Puller(sources)
         hub.before_open.append(puller.check)
         hub.on_open.append(puller.start)
         hub.on_close.append(puller.stop)
-        app.state.server = Server(settings, hub, Asker(hub), sources)
-        await hub.restore_all()
-        background = asyncio.create_task(_keep_house(hub, settings.save_seconds))
+        app.state.server = server = Server(settings, hub, Asker(hub), sources, alerts)
+        server.metrics.attach(hub, keeper, server.asker)
+        background = [
+            asyncio.create_task(each) for each in (_live(server, known), tell_stats(hub), alerts.webhooks.run())
+        ]
         try:
             yield
         finally:
-            background.cancel()
-            with suppress(asyncio.CancelledError):
-                await background
+            server.ready.clear()
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
             await puller.let_go()
             await hub.shut_down()
+            server.decoding.shutdown()
             journal.close()
             if folder is not None:
                 folder.close()
 
-    app = FastAPI(title="hermes-stream", version=version("hermes-stream"), lifespan=lifespan)
-    for router in (sessions_api.router, ask_api.router, durable_api.router, policies_api.router):
+    app = FastAPI(
+        title="hermes-stream", version=version("hermes-stream"), lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    app.openapi = lambda: reference.describe(app)  # type: ignore[method-assign]
+    for router in _ROUTERS:
         app.include_router(router)
     add_page(app)
     _add_handlers(app)
+    _add_gates(app, settings, ring)
     return app
+
+
+def _add_gates(app: FastAPI, settings: ServerSettings, ring: KeyRing) -> None:
+    """What every request goes through before it reaches a route, the innermost first."""
+    app.add_middleware(BodyLimit, limits=settings.limits)
+    app.add_middleware(Gate, ring=ring, origins=Origins(settings.allow_origins))
+    app.add_middleware(Access)
 
 
 def _journal(settings: ServerSettings, folder: StateFolder | None) -> Journal:
@@ -81,8 +129,14 @@ def _journal(settings: ServerSettings, folder: StateFolder | None) -> Journal:
     return Journal(path, seal=lambda data: seal_bytes(data, key), unseal=lambda data: open_sealed_bytes(data, key))
 
 
+async def _live(server: Server, known: Sequence[Identity]) -> None:
+    """Bring sessions back, then save and clean up, until cancelled."""
+    await server.hub.restore_all(known)
+    server.ready.set()
+    await _keep_house(server.hub, server.settings.save_seconds)
+
+
 async def _keep_house(hub: Hub, save_seconds: float) -> None:
-    """Save and clean up, until cancelled."""
     waited = 0.0
     while True:
         seconds = min(_TICK_SECONDS, save_seconds)
@@ -104,28 +158,16 @@ def _add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _malformed(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return _response(Problem(400, "invalid_request", _told(error.errors())), error)
+        return _response(Problem(400, "invalid_request", told(error.errors())), error)
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         return _response(Problem(error.status_code, "http_error", str(error.detail)), error)
 
-    @app.exception_handler(Exception)
-    async def _unknown(_: Request, error: Exception) -> JSONResponse:
-        return _response(problem_of(error), error)
-
 
 def _response(problem: Problem, error: Exception) -> JSONResponse:
     if problem.status >= 500:
-        _log.error("a request failed: %s", error, exc_info=None if isinstance(error, HermesError) else error)
+        _log.error("a request failed: %s", error)
     headers = {"retry-after": "1"} if problem.status in (429, 503) else None
     return JSONResponse(problem.body(), problem.status, headers)
-
-
-def _told(errors: Any) -> str:
-    """The first of pydantic's complaints in one line; it names the field."""
-    first = errors[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{place or 'the body'}: {first['msg']}{more}; see /docs for what is expected"

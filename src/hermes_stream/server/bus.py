@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +21,14 @@ class Event:
 
 
 class Bus:
-    """Events of one session. `publish` may be called on any thread, everything else on the loop's."""
+    """Events of one session. `publish` may be called on any thread, everything else on the loop's.
+
+    taps: told of every event, on the loop; they miss none and must be quick.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.taps: list[Callable[[Event], None]] = []
         self._listeners: set[Listener] = set()
         self._is_closed = False
 
@@ -45,6 +49,10 @@ class Bus:
             listener.end()
         return listener
 
+    @property
+    def has_listeners(self) -> bool:
+        return bool(self._listeners)
+
     def leave(self, listener: Listener) -> None:
         self._listeners.discard(listener)
 
@@ -55,6 +63,8 @@ class Bus:
             listener.end()
 
     def _fan_out(self, event: Event) -> None:
+        for tap in self.taps:
+            tap(event)
         for listener in self._listeners:
             listener.put(event)
 

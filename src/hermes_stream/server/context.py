@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from hermes_stream.server.alerts import Alerts
+from hermes_stream.server.client_secrets import ClientSecrets
 from hermes_stream.server.hub import Hub
+from hermes_stream.server.images import picture_threads
 from hermes_stream.server.live_session import LiveSession
+from hermes_stream.server.logs import belongs_to
+from hermes_stream.server.metrics import Metrics
+from hermes_stream.server.problems import ApiError
+from hermes_stream.server.pulse import Pulse
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.settings import ServerSettings
 from hermes_stream.server.sources import Sources
@@ -20,16 +29,32 @@ ANYBODY = "anybody"
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server, as its routes see it."""
+    """A running server, as its routes see it.
+
+    decoding: threads on which pictures are decoded. ready: set while all sessions are back and it does not end.
+    """
 
     settings: ServerSettings
     hub: Hub
     asker: Asker
     sources: Sources
+    alerts: Alerts
+    decoding: Executor = field(default_factory=picture_threads)
+    client_secrets: ClientSecrets = field(default_factory=ClientSecrets)
+    metrics: Metrics = field(default_factory=Metrics)
+    pulse: Pulse = field(default_factory=Pulse)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def _any_server(connection: HTTPConnection) -> Server:
+    server: Server = connection.app.state.server
+    return server
 
 
 def _server(connection: HTTPConnection) -> Server:
-    server: Server = connection.app.state.server
+    server = _any_server(connection)
+    if not server.ready.is_set():
+        raise ApiError(503, "not_ready", "sessions are being brought back, or the server ends; try again in a moment")
     return server
 
 
@@ -40,11 +65,15 @@ def _owner(connection: HTTPConnection) -> str:
 
 
 ServerDep = Annotated[Server, Depends(_server)]
+# Also while sessions are being brought back.
+AnyServerDep = Annotated[Server, Depends(_any_server)]
 OwnerDep = Annotated[str, Depends(_owner)]
 
 
 async def _live(session_id: str, server: ServerDep, owner: OwnerDep) -> LiveSession:
-    return await server.hub.find(session_id, owner)
+    live = await server.hub.find(session_id, owner)
+    belongs_to(live.name)
+    return live
 
 
 LiveDep = Annotated[LiveSession, Depends(_live)]

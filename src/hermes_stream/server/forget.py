@@ -43,9 +43,10 @@ async def forget(hub: Hub, sources: Sources, live: LiveSession, request: ForgetR
         )
     removed = await asyncio.to_thread(live.session.forget, start, end)
     n_thumbnails = live.forget(start, end)
-    n_entries = live.journal.forget(live.name, start, end)
     for tell in hub.on_forget:
         tell(live, start, end)
+    # Last, because it also takes what others deleted out of the journal's file.
+    n_entries = live.journal.forget(live.name, start, end)
     folder, n_snapshots = hub.keeper.folder, 0
     if folder is not None:
         n_snapshots = await asyncio.to_thread(folder.drop_since, live.name, start)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.session import Session
@@ -17,6 +17,7 @@ from hermes_stream.server.bus import Bus
 from hermes_stream.server.journal import Journal
 from hermes_stream.server.keeper import Keeper
 from hermes_stream.server.live_session import Identity, LiveSession
+from hermes_stream.server.logs import about_session
 from hermes_stream.server.problems import ApiError, not_found
 from hermes_stream.server.settings import Limits, SessionSpec
 from hermes_stream.server.thumbnails import Thumbnails
@@ -112,16 +113,19 @@ class Hub:
         if not keeps_state:
             await asyncio.to_thread(self.keeper.forget, live.name)
 
-    async def restore_all(self) -> None:
-        """Bring back every session that is known. What cannot be read is logged, and its session left out."""
-        for identity in self.keeper.known():
-            bus = Bus(asyncio.get_running_loop())
-            try:
-                live = await asyncio.to_thread(self._restored, identity, bus)
-            except HermesError as error:
-                _log.error("session %s is not back: %s", identity.name, error)
-            else:
-                self._admit(live)
+    async def restore_all(self, identities: Iterable[Identity] | None = None) -> None:
+        """Bring back sessions, by default every one that is known. What cannot be read is logged and left out."""
+        for identity in self.keeper.known() if identities is None else identities:
+            with about_session(identity.name):
+                try:
+                    live = await asyncio.to_thread(self._restored, identity, Bus(asyncio.get_running_loop()))
+                except HermesError as error:
+                    _log.error("a session is not back: %s", error)
+                except Exception:  # a session that cannot be read is not to keep the others from coming back
+                    _log.exception("a session is not back")
+                else:
+                    self._admit(live)
+                    _log.info("a session is back at %.3f s", live.session.stats.time_seconds)
 
     async def save_all(self) -> None:
         """Save every session that has changed; one that cannot be saved does not keep the others from it."""
@@ -129,17 +133,19 @@ class Hub:
             try:
                 await self.keeper.save(live)
             except HermesError as error:
-                _log.error("session %s is not saved: %s", live.name, error)
+                _log.error("a session is not saved: %s", error, extra={"session": live.name})
 
     async def close_idle(self) -> None:
         """End the sessions that nobody has used for too long; if they can be saved, they come back when needed."""
         idle_seconds = self.limits.idle_seconds
         for live in self.sessions():
             if idle_seconds is not None and live.feed is None and time.monotonic() - live.used_at > idle_seconds:
-                _log.info("session %s was idle for %g s and is closed", live.name, idle_seconds)
-                await self.close(live, keeps_state=True)
-                if self.keeper.folder is not None:
-                    self._parked[live.name] = live.identity
+                _log.info("a session was idle for %g s and is closed", idle_seconds, extra={"session": live.name})
+                # Nobody may bring it back before it is saved.
+                async with self._waking:
+                    await self.close(live, keeps_state=True)
+                    if self.keeper.folder is not None:
+                        self._parked[live.name] = live.identity
 
     async def shut_down(self) -> None:
         """Save all and close all."""
@@ -147,7 +153,12 @@ class Hub:
             try:
                 await self.close(live, keeps_state=True)
             except HermesError as error:
-                _log.error("session %s is not saved: %s", live.name, error)
+                _log.error("a session is not saved: %s", error, extra={"session": live.name})
+
+    def end_events(self) -> None:
+        """Whoever listens to a session comes to an end; the sessions go on."""
+        for live in self.sessions():
+            live.bus.close()
 
     async def _wake(self, name: str, owner: str | None) -> LiveSession | None:
         """A parked session is a session again. Somebody else may have had the same thought."""
@@ -157,6 +168,7 @@ class Hub:
             identity = self._parked.get(name)
             if identity is None or owner not in (None, identity.owner):
                 return None
+            self._check_limits(identity.owner)
             live = await asyncio.to_thread(self._restored, identity, Bus(asyncio.get_running_loop()))
             del self._parked[name]
             self._admit(live)
@@ -198,8 +210,10 @@ class Hub:
 
     def _admit(self, live: LiveSession) -> None:
         self._sessions[live.name] = live
-        for tell in self.on_open:
-            tell(live)
+        # Tasks that are begun here keep what they log under the session's name.
+        with about_session(live.name):
+            for tell in self.on_open:
+                tell(live)
 
     def _check_limits(self, owner: str) -> None:
         most, most_of_key = self.limits.max_sessions, self.limits.max_sessions_per_key

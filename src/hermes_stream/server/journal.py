@@ -6,7 +6,8 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ class Journal:
         unseal: Callable[[bytes], bytes] = bytes,
     ) -> None:
         """path: of the file; None keeps it in memory. Raises ConfigError for another file, or with another key."""
-        self._lock = threading.Lock()
+        # Taken again within `together`.
+        self._lock = threading.RLock()
         self._seal, self._unseal = seal, unseal
         try:
             self._database = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
@@ -76,6 +78,18 @@ class Journal:
             self._check_key(path)
         except sqlite3.DatabaseError as error:
             raise ConfigError(f"{path} is no journal of hermes-stream ({error}); give another state folder") from error
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written within is there as a whole or not at all; other threads wait meanwhile."""
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
 
     def add(self, session: str, kind: str, time_seconds: float | None, data: dict[str, Any]) -> Entry:
         """Write an entry down."""
@@ -135,6 +149,12 @@ class Journal:
                 f"SELECT id, data FROM records WHERE kind = ? {of_session} ORDER BY rowid", arguments
             ).fetchall()
         return {name: self._unpacked(data) for name, data in rows}
+
+    def record(self, kind: str, name: str) -> dict[str, Any] | None:
+        """One record, or None."""
+        with self._lock:
+            row = self._database.execute("SELECT data FROM records WHERE kind = ? AND id = ?", (kind, name)).fetchone()
+        return None if row is None else self._unpacked(row[0])
 
     def remove(self, kind: str, name: str) -> None:
         """A record goes, if there is one."""

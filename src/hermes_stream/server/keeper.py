@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hermes_stream.errors import SnapshotError
 from hermes_stream.server.journal import Journal
 from hermes_stream.server.live_session import Identity, LiveSession
+from hermes_stream.server.logs import about_session
 from hermes_stream.server.settings import SessionSpec
 from hermes_stream.server.state_folder import Checkpoint, Saved, StateFolder
 from hermes_stream.server.thumbnails import Thumbnails
@@ -18,11 +20,15 @@ _log = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Which sessions there are stands in the journal, what they remember in the state folder, if there is one."""
+    """Which sessions there are stands in the journal, what they remember in the state folder, if there is one.
+
+    on_save: told how many seconds each save took, or None of one that failed.
+    """
 
     def __init__(self, journal: Journal, folder: StateFolder | None, *, n_older: int) -> None:
         """n_older: checkpoints of a session that stay beside the newest."""
         self._journal, self.folder, self._n_older = journal, folder, n_older
+        self.on_save: list[Callable[[float | None], None]] = []
         self._locks: dict[str, asyncio.Lock] = {}
         # What a session had seen and heard when it was saved last.
         self._saved: dict[str, tuple[Any, ...]] = {}
@@ -51,8 +57,15 @@ class Keeper:
             state = (live.session.memory.number, len(live.session.stats.gaps), live.origin_seconds)
             if self._saved.get(live.name) == state and not even_unchanged:
                 return None
-            saved = await asyncio.to_thread(_save, folder, live)
-            await asyncio.to_thread(folder.thin, live.name, self._n_older)
+            began, seconds = time.perf_counter(), None
+            try:
+                with about_session(live.name):
+                    saved = await asyncio.to_thread(_save, folder, live)
+                    await asyncio.to_thread(folder.thin, live.name, self._n_older)
+                seconds = time.perf_counter() - began
+            finally:
+                for tell in self.on_save:
+                    tell(seconds)
             self._saved[live.name] = state
             return saved
 
@@ -67,7 +80,7 @@ class Keeper:
             try:
                 return self.folder.load(saved)
             except SnapshotError as error:
-                _log.error("a checkpoint of session %s is left out: %s", name, error)
+                _log.error("a checkpoint is left out: %s", error, extra={"session": name})
                 failure = failure or error
         if failure is not None:
             raise failure

@@ -62,12 +62,14 @@ class LiveSession:
         self.state: State = "gap"
         self.feed: FeedKind | None = None
         self.reason = ""
+        self.frames_refused = 0
         self.used_at = time.monotonic()
         self._lock = threading.Lock()
         stats = session.stats
         self._newest_seconds = stats.time_seconds if stats.frames_seen else None
         self._newest_frame: Frame | None = None
         self._n_compressions = stats.n_compressions
+        self._n_dropped = 0
 
     @property
     def name(self) -> str:
@@ -130,6 +132,15 @@ class LiveSession:
         self._note(frames)
         return n_taken
 
+    def drop(self, n_frames: int) -> None:
+        """So many frames of a live feed came and were given up before the engine was asked."""
+        self._n_dropped += n_frames
+
+    @property
+    def frames_dropped(self) -> int:
+        """Frames that came and never got into the memory."""
+        return self.session.stats.frames_dropped + self._n_dropped
+
     def watch(self, frames: Sequence[Frame]) -> None:
         """Frames of a feed that can wait; returns once they are in."""
         self._note(frames)
@@ -171,7 +182,7 @@ class LiveSession:
             "origin_s": None if self.origin_seconds is None else round(self.origin_seconds, 3),
             "time_s": round(stats.time_seconds, 3),
             "frames_seen": stats.frames_seen,
-            "frames_dropped": stats.frames_dropped,
+            "frames_dropped": self.frames_dropped,
             "waiting_frames": stats.waiting_frames,
             "lag_s": round(stats.lag_seconds, 3),
             "tokens_seen": stats.tokens_seen,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,11 @@ class Problem:
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         return {"error": {"message": self.message, "type": kind, "code": self.code, "param": None}}
 
+    def event(self, name: str | None = None) -> dict[str, Any]:
+        """The JSON of an event on a connection. name: of the question that it is about."""
+        about = {} if name is None else {"id": name}
+        return {"type": "error", "code": self.code, "message": self.message, **about}
+
 
 # The first that fits counts.
 _PROBLEMS: tuple[tuple[type[HermesError], int, str], ...] = (
@@ -63,3 +69,11 @@ def problem_of(error: BaseException) -> Problem:
 def not_found(what: str, name: str) -> ApiError:
     """Nothing of that name, or nothing of yours."""
     return ApiError(404, "not_found", f"there is no {what} {name!r}; list them to see what there is")
+
+
+def told(errors: Sequence[Any]) -> str:
+    """The first of pydantic's complaints in one line; it names the field."""
+    first = errors[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{place or 'the body'}: {first['msg']}{more}; see /docs for what is expected"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from hermes_stream.engine.answer import AnswerStream
 from hermes_stream.engine.session import Session
+from hermes_stream.errors import ContextError, SessionClosed, UsageError
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.past import Past, session_at
@@ -21,6 +25,8 @@ from hermes_stream.types import Answer, Query, Turn
 _N_NAME_BYTES = 6
 _MOST_TURNS = 16
 _MINUTE_SECONDS = 60.0
+
+Outcome = Literal["answered", "cancelled", "failed", "refused"]
 
 
 class AskRequest(BaseModel):
@@ -36,13 +42,13 @@ class AskRequest(BaseModel):
 
     question: Annotated[str, Field(max_length=100_000)]
     id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    options: tuple[str, ...] = ()
+    options: tuple[Annotated[str, Field(max_length=10_000)], ...] = ()
     remember: bool = False
     dialogue: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
     temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     evidence: Annotated[int, Field(ge=0, le=64)] = 4
     as_of_s: Annotated[float, Field(ge=0)] | None = None
     stream: bool = False
@@ -61,16 +67,39 @@ class AskRequest(BaseModel):
         )
 
 
+@dataclass(slots=True)
+class _Place:
+    """Of an open question, from before its session is even found until its answer is complete."""
+
+    stream: AnswerStream | None = None
+    is_cancelled: bool = False
+    ttft_seconds: float | None = None
+
+    def begin(self, stream: AnswerStream) -> None:
+        self.stream = stream
+        if self.is_cancelled:
+            stream.cancel()
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+        if self.stream is not None:
+            self.stream.cancel()
+
+
 class Asker:
-    """Asks sessions, and knows which questions are open; used on the server's loop."""
+    """Asks sessions, and knows which questions are open; used on the server's loop.
+
+    on_outcome: told what became of each question, and how long the first token of a whole answer took, in seconds.
+    """
 
     def __init__(self, hub: Hub) -> None:
         self._journal, self._limits, self._keeper = hub.journal, hub.limits, hub.keeper
-        self._open: dict[tuple[str, str], AnswerStream] = {}
+        self.on_outcome: list[Callable[[Outcome, float | None], None]] = []
+        self._open: dict[tuple[str, str], _Place] = {}
         self._asked_at: dict[str, deque[float]] = {}
         hub.on_forget.append(self.forget)
 
-    async def ask(self, live: LiveSession, owner: str, request: AskRequest) -> AsyncIterator[dict[str, Any]]:
+    async def ask(self, live: LiveSession, owner: str, request: AskRequest) -> AsyncGenerator[dict[str, Any], None]:
         """Events of one answer: `response.start`, `response.text.delta` for each piece, `response.text.done`.
 
         Closing the iterator cancels the answer. Raises ApiError where a limit is reached, HermesError for what cannot
@@ -78,22 +107,22 @@ class Asker:
         """
         live.touch()
         name = request.id or secrets.token_hex(_N_NAME_BYTES)
-        self._check(live, owner, name)
-        past = None if request.as_of_s is None else await session_at(live, request.as_of_s, self._keeper.folder)
-        session = live.session if past is None else past.session
-        try:
-            async for event in self._answer(live, session, name, request):
-                yield event | _basis(past) if event["type"] == "response.text.done" else event
-        finally:
-            if past is not None:
-                past.close()
+        with self._place(live, owner, name) as place:
+            past = None if request.as_of_s is None else await session_at(live, request.as_of_s, self._keeper.folder)
+            session = live.session if past is None else past.session
+            try:
+                async for event in self._answer(live, session, name, request, place):
+                    yield event | _basis(past) if event["type"] == "response.text.done" else event
+            finally:
+                if past is not None:
+                    past.close()
 
     def cancel(self, live: LiveSession, name: str) -> None:
         """Stop an answer. Raises ApiError where there is no such question open."""
-        stream = self._open.get((live.name, name))
-        if stream is None:
+        place = self._open.get((live.name, name))
+        if place is None:
             raise not_found("open question", name)
-        stream.cancel()
+        place.cancel()
 
     def forget(self, live: LiveSession, start_seconds: float, end_seconds: float) -> None:
         """Take the turns of a time range out of all dialogues of a session."""
@@ -102,11 +131,11 @@ class Asker:
             self._put(live, dialogue, rows)
 
     async def _answer(
-        self, live: LiveSession, session: Session, name: str, request: AskRequest
-    ) -> AsyncIterator[dict[str, Any]]:
+        self, live: LiveSession, session: Session, name: str, request: AskRequest, place: _Place
+    ) -> AsyncGenerator[dict[str, Any], None]:
         query = request.to_query(self._turns(live, request.dialogue))
         stream = session.ask(query, remember=request.remember and session is live.session)
-        self._open[live.name, name] = stream
+        place.begin(stream)
         time_seconds = session.stats.time_seconds
         is_written = False
         try:
@@ -121,11 +150,32 @@ class Asker:
             answer = await stream.aresult()
         finally:
             stream.cancel()
-            del self._open[live.name, name]
+        place.ttft_seconds = answer.ttft_seconds
         self._remember(live, request.dialogue, Turn(query.text, answer.text), answer.time_seconds)
         done = {"id": name, "question": query.text, **answer_json(live, answer)}
         live.log("answer", answer.time_seconds, done)
         yield {"type": "response.text.done", "text": answer.text, **done}
+
+    @contextmanager
+    def _place(self, live: LiveSession, owner: str, name: str) -> Iterator[_Place]:
+        """A question's place among the open ones, for as long as it is one; what became of it is told."""
+        place = _Place()
+        outcome: Outcome = "failed"
+        try:
+            # Nothing is awaited between the two, so that no limit is passed by many at once.
+            self._check(live, owner, name)
+            self._open[live.name, name] = place
+            try:
+                yield place
+            finally:
+                del self._open[live.name, name]
+            outcome = "answered"
+        except BaseException as error:
+            outcome = _outcome_of(error)
+            raise
+        finally:
+            for tell in self.on_outcome:
+                tell(outcome, place.ttft_seconds)
 
     def _check(self, live: LiveSession, owner: str, name: str) -> None:
         most = self._limits.max_open_questions
@@ -167,6 +217,12 @@ class Asker:
     def _dialogues(self, live: LiveSession) -> dict[str, dict[str, Any]]:
         records = self._journal.records("dialogue", live.name)
         return {name.partition("/")[2]: record for name, record in records.items()}
+
+
+def _outcome_of(error: BaseException) -> Outcome:
+    if isinstance(error, GeneratorExit | asyncio.CancelledError | SessionClosed):
+        return "cancelled"
+    return "refused" if isinstance(error, ApiError | UsageError | ContextError) else "failed"
 
 
 def answer_json(live: LiveSession, answer: Answer) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from hermes_stream.server.keys import ApiKey
+
 _MIB = 2**20
 
 
@@ -17,8 +19,8 @@ class Limits(BaseModel):
     max_sessions: of the server. max_sessions_per_key, questions_per_minute: of each key; without keys, of everybody.
     idle_seconds: a session that nobody feeds and asks for so long is closed; its last snapshot stays. None: never.
     max_frame_bytes, max_frame_pixels: of a pushed picture. max_video_bytes: of a video inside a request.
-    max_snapshot_bytes: of a snapshot that is uploaded.
-    max_open_questions: of a session, at once.
+    max_snapshot_bytes: of a snapshot that is uploaded. max_body_bytes: of any other request.
+    max_open_questions: of a session, at once. max_alerts: standing questions of a session.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,7 +33,9 @@ class Limits(BaseModel):
     max_frame_pixels: int = Field(default=4096 * 4096, ge=256)
     max_video_bytes: int = Field(default=256 * _MIB, ge=1024)
     max_snapshot_bytes: int = Field(default=8 * 1024 * _MIB, ge=1024)
+    max_body_bytes: int = Field(default=2 * _MIB, ge=1024)
     max_open_questions: int = Field(default=16, ge=1)
+    max_alerts: int = Field(default=16, ge=0)
 
 
 class ServerSettings(BaseModel):
@@ -41,7 +45,8 @@ class ServerSettings(BaseModel):
     keep_snapshots: how many older ones of a session stay, for questions about the past.
     allow_local_files: folders below which files may be watched. allow_networks: addresses that are not public but may
     be watched, as in 10.0.0.0/8. allow_origins: of web pages elsewhere that may talk to this server.
-    encryption_key: 32 bytes; what is written to the state folder is sealed with it.
+    api_key_file: of keys, one a line; api_keys: these and those of the environment. encryption_key_file: of the
+    encryption_key, 32 bytes with which what is written to the state folder is sealed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +59,9 @@ class ServerSettings(BaseModel):
     allow_local_files: tuple[Path, ...] = ()
     allow_networks: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()
+    api_key_file: Path | None = None
+    encryption_key_file: Path | None = None
+    api_keys: tuple[ApiKey, ...] = Field(default=(), repr=False)
     encryption_key: bytes | None = Field(default=None, repr=False)
     limits: Limits = Limits()
 
