@@ -13,6 +13,7 @@ from tests.server.conftest import RunningServer
 
 pytestmark = pytest.mark.browser
 
+
 @pytest.fixture
 def watched(server: RunningServer) -> str:
     """Path of the page with a session that watches the demo."""
@@ -73,7 +74,9 @@ def test_follow_ups_share_a_dialogue_and_others_do_not(open_page: OpenPage, watc
 def test_questions_of_others_are_shown_too(open_page: OpenPage, server: RunningServer, watched: str) -> None:
     page = open_page(watched)
     expect(page.locator("#picture")).to_be_visible()
-    answer = server.http.post(f"/v1/sessions/{watched.rpartition('/')[2]}/ask", json={"question": "Which room is this?"})
+    answer = server.http.post(
+        f"/v1/sessions/{watched.rpartition('/')[2]}/ask", json={"question": "Which room is this?"}
+    )
     expect(page.locator("#answers .answer")).to_have_text(answer.json()["answer"])
 
 
