@@ -55,6 +55,7 @@ _ROUTERS = (
     sessions_api.router,
     ask_api.router,
     durable_api.router,
+    policies_api.router,
     push_api.router,
     alerts_api.router,
     policies_api.router,
