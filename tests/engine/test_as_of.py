@@ -19,6 +19,7 @@ from hermes_stream.models.adapter import Adapter
 from hermes_stream.models.load import load_adapter
 from hermes_stream.policies import POLICIES
 from hermes_stream.policies.spec import parse_memory
+from hermes_stream.types import Turn
 from tests.tiny import make_frames, save_checkpoint
 
 from .direct import (

@@ -170,3 +170,25 @@ def test_a_long_reason_is_cut_to_what_a_close_frame_holds() -> None:
 )
 def test_no_key_is_sent_back_as_a_sub_protocol(offered: list[str], taken: str | None) -> None:
     assert protocol_to_accept(offered) == taken
+
+
+def test_a_client_that_is_gone_is_not_waited_for() -> None:
+    """So it is with all clients when the server ends: they are told so below us, and events are still to be sent."""
+
+    class Gone(FakeSocket):
+        async def send_text(self, text: str) -> None:
+            raise WebSocketDisconnect(1006)
+
+        async def close(self, code: int, reason: str) -> None:
+            raise WebSocketDisconnect(1006)
+
+    async def run() -> float:
+        channel = Channel(Gone())  # type: ignore[arg-type]
+        for index in range(3):
+            channel.put({"index": index})
+        channel.stop(Close(1001, "the server ends"))
+        began = asyncio.get_running_loop().time()
+        await channel.serve(lambda _: nothing(), nothing)
+        return asyncio.get_running_loop().time() - began
+
+    assert asyncio.run(run()) < 1

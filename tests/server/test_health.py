@@ -104,3 +104,35 @@ def test_an_idle_session_is_not_brought_back_before_it_is_saved(engine: Engine, 
         assert server.client.get(f"/v1/sessions/{live.name}").json()["id"] == live.name
         assert order == ["saved"]
         hub.keeper.save = save
+
+
+def test_an_idle_session_that_cannot_be_saved_stays(engine: Engine, tmp_path: Path) -> None:
+    with observed(engine, state_dir=tmp_path, limits={"idle_seconds": 1000}) as server:
+        live = server.open()
+        (tmp_path / "sessions" / live.name).write_text("in the way")
+        live.used_at -= 2000
+        while server.scrape()("checkpoint_failures_total") < 1:
+            time.sleep(0.01)
+        assert server.client.get(f"/v1/sessions/{live.name}").status_code == 200
+        assert not live.session.is_closed
+        (tmp_path / "sessions" / live.name).unlink()
+
+
+def test_sessions_are_saved_again_after_something_went_wrong(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    close_idle = Hub.close_idle
+
+    async def failing_once(hub: Hub) -> None:
+        calls.append("")
+        if len(calls) == 1:
+            raise RuntimeError("a bug")
+        await close_idle(hub)
+
+    monkeypatch.setattr(Hub, "close_idle", failing_once)
+    with observed(engine, state_dir=tmp_path, save_seconds=0.1) as server:
+        live = server.open()
+        while not server.app.state.server.hub.keeper.folder.saved(live.name):
+            time.sleep(0.01)
+        assert len(calls) > 1

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import numpy as np
 import openai
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -20,6 +21,7 @@ from websockets.sync.client import connect
 
 from .conftest import RunningServer, run_command, server_process
 from .openai_clients import MODEL, client_of, connected, user
+from .pushing import jpeg_of, pushing, state_of, wait_for_frames
 
 _GIVEN = "given-key-of-28-characters.."
 
@@ -198,6 +200,7 @@ def test_a_name_that_points_here_is_not_let_in(server: RunningServer) -> None:
 
 
 def test_a_signal_saves_all_and_ends_what_would_go_on(tmp_path: Path) -> None:
+    """With a page that listens, a client that pushes, a source that is watched and a connection that does nothing."""
     options = ("--state-dir", tmp_path / "state", "--save-seconds", "3600")
     is_listening, has_ended = threading.Event(), threading.Event()
 
@@ -208,22 +211,32 @@ def test_a_signal_saves_all_and_ends_what_would_go_on(tmp_path: Path) -> None:
         has_ended.set()
 
     with server_process(*options) as server, server.client() as idle:
-        name = idle.post("/v1/sessions", json={"source": "shapestream:900100", "speed": 20}).json()["id"]
-        thread = threading.Thread(target=listen, args=[f"{server.address}/v1/sessions/{name}/events"])
+        pulled = idle.post("/v1/sessions", json={"source": "shapestream:900100", "speed": 20}).json()["id"]
+        pushed = idle.post("/v1/sessions", json={}).json()["id"]
+        thread = threading.Thread(target=listen, args=[f"{server.address}/v1/sessions/{pushed}/events"])
         thread.start()
         assert is_listening.wait(30)
-        while (seen := idle.get(f"/v1/sessions/{name}").json()["frames_seen"]) < 8:
-            time.sleep(0.05)
-        began = time.monotonic()
-        assert server.end() == 0
-        assert time.monotonic() - began < 15
+        with pushing(server, pushed, origin=server.address) as client:
+            client.push(0.0, jpeg_of(np.zeros((48, 64, 3), np.uint8)))
+            client.push(1.0, b"no picture")
+            client.hear("frame.refused")
+            seen = [
+                wait_for_frames(server, pulled, 8)["frames_seen"],
+                wait_for_frames(server, pushed, 1)["frames_seen"],
+            ]
+            assert 'frames_total{outcome="refused"} 1.0' in idle.get("/metrics").text
+            began = time.monotonic()
+            assert server.end() == 0
+            assert time.monotonic() - began < 15
+            assert client.closed()[0] == 1012
         thread.join(10)
         assert has_ended.is_set()
     assert server.rows[-1]["message"] == "ended"
-    with server_process(*options) as again, again.client() as client:
-        assert client.get(f"/v1/sessions/{name}").json()["frames_seen"] >= seen
-    (row,) = [row for row in again.rows if row["message"].startswith("a session is back")]
-    assert row["session"] == name
+    assert not [row for row in server.rows if row["level"] != "info"]
+    with server_process(*options) as again:
+        for name, n_frames in zip((pulled, pushed), seen, strict=True):
+            assert state_of(again, name)["frames_seen"] >= n_frames
+            assert ["is back" in row["message"] for row in again.rows if row.get("session") == name][0]
 
 
 def test_a_second_signal_ends_at_once() -> None:

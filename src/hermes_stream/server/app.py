@@ -147,10 +147,13 @@ async def _keep_house(hub: Hub, save_seconds: float) -> None:
         seconds = min(_TICK_SECONDS, save_seconds)
         await asyncio.sleep(seconds)
         waited += seconds
-        await hub.close_idle()
-        if waited >= save_seconds:
-            await hub.save_all()
-            waited = 0.0
+        try:
+            await hub.close_idle()
+            if waited >= save_seconds:
+                await hub.save_all()
+                waited = 0.0
+        except Exception:  # whatever it was, nothing would be saved any more if this came to an end
+            _log.exception("sessions are not all saved; it is tried again")
 
 
 def _add_handlers(app: FastAPI) -> None:

@@ -111,9 +111,11 @@ class Hub:
             return
         await self._tell_closing(live)
         keeps_state = keeps_state and live.identity.is_kept
-        if keeps_state:
-            await self.keeper.save(live)
-        await asyncio.to_thread(live.close)
+        try:
+            if keeps_state:
+                await self.keeper.save(live)
+        finally:
+            await asyncio.to_thread(live.close)
         if not keeps_state:
             await asyncio.to_thread(self.keeper.forget, live.name)
 
@@ -147,9 +149,20 @@ class Hub:
                 _log.info("a session was idle for %g s and is closed", idle_seconds, extra={"session": live.name})
                 # Nobody may bring it back before it is saved.
                 async with self._waking:
-                    await self.close(live, keeps_state=True)
-                    if self.keeper.folder is not None and live.identity.is_kept:
-                        self._parked[live.name] = live.identity
+                    await self._park(live)
+
+    async def _park(self, live: LiveSession) -> None:
+        """Save and close a session; one that cannot be saved stays open."""
+        try:
+            if live.identity.is_kept:
+                await self.keeper.save(live)
+            await self.close(live, keeps_state=True)
+        except HermesError as error:
+            _log.error("a session is not put away: %s", error, extra={"session": live.name})
+            live.touch()
+        else:
+            if self.keeper.folder is not None and live.identity.is_kept:
+                self._parked[live.name] = live.identity
 
     async def shut_down(self) -> None:
         """Save all and close all."""

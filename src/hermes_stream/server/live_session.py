@@ -66,6 +66,7 @@ class LiveSession:
         self.state: State = "gap"
         self.feed: FeedKind | None = None
         self.reason = ""
+        # Frames that came and were no pictures, or late; whoever brings them counts.
         self.frames_refused = 0
         self.used_at = time.monotonic()
         self._lock = threading.Lock()

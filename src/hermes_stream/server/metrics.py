@@ -113,7 +113,7 @@ class _Done:
     def by(live: LiveSession) -> _Done:
         stats = live.session.stats
         return _Done(
-            stats.frames_seen, stats.frames_dropped, live.frames_refused, stats.tokens_seen, stats.n_compressions
+            stats.frames_seen, live.frames_dropped, live.frames_refused, stats.tokens_seen, stats.n_compressions
         )
 
 

@@ -99,7 +99,7 @@ class Pull:
         self.let_go()
         self._thread.join(max(self._until - time.monotonic(), 0.0))
         if self._thread.is_alive():
-            _log.warning("session %s: its source does not let go, and is left behind", self._live.name)
+            _log.warning("a source does not let go, and is left behind", extra={"session": self._live.name})
 
     def _run(self) -> None:
         reason: str | None = "an error on the server, whose log says more"
@@ -110,7 +110,7 @@ class Pull:
         except HermesError as error:
             reason = _one_line(error)
         except Exception:
-            _log.exception("session %s: its source is not watched any more", self._live.name)
+            _log.exception("a source is not watched any more", extra={"session": self._live.name})
         if reason is None:
             self._live.end_feed("gap", "the server has stopped watching")
         else:

@@ -211,7 +211,7 @@ class PushClient:
         except Exception as error:  # the connection has more than this question
             problem = problem_of(error)
             if problem.status >= 500:
-                _log.error("question %s of session %s: %s", name, live.name, error, exc_info=error)
+                _log.error("question %s: %s", name, error, exc_info=error, extra={"session": live.name})
             self._channel.put(problem.event(name))
 
     def _cancel(self, name: str) -> None:

@@ -192,11 +192,12 @@ class PushFeed:
             self._live.resume(placed.seconds, "no client was pushing" if is_first else "the client sent no frames")
 
     def _refuse(self, time_seconds: float | None, error: UsageError) -> None:
+        self._live.frames_refused += 1
         self._tell({"type": "frame.refused", "time_s": _finite(time_seconds), "message": str(error)})
 
     def _fail(self, error: Exception) -> None:
         if not isinstance(error, HermesError):
-            _log.error("a frame of session %s: %s", self._live.name, error, exc_info=error)
+            _log.error("a frame: %s", error, exc_info=error, extra={"session": self._live.name})
         # That a session is closed is heard by everybody who listens to it.
         if not isinstance(error, SessionClosed):
             self._tell(problem_of(error).event())
