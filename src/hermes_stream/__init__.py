@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hermes_stream.engine.answer import AnswerStream
     from hermes_stream.engine.engine import Engine, load_model
+    from hermes_stream.engine.forgetting import Forgotten
     from hermes_stream.engine.scoring import PendingScores
     from hermes_stream.engine.session import Session, SessionStats
     from hermes_stream.engine.standing import StandingQuestion, Trigger
@@ -50,6 +51,7 @@ _HOME = {
     "DSCache": "policies.dscache",
     "Engine": "engine.engine",
     "Evidence": "types",
+    "Forgotten": "engine.forgetting",
     "Frame": "types",
     "Fresh": "policies.fresh",
     "Gap": "types",
@@ -94,6 +96,7 @@ __all__ = [
     "Dtd",
     "Engine",
     "Evidence",
+    "Forgotten",
     "Frame",
     "Fresh",
     "Gap",

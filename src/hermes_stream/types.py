@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from string import ascii_uppercase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hermes_stream.errors import UsageError
 
@@ -197,6 +197,7 @@ class Query:
     max_new_tokens: upper bound of the answer's length.
     temperature: 0 is greedy; otherwise sampling with `seed`.
     repetition_penalty: over the new tokens only; 1 is off.
+    stop: texts before which the answer ends; none of them is part of it.
     evidence: how many frames to name that the answer looked at most; found once its last token is out.
     turns: the conversation so far, which the question follows up; shown to this question alone.
     """
@@ -209,6 +210,7 @@ class Query:
     repetition_penalty: float = 1.0
     seed: int = 0
     options: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
     evidence: int = 0
     turns: tuple[Turn, ...] = ()
 
@@ -248,6 +250,7 @@ class Query:
             ("top_p", 0 < self.top_p <= 1, "a share above 0 and up to 1"),
             ("top_k", self.top_k >= 0, "0 (all tokens) or more"),
             ("repetition_penalty", self.repetition_penalty > 0, "a factor above 0"),
+            ("stop", all(self.stop), "texts of at least one character"),
             ("evidence", self.evidence >= 0, "0 (none) or a number of frames"),
             ("turns", all(isinstance(turn, Turn) for turn in self.turns), "earlier questions and answers, each a Turn"),
             ("options", len(self.options) != 1 and len(self.options) <= len(ascii_uppercase), "none, or 2 to 26 texts"),
@@ -290,6 +293,8 @@ class Answer:
     held_tokens: vision and summary tokens held by each layer.
     memory_bytes: bytes of the pinned version, all layers, truth and working copy, and of tensors that the policy keeps.
     archive_bytes: of archived keys and values, in host memory or on disk.
+    finish_reason: "stop" where the model ended it or a stop text did, "length" where it had to end.
+    n_prompt_tokens: of the question with its template, and of frames that were run again or for the first time with it.
     evidence: frames that it looked at most, the most first, as many as the query asks for; weights sum to 1 at most.
     """
 
@@ -302,6 +307,8 @@ class Answer:
     held_tokens: tuple[int, ...]
     memory_bytes: int
     archive_bytes: int = 0
+    finish_reason: Literal["stop", "length"] = "stop"
+    n_prompt_tokens: int = 0
     evidence: tuple[Evidence, ...] = ()
 
 

@@ -90,11 +90,14 @@ OpenPage = Callable[..., Page]
 def open_page(browser: Browser, server: RunningServer) -> Iterator[OpenPage]:
     """A page as by `watched_page`, until the test is over; its sessions go with it."""
     with ExitStack() as stack:
+        stack.callback(delete_sessions, server)
 
         def call(path: str = "/", **context: Any) -> Page:
             return stack.enter_context(watched_page(browser, server, path, **context)).page
 
         yield call
-    with server.client() as client:
-        for session in client.get("/v1/sessions").json()["data"]:
-            client.delete(f"/v1/sessions/{session['id']}")
+
+
+def delete_sessions(server: RunningServer) -> None:
+    for session in server.http.get("/v1/sessions").json()["data"]:
+        server.http.delete(f"/v1/sessions/{session['id']}")

@@ -27,7 +27,6 @@ def main(folder: Path) -> None:
     with server_process() as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         page = _open(browser, server, "/", _WIDE, "light")
-        page.screenshot(path=folder / "page-start.png")
         page.get_by_text("Memory, budget, model, comparison").click()
         page.get_by_label("Side by side with").select_option("sliding-window")
         page.get_by_role("button", name="The demo world").click()
@@ -66,7 +65,7 @@ def _shoot(
     """The charts begin when a page is opened: it waits until they show something."""
     page = _open(browser, server, path, viewport, scheme)
     expect(page.locator("#picture")).to_be_visible()
-    page.wait_for_timeout(12_000)
+    page.wait_for_timeout(9_000)
     _photograph(page, target)
     page.close()
 

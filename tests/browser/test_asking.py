@@ -1,8 +1,7 @@
-"""Questions that take long, fail, or belong together; a server that is away, wants a key, or has lost a session."""
+"""Questions that take long, fail, or belong together; a server that is away or wants a key; a session that is gone."""
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -14,14 +13,11 @@ from tests.server.conftest import RunningServer
 
 pytestmark = pytest.mark.browser
 
-_KEY = "correct-horse"
-
 
 @pytest.fixture
 def watched(server: RunningServer) -> str:
     """Path of the page with a session that watches the demo."""
-    with server.client() as client:
-        session = client.post("/v1/sessions", json={"source": "shapestream:900001"}).json()
+    session = server.http.post("/v1/sessions", json={"source": "shapestream:900001"}).json()
     return f"/#/s/{session['id']}"
 
 
@@ -78,8 +74,9 @@ def test_follow_ups_share_a_dialogue_and_others_do_not(open_page: OpenPage, watc
 def test_questions_of_others_are_shown_too(open_page: OpenPage, server: RunningServer, watched: str) -> None:
     page = open_page(watched)
     expect(page.locator("#picture")).to_be_visible()
-    with server.client() as client:
-        answer = client.post(f"/v1/sessions/{watched.rpartition('/')[2]}/ask", json={"question": "Which room is this?"})
+    answer = server.http.post(
+        f"/v1/sessions/{watched.rpartition('/')[2]}/ask", json={"question": "Which room is this?"}
+    )
     expect(page.locator("#answers .answer")).to_have_text(answer.json()["answer"])
 
 
@@ -99,36 +96,8 @@ def test_a_session_that_is_deleted_elsewhere_leaves_for_the_start(
 ) -> None:
     page = open_page(watched, expected="status of 404")
     expect(page.locator("#picture")).to_be_visible()
-    with server.client() as client:
-        client.delete(f"/v1/sessions/{watched.rpartition('/')[2]}")
+    server.http.delete(f"/v1/sessions/{watched.rpartition('/')[2]}")
     expect(page.get_by_role("button", name="The demo world")).to_be_visible()
-
-
-def test_a_key_is_asked_for_once_and_sent_in_headers_only(open_page: OpenPage, watched: str) -> None:
-    page = open_page(expected="status of 401")
-    refused = {"error": {"message": "no", "type": "invalid_request_error", "code": "invalid_api_key", "param": None}}
-
-    def guard(route: Route) -> None:
-        if route.request.headers.get("authorization") == f"Bearer {_KEY}":
-            route.continue_()
-        else:
-            route.fulfill(status=401, content_type="application/json", body=json.dumps(refused))
-
-    page.route(re.compile(r"/v1/"), guard)
-    page.reload()
-    page.get_by_role("dialog").get_by_label("Key").fill("wrong")
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("dialog")).to_contain_text("refused the key")
-    page.get_by_role("dialog").get_by_label("Key").fill(_KEY)
-    page.keyboard.press("Enter")
-    page.locator("#sessions a").click()
-    expect(page.locator("#picture")).to_be_visible()
-    ask(page, "Which room is this?")
-    expect(page.locator("#answers .column")).to_have_attribute("data-state", "done")
-    page.reload()
-    expect(page.locator("#picture")).to_be_visible()
-    expect(page.get_by_role("dialog")).to_be_hidden()
-    assert _KEY not in page.evaluate("JSON.stringify([location.href, localStorage, document.cookie])")
 
 
 def test_who_declines_to_give_a_key_is_not_asked_again_by_itself(open_page: OpenPage) -> None:

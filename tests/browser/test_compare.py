@@ -27,8 +27,7 @@ def test_a_question_goes_to_both_and_each_answers_in_its_column(open_page: OpenP
     for index in range(2):
         expect(columns.nth(index)).to_have_attribute("data-state", "done")
         expect(columns.nth(index).locator(".answer")).not_to_be_empty()
-    with server.client() as client:
-        sessions = client.get("/v1/sessions").json()["data"]
+    sessions = server.http.get("/v1/sessions").json()["data"]
     assert [session["budget"] for session in sessions] != [sessions[0]["budget"]] * 2
     assert {session["source"] for session in sessions} == {"shapestream:900001"}
     page.reload()
@@ -48,5 +47,4 @@ def test_a_memory_that_cannot_be_is_refused_in_one_line_and_leaves_nothing(
     page.get_by_label("Second memory, composed").fill("no-such-memory")
     page.get_by_role("button", name="The demo world").click()
     expect(page.get_by_role("alert")).to_contain_text("no-such-memory")
-    with server.client() as client:
-        assert client.get("/v1/sessions").json()["data"] == []
+    assert server.http.get("/v1/sessions").json()["data"] == []

@@ -16,8 +16,7 @@ _PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobi
 @pytest.fixture
 def watched(server: RunningServer) -> str:
     """Path of the page with a session that watches the demo."""
-    with server.client() as client:
-        session = client.post("/v1/sessions", json={"source": "shapestream:900001", "name": "long " * 30}).json()
+    session = server.http.post("/v1/sessions", json={"source": "shapestream:900001", "name": "long " * 30}).json()
     return f"/#/s/{session['id']}"
 
 

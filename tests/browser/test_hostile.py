@@ -17,8 +17,7 @@ _EVIL = '<img src=x onerror="window.hit = 1"><script>window.hit = 1</script><b>b
 
 
 def test_a_session_name_is_inert(open_page: OpenPage, server: RunningServer) -> None:
-    with server.client() as client:
-        session = client.post("/v1/sessions", json={"name": _EVIL}).json()
+    session = server.http.post("/v1/sessions", json={"name": _EVIL}).json()
     page = open_page(f"/#/s/{session['id']}")
     expect(page.locator("#watch-title")).to_have_text(_EVIL)
     expect(page.locator("#sessions .name")).to_have_text(_EVIL)
@@ -27,8 +26,7 @@ def test_a_session_name_is_inert(open_page: OpenPage, server: RunningServer) -> 
 
 
 def test_an_answer_and_a_question_are_inert(open_page: OpenPage, server: RunningServer) -> None:
-    with server.client() as client:
-        session = client.post("/v1/sessions", json={}).json()
+    session = server.http.post("/v1/sessions", json={}).json()
     page = open_page(f"/#/s/{session['id']}")
     # No bundled model would say this.
     page.route(re.compile(r"/ask$"), lambda route: _answer(route, _EVIL))
@@ -47,17 +45,16 @@ def test_markup_cannot_be_made_of_text_at_all(open_page: OpenPage) -> None:
 
 
 def test_the_page_is_sent_with_what_keeps_it_shut(server: RunningServer) -> None:
-    with server.client() as client:
-        for path in ("/", "/web/js/main.js", "/web/css/frame.css", "/web/icon.svg"):
-            response = client.get(path)
-            assert response.status_code == 200
-            assert "default-src 'none'" in response.headers["content-security-policy"]
-            assert response.headers["x-content-type-options"] == "nosniff"
-            assert response.headers["referrer-policy"] == "no-referrer"
-            again = client.get(path, headers={"if-none-match": response.headers["etag"]})
-            assert again.status_code == 304
-        for path in ("/web/../page.py", "/web/..%2fpage.py", "/web/js", "/web/nothing.js"):
-            assert client.get(path).status_code == 404
+    for path in ("/", "/web/js/main.js", "/web/css/frame.css", "/web/icon.svg"):
+        response = server.http.get(path)
+        assert response.status_code == 200
+        assert "default-src 'none'" in response.headers["content-security-policy"]
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["referrer-policy"] == "no-referrer"
+        again = server.http.get(path, headers={"if-none-match": response.headers["etag"]})
+        assert again.status_code == 304
+    for path in ("/web/../page.py", "/web/..%2fpage.py", "/web/js", "/web/nothing.js"):
+        assert server.http.get(path).status_code == 404
 
 
 def _answer(route: Route, text: str) -> None:

@@ -43,8 +43,7 @@ def test_a_file_is_pushed_at_its_pace_and_ends(open_page: OpenPage, server: Runn
     expect(page.locator("#screen video")).to_be_visible()
     expect(page.locator("#watch-title")).to_have_text("clip.mp4")
     expect(page.locator("#state")).to_have_text("Ended", timeout=25_000)
-    with server.client() as client:
-        (session,) = client.get("/v1/sessions").json()["data"]
+    (session,) = server.http.get("/v1/sessions").json()["data"]
     assert session["frames_seen"] >= _SECONDS - 1
     assert session["time_s"] == pytest.approx(_SECONDS - 1, abs=1.0)
     at, answer = ask(page, "What object came first?")
@@ -75,9 +74,8 @@ def test_two_memories_see_the_same_pushed_frames(open_page: OpenPage, server: Ru
     page.get_by_role("button", name="Compare", exact=True).last.click()
     expect(page.locator(".map h3")).to_have_text(["hermes", "uniform"])
     page.wait_for_timeout(4_000)
-    with server.client() as client:
-        first, second = (
-            client.get(f"/v1/sessions/{s['id']}").json() for s in client.get("/v1/sessions").json()["data"]
-        )
+    first, second = (
+        server.http.get(f"/v1/sessions/{s['id']}").json() for s in server.http.get("/v1/sessions").json()["data"]
+    )
     assert second["frames_seen"] >= 2
     assert first["time_s"] == pytest.approx(second["time_s"], abs=1.1)

@@ -12,9 +12,10 @@ import torch
 from hermes_stream.memory.plan import LayerPlan, Plan, Positions
 from hermes_stream.memory.rope import rotate
 from hermes_stream.policies.base import Policy
+from hermes_stream.policies.recall import Asked
 from hermes_stream.types import Turn
 
-from .harness import FakeStream, Interval
+from .harness import LOUD, FakeStream, Interval
 
 
 def chunk_sizes(n_intervals: int) -> list[int]:
@@ -118,6 +119,61 @@ def run(
 
 def run_from(stream: FakeStream, sizes: Sequence[int]) -> list[Interval]:
     return [stream.advance(n_frames) for n_frames in sizes]
+
+
+def assert_forgotten(stream: FakeStream, frames: range, *, is_new: bool) -> None:
+    """Nothing of these loud frames is named in any table, is in any row, or in what the policy remembers.
+
+    is_new: no row was made since, of which parts were shown before and after them.
+    """
+    version = stream.memory.current
+    start, end = frames.start / stream.frames_per_second, frames.stop / stream.frames_per_second
+    archived = [block for layer in version.layers for block in layer.archive.blocks]
+    tables = [layer.table.slice(version.n_prefix) for layer in version.layers]
+    for table in (*tables, *(block.table for block in archived), version.features.table):
+        assert not bool(((table.frame_HN >= frames.start) & (table.frame_HN < frames.stop)).any())
+        first_HN, last_HN = table.span_2HN
+        assert not is_new or bool(((last_HN < start) | (first_HN >= end)).all())
+    slabs = [part for layer in version.layers for part in layer.slab.parts(layer.n_held)]
+    packed = [part.load() for block in archived for rows in (block.raw_keys, block.values) for part in rows.parts]
+    # Rows that shared the ranges of loud ones were rounded by these.
+    most = LOUD / 10 if getattr(stream.policy, "bits", 16) == 4 else LOUD / 100
+    for numbers in (*slabs, *packed, version.features.embeddings_NE, *_numbers(stream.state)):
+        assert not bool((numbers.double().abs() > most).any())
+
+
+def _numbers(value: Any) -> list[torch.Tensor]:
+    """All numbers in a state."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, float):
+        return [torch.tensor(value)]
+    parts = value if isinstance(value, tuple) else ()
+    if is_dataclass(value):
+        parts = tuple(getattr(value, part.name) for part in fields(value))
+    return [number for part in parts for number in _numbers(part)]
+
+
+def ask(stream: FakeStream, generator: torch.Generator) -> None:
+    """A question, as far as it goes without a model: what it sees exists."""
+    view = stream.view()
+    spec = stream.policy.view_for(view, stream.state, torch.randn(2, 3, generator=generator))
+    if not spec.recalls:
+        return
+    n_heads = stream.memory.shape.n_kv_heads
+    query_HTD = torch.randn(2 * n_heads, 3, stream.memory.shape.head_dim, generator=generator)
+    asked = [
+        Asked(query_HTD, query_HTD, layer.archive, layer_view, spec.sees_held)
+        for layer, layer_view in zip(stream.memory.current.layers, view.layers, strict=True)
+    ]
+    recalled = [stream.policy.recall(index, one, stream.state) for index, one in enumerate(asked)]
+    for layer, found in zip(
+        stream.memory.current.layers, stream.policy.settle(asked, recalled, stream.state), strict=True
+    ):
+        n_held = layer.n_held - stream.memory.current.n_prefix
+        for rows_N, n in ((found.archive_rows, layer.archive.n_rows), (found.held_rows, n_held)):
+            assert rows_N is None or not rows_N.numel() or (int(rows_N.min()) >= 0 and int(rows_N.max()) < n)
+            assert rows_N is None or bool((rows_N[1:] > rows_N[:-1]).all())
 
 
 def _assert_view_spec_is_possible(stream: FakeStream) -> None:

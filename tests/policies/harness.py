@@ -15,14 +15,18 @@ from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.archive_store import ArchiveSettings
 from hermes_stream.memory.kv_memory import KVMemory
 from hermes_stream.memory.plan import Plan
+from hermes_stream.memory.recall import archived_keys
+from hermes_stream.memory.removal import Removal, shown_within
 from hermes_stream.memory.rope import rotate
 from hermes_stream.memory.shape import MemoryBits, MemoryShape
 from hermes_stream.memory.token_table import TokenKind, TokenTable
 from hermes_stream.memory.view import FeatureView, LayerView, MemoryView
 from hermes_stream.policies.base import Policy, Probe, StreamFacts
+from hermes_stream.policies.forgetting import Forgetting
 from hermes_stream.types import Turn, VisualTokens
 
 HEADS, HEAD_DIM = 2, 2
+LOUD = 1e6
 
 
 class QuarterTurnRope:
@@ -101,10 +105,21 @@ def append_frames(
     append_random(memory, memory.begin_vision(tokens, tokens.times_seconds_N[-1].item()), generator)
 
 
-def append_random(memory: KVMemory, pending: PendingAppend, generator: torch.Generator | None) -> None:
+def append_random(
+    memory: KVMemory, pending: PendingAppend, generator: torch.Generator | None, loud: range = range(0)
+) -> None:
+    """loud: frames whose keys and values are so large that whatever is made of them is."""
     shape = memory.shape.n_kv_heads, pending.rows.table.n_tokens, HEAD_DIM
+    size_T1 = _sizes(pending.rows.table.frame_HN[0], loud)
     raw_KTD, value_KTD = (torch.randn(shape, generator=generator) for _ in range(2))
+    raw_KTD, value_KTD = (torch.where(size_T1 > 1, x_KTD.sign() * size_T1, x_KTD) for x_KTD in (raw_KTD, value_KTD))
     append(memory, pending, raw_KTD, value_KTD)
+
+
+def _sizes(frame_N: torch.Tensor, loud: range) -> torch.Tensor:
+    """What the content of rows is multiplied with, `[n, 1]`."""
+    is_loud_N = (frame_N >= loud.start) & (frame_N < loud.stop)
+    return torch.ones(frame_N.numel(), 1).masked_fill(is_loud_N[:, None], LOUD)
 
 
 def hand_made_view(
@@ -163,6 +178,7 @@ class FakeStream:
     # Some policies forget by seconds: what a test means to be short for its budget is short for them too.
     frames_per_second: float = 2.0
     history: tuple[Turn, ...] = ()
+    loud: range = range(0)
     state: Any = None
     intervals: list[Interval] = field(default_factory=list)
 
@@ -229,6 +245,20 @@ class FakeStream:
         self.intervals.append(interval)
         return interval
 
+    def forget(self, frames: range) -> Removal:
+        """As the engine does: take everything of these frames out, then let the policy know."""
+        times = (frame / self.frames_per_second for frame in (frames.start, frames.stop))
+        removal = self.memory.remove(shown_within(*times), forgets=True)
+        version, rope = self.memory.current, self.memory.rope
+        forgetting = Forgetting(
+            frames,
+            removal.archive_rows_L,
+            self.view(),
+            lambda layer, rotated: archived_keys(version, layer, rope, rotated=rotated),
+        )
+        self.state = self.policy.forget(self.state, forgetting, self.facts)
+        return removal
+
     def _ingest(self, n_frames: int) -> tuple[Probe, ...]:
         """Commit frames; returns what the policy wants to be run over them."""
         first, fps = self.memory.current.frames_seen, self.frames_per_second
@@ -238,7 +268,7 @@ class FakeStream:
             return ()
         n_rows = tuple(n + pending.rows.table.n_tokens for n in self.memory.current.held_tokens)
         probes = self.policy.probes(n_rows, self.history, self.facts)
-        append_random(self.memory, pending, self._generator)
+        append_random(self.memory, pending, self._generator, self.loud)
         return probes
 
     def _masses(self, probes: Sequence[Probe], n_rows: Sequence[int]) -> dict[str, dict[int, torch.Tensor]]:
@@ -260,6 +290,7 @@ class FakeStream:
             return FeatureView.none()
         first = self.memory.current.frames_seen - n_frames
         features_FE = torch.randn(n_frames, 3, generator=self._generator)
+        features_FE *= _sizes(torch.arange(first, first + n_frames), self.loud)
         return feature_view(features_FE, self.tokens_per_frame, first)
 
     def _begin(self, tokens: VisualTokens, seconds: float) -> PendingAppend | None:
@@ -271,7 +302,8 @@ class FakeStream:
         # Frame by frame: many numbers at once are others than the same number of them a few at a time.
         frames = tokens.embeddings_NE.split(self.tokens_per_frame)
         embeddings = [torch.randn(frame_NE.shape, generator=self._generator) for frame_NE in frames]
-        tokens = replace(tokens, embeddings_NE=torch.cat(embeddings))
+        size_N1 = _sizes(self.memory.current.grids_seen + tokens.frame_N, self.loud)
+        tokens = replace(tokens, embeddings_NE=torch.cat(embeddings) * size_N1)
         if self.policy.ingests == "tokens" and (leaving := self.memory.begin_leaving(tokens, seconds, n_held_back, 0)):
             return leaving[1]
         self.memory.commit_features(tokens, seconds)

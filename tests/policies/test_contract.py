@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hermes_stream.errors import PolicyError
 from hermes_stream.policies import POLICIES
 from hermes_stream.policies.base import Policy, StreamFacts
 
-from .contract import assert_same_plans, chunk_sizes, only_archives, run, run_from
+from .contract import (
+    ask,
+    assert_forgotten,
+    assert_keys_stand_where_the_table_says,
+    assert_same_plans,
+    assert_within_budget,
+    chunk_sizes,
+    is_same,
+    only_archives,
+    run,
+    run_from,
+)
 from .harness import FakeStream
 from .restored import held_identities, held_places, through_a_file
 
@@ -96,6 +109,30 @@ def test_a_rule_by_frames_does_not_depend_on_intervals(policy: Policy) -> None:
     streams = [run(policy.with_budget(BUDGET), sizes) for sizes in ([1] * 24, [4] * 6, [7, 1, 16], [24])]
     expected = held_places(streams[0])
     assert all(held_places(stream) == expected for stream in streams)
+
+
+@pytest.mark.parametrize("policy", PLAIN + VARIANTS)
+def test_what_is_forgotten_is_nowhere_and_the_stream_goes_on(policy: Policy) -> None:
+    """The first frames, some on the way, the newest ones, everything from a moment on; soon and long after."""
+    generator = torch.Generator().manual_seed(1)
+    for frames, n_later in ((range(3), 2), (range(5, 7), 0), (range(9, 12), 0), (range(9, 12), 4), (range(7, 30), 0)):
+        stream = FakeStream(policy.with_budget(BUDGET), n_layers=5, loud=frames)
+        run_from(stream, [3, 1, 4, 2, 2, *chunk_sizes(n_later)])
+        frames_seen, state, before = stream.memory.current.frames_seen, stream.state, copy.deepcopy(stream.state)
+        stream.forget(frames)
+        assert is_same(state, before), "a state was changed in place"
+        assert stream.memory.current.frames_seen == frames_seen
+        # What comes from now on is as others are.
+        stream.loud = range(0)
+        forgotten = range(frames.start, min(frames.stop, frames_seen))
+        for n_frames in (0, 3, 1, 6):
+            if n_frames:
+                stream.advance(n_frames)
+                assert_within_budget(stream)
+            stream.memory.check_invariants()
+            assert_forgotten(stream, forgotten, is_new=not n_frames)
+            ask(stream, generator)
+        assert_keys_stand_where_the_table_says(stream)
 
 
 @pytest.mark.parametrize("policy", PLAIN + VARIANTS)

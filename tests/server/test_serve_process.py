@@ -20,6 +20,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from .conftest import RunningServer, run_command, server_process
+from .openai_clients import MODEL, client_of, connected, user
 from .pushing import jpeg_of, pushing, state_of, wait_for_frames
 
 _GIVEN = "given-key-of-28-characters.."
@@ -107,6 +108,23 @@ def test_a_key_counts_from_when_it_is_made_until_it_is_removed(locked: tuple[Run
     assert httpx2.get(f"{server.address}/v1/sessions", headers=bearer(key)).status_code == 200
     run_command("keys", "remove", "guest", "--state-dir", state_dir)
     assert httpx2.get(f"{server.address}/v1/sessions", headers=bearer(key)).status_code == 401
+
+
+def test_openais_client_needs_a_key_for_what_its_sessions_are_asked(locked: tuple[RunningServer, str, Path]) -> None:
+    server, made, _ = locked
+    asked: dict[str, Any] = {"model": MODEL, "messages": [user("Which room is this?")]}
+    with client_of(server.address, "wrong") as stranger:
+        with pytest.raises(openai.AuthenticationError):
+            stranger.chat.completions.create(**asked)
+        with pytest.raises(InvalidStatus) as caught, connected(stranger):
+            pass
+    assert caught.value.response.status_code == 401
+    with client_of(server.address, made) as owner, connected(owner) as connection:
+        created: Any = connection.recv()
+        name = {"session_id": created.session.id}
+        assert owner.chat.completions.create(**asked, extra_body=name).choices[0].message.content
+        with client_of(server.address, _GIVEN) as other, pytest.raises(openai.NotFoundError):
+            other.chat.completions.create(**asked, extra_body=name)
 
 
 def test_openais_client_makes_secrets_for_browsers(locked: tuple[RunningServer, str, Path]) -> None:

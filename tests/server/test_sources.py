@@ -11,10 +11,12 @@ import pytest
 
 from hermes_stream.errors import SourceError
 from hermes_stream.server.networks import Forbidden
-from hermes_stream.server.settings import ServerSettings
+from hermes_stream.server.opening import Opening
+from hermes_stream.server.settings import Limits, ServerSettings
 from hermes_stream.server.sources import Sources
 
 from ..video.clips import number_of, write_raw
+from ..video.test_network import write_playlist
 from .web_servers import Handler, WebServer, web_server
 
 MOST = 2**20
@@ -79,6 +81,37 @@ def test_the_rules_are_those_of_sessions(sources: Sources, source: str) -> None:
         numbers_of(sources, source)
 
 
+def test_pictures_of_more_pixels_than_the_limit_are_refused(server: WebServer) -> None:
+    limits = Limits(max_frame_pixels=64 * 48 - 1)
+    sources = Sources(ServerSettings(allow_local_files=(server.folder,), limits=limits))
+    with pytest.raises(
+        Forbidden, match=r"a\.mp4 has pictures of 64x48 pixels, above the limit of 3071; give a smaller"
+    ):
+        numbers_of(sources, "a.mp4")
+
+
+def test_a_file_with_an_odd_name_is_no_address(sources: Sources, server: WebServer) -> None:
+    (server.folder / "a.mp4").rename(server.folder / "take:1 %41.mp4")
+    assert len(numbers_of(sources, f"{server.folder}/take:1 %41.mp4")) == 10
+
+
+def test_a_playlist_of_the_server_names_files_beside_it(sources: Sources, server: WebServer) -> None:
+    write_playlist(server.folder, is_finished=True)
+    assert len(numbers_of(sources, "list.m3u8")) == 10
+
+
+@pytest.mark.parametrize("segment", ["{outside}/0.ts", "http://127.0.0.1:1/0.ts", "../outside/0.ts"])
+def test_a_playlist_of_the_server_names_nothing_else(
+    sources: Sources, server: WebServer, tmp_path_factory: pytest.TempPathFactory, segment: str
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    write_playlist(outside, is_finished=True)
+    text = (outside / "list.m3u8").read_text()
+    (server.folder / "list.m3u8").write_text(text.replace("0.ts", segment.format(outside=outside)))
+    with pytest.raises(SourceError, match=r"outside of the folders|names an address"):
+        numbers_of(sources, "list.m3u8")
+
+
 def test_a_file_is_read_as_a_whole(sources: Sources, server: WebServer) -> None:
     assert sources.read(server.address + "/a.mp4", most_bytes=MOST) == (server.folder / "a.mp4").read_bytes()
 
@@ -120,4 +153,27 @@ def test_a_slow_file_is_given_up(sources: Sources, server: WebServer) -> None:
     with pytest.raises(SourceError, match="it took longer than 2 s"):
         sources.read(server.address + "/drip", most_bytes=MOST)
     assert time.monotonic() - started < 5
+    finished.set()
+
+
+def test_a_video_that_never_comes_can_be_given_up_by_another_thread(server: WebServer) -> None:
+    finished = threading.Event()
+
+    def drip(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        while not finished.wait(0.1):
+            handler.wfile.write(b"x")
+
+    server.answers["/drip"] = drip
+    patient = Sources(ServerSettings(allow_networks=("127.0.0.1/32",)), timeout_seconds=60)
+
+    def give_up_soon(opening: Opening) -> None:
+        threading.Timer(0.5, opening.close).start()
+
+    opened = patient.open(server.address + "/drip", fps=5, most_bytes=MOST, on_opening=give_up_soon)
+    started = time.monotonic()
+    with pytest.raises(SourceError), opened:
+        pass
+    assert time.monotonic() - started < 10
     finished.set()

@@ -73,6 +73,18 @@ def test_bad_files_are_named_when_opened(tmp_path: Path, kind: str) -> None:
     assert ";" in line, "the message should end with what to do"
 
 
+def test_pictures_beyond_all_reason_are_refused_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_raw(tmp_path / "a.mp4", "libx264", 2)
+    monkeypatch.setattr("hermes_stream.video.pyav_source._MOST_PIXELS", 64 * 48)
+    with open_video(tmp_path / "a.mp4", fps=None) as video:
+        assert len(list(video)) == 2
+    monkeypatch.setattr("hermes_stream.video.pyav_source._MOST_PIXELS", 64 * 48 - 1)
+    with pytest.raises(SourceError, match="pictures of 64 x 48 pixels; up to 3071 in all"):
+        open_video(tmp_path / "a.mp4", fps=None)
+
+
 def test_the_cause_is_kept(tmp_path: Path) -> None:
     make_text(tmp_path / "a.mp4")
     with pytest.raises(SourceError) as caught:

@@ -170,6 +170,7 @@ def test_a_live_stream_that_falls_silent_ends_with_a_reason(tmp_path: Path) -> N
     ):
         frames = list(source)
         assert source.damage.ended_early
+        assert source.damage.broke_off
         assert source.damage.summary == "nothing arrived for 0.3 s"
         finished.set()
     # The last picture may never have left the stream's own buffers; those in the decoder are given.
@@ -186,6 +187,7 @@ def test_a_download_that_breaks_off_ends_with_a_reason(tmp_path: Path) -> None:
     ):
         assert 10 < len(list(source)) < 100
         assert source.damage.ended_early
+        assert source.damage.broke_off
         assert source.damage.end_reason.startswith("the connection ended")
 
 

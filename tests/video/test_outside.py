@@ -95,6 +95,16 @@ def test_keys_and_first_parts_of_a_playlist_that_moved_are_named_in_full(site: S
     assert site.asked[1] == SITE + "b/k"
 
 
+def test_encrypted_segments_are_refused_with_the_reason(site: Site) -> None:
+    write_playlist(site.folder, is_finished=True)
+    text = (site.folder / "list.m3u8").read_text()
+    key = '#EXT-X-KEY:METHOD=AES-128,URI="key"\n'
+    (site.folder / "list.m3u8").write_text(text.replace("#EXTINF", key + "#EXTINF", 1))
+    (site.folder / "key").write_bytes(bytes(16))
+    with pytest.raises(SourceError, match=r"list\.m3u8: its segments are encrypted"):
+        open_source(SITE + "list.m3u8", opener=site)
+
+
 @pytest.fixture
 def trap() -> tuple[str, list[bytes]]:
     """An address that nobody may connect to, and what those said who did."""

@@ -106,3 +106,13 @@ def test_rates_and_time_bases_convert_to_fractions(tmp_path: Path) -> None:
         stream = container.streams.video[0]
         assert Fraction(stream.average_rate) == 25
         assert next(container.decode(stream)).pts * Fraction(stream.time_base) == 0
+
+
+def test_a_decoder_refuses_pictures_beyond_its_limit(tmp_path: Path) -> None:
+    """Whatever the header says of their size."""
+    path = write_raw(tmp_path / "a.mp4", "libx264", 3)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.options = {"max_pixels": str(64 * 48 - 1)}
+        with pytest.raises(av.FFmpegError):
+            list(container.decode(stream))

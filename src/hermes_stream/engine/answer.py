@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from typing import Literal
 
 import torch
 
@@ -15,6 +16,7 @@ from hermes_stream.engine.decode import Sampler, TextStream
 from hermes_stream.engine.evidence import choosing_segment, evidence_layers, find_evidence
 from hermes_stream.engine.pending import Channel, Pending
 from hermes_stream.engine.question import Question
+from hermes_stream.engine.stop_texts import StopTexts
 from hermes_stream.engine.stream import Stream
 from hermes_stream.engine.token_segment import TokenSegment
 from hermes_stream.types import Answer, Query, TokenEvent
@@ -60,7 +62,8 @@ class AnswerTask:
         self._channel = channel
         self._adapter = stream.adapter
         self._sampler = Sampler(query, stream.adapter.facts.device)
-        self._text = TextStream(stream.adapter.tokenizer)
+        self._pieces = TextStream(stream.adapter.tokenizer)
+        self._text = StopTexts(query.stop)
         self._token_ids: list[int] = []
         self._following: TailSegment | None = None
         self._complete: Answer | None = None
@@ -107,28 +110,30 @@ class AnswerTask:
             self._ttft_seconds = seconds
         self._token_ids.append(token_id)
         is_stop = token_id in self._adapter.stop_token_ids
-        is_last = is_stop or len(self._token_ids) >= self.query.max_new_tokens or self.question.room < 1
-        piece = "" if is_stop else self._text.push(token_id)
+        piece = "" if is_stop else self._text.push(self._pieces.push(token_id))
+        has_ended = is_stop or self._text.is_hit
+        is_last = has_ended or len(self._token_ids) >= self.query.max_new_tokens or self.question.room < 1
         if is_last:
-            piece += self._text.finish()
+            piece += self._text.push(self._pieces.finish()) + self._text.finish()
         if piece or not is_stop:
             self._channel.put(TokenEvent(token_id, piece, seconds))
         if is_last:
-            return self._end(self._token_ids[:-1] if is_stop else self._token_ids)
+            said = self._token_ids[:-1] if is_stop else self._token_ids
+            return self._end(said, "stop" if has_ended else "length")
         self._following = TokenSegment(self._adapter, token_id, tail.next_position, tail)
         tail.next_position += 1
         return None
 
-    def _end(self, said: list[int]) -> Answer | None:
+    def _end(self, said: list[int], finish_reason: Literal["stop", "length"]) -> Answer | None:
         """The answer, or None if its evidence is to be found yet. said: its tokens, but for one that ended it."""
-        answer = self._answer()
+        answer = self._answer(finish_reason)
         if not self.query.evidence:
             return answer
         self._complete = answer
         self._following = choosing_segment(self.question, said, evidence_layers(self._adapter.facts.n_layers))
         return None
 
-    def _answer(self) -> Answer:
+    def _answer(self, finish_reason: Literal["stop", "length"]) -> Answer:
         question = self.question
         return Answer(
             text=self.text,
@@ -140,4 +145,6 @@ class AnswerTask:
             held_tokens=question.held_tokens,
             memory_bytes=question.memory_bytes,
             archive_bytes=question.archive_bytes,
+            finish_reason=finish_reason,
+            n_prompt_tokens=question.n_rows,
         )

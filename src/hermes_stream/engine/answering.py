@@ -29,6 +29,10 @@ class Answering:
         except BaseException as error:  # it is the asker's to handle: the engine's thread must live on
             job.channel.end(for_asker(error))
 
+    def n_of(self, stream: Stream) -> int:
+        """How many are about a stream."""
+        return sum(ask.stream is stream for ask in self._asks)
+
     def new(self) -> list[AskJob]:
         """Questions without a first token yet."""
         return [ask for ask in self._asks if not ask.begun.has_begun]

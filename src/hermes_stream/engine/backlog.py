@@ -65,6 +65,20 @@ class Backlog:
         """All jobs of a stream fail."""
         self._over += [(job.done, error) for job in self._jobs.pop(stream, ())]
 
+    def give_up(self, stream: Stream, start_seconds: float, end_seconds: float) -> int:
+        """Frames of some time do not come in any more; returns how many they were.
+
+        Other jobs take the place of the stream's: what is being encoded for these is of no use.
+        """
+        before = self._jobs.pop(stream, deque())
+        after = [job.without(start_seconds, end_seconds) for job in before]
+        n_given_up = sum(len(job.frames) for job in before) - sum(len(job.frames) for job in after)
+        over = [job for job in after if job.is_over()]
+        self._over += [(job.done, None) for job in over]
+        if left := deque(job for job in after if job not in over):
+            self._jobs[stream] = left
+        return n_given_up
+
     def forget_all(self, error: BaseException) -> None:
         for stream in list(self._jobs):
             self.forget(stream, error)

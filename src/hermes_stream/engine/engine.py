@@ -16,6 +16,7 @@ from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answer import AnswerStream
 from hermes_stream.engine.as_of import as_of
+from hermes_stream.engine.forgetting import Forgotten, check_times, forget_times
 from hermes_stream.engine.gaps import check_behind
 from hermes_stream.engine.graphs.static_forwards import Capture
 from hermes_stream.engine.jobs import AskJob, CallJob, WatchJob
@@ -228,6 +229,18 @@ class Engine:
         """A session of the same past up to a time. Raises LimitError where the memory limit leaves no room."""
         stream = self.call(session, lambda: as_of(session.stream, time_seconds))
         return self._session(stream, session.max_waiting_frames)
+
+    def forget_times(self, session: Session, live: LiveQueue, start_seconds: float, end_seconds: float) -> Forgotten:
+        """Remove all that a session holds of some time, frames on their way included."""
+        check_times(start_seconds, end_seconds)
+
+        def forget() -> Forgotten:
+            stream, times = session.stream, (start_seconds, end_seconds)
+            n_frames = live.give_up(*times) + self._worker.give_up(stream, *times)
+            n_answers = self._worker.n_answers(stream)
+            return forget_times(stream, *times, n_on_their_way=n_frames, n_answers=n_answers)
+
+        return self.call(session, forget)
 
     def forget(self, session: Session) -> None:
         """Drop all work of a session that is being closed, and give back what was promised to it."""

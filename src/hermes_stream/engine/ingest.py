@@ -157,7 +157,16 @@ class Piece:
 
     @property
     def _ends_interval(self) -> bool:
-        return self._interval_frames >= self.stream.chunk_frames
+        return self._interval_frames >= self.stream.chunk_frames and not self._waits_for_rows
+
+    @property
+    def _waits_for_rows(self) -> bool:
+        """Whether the policy wants signals that new rows bring, but all frames are held back: forgetting made room."""
+        stream = self.stream
+        held, policy = stream.memory.current.held_tokens, stream.policy
+        if self._pending is not None or not stream.held_back or not any(held):
+            return False
+        return policy.reads_newest or bool(policy.probes(held, stream.history, stream.facts))
 
     def _prepare_commit(self, tokens: VisualTokens) -> None:
         memory, before = self.stream.memory, self.stream.memory.current

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hermes_stream.engine.answer import AnswerTask
@@ -74,6 +74,17 @@ class WatchJob:
         encoded = None if self.encoded is None else self.encoded.grids(0, n_grids)
         return Piece(self.stream, list(self.frames), encoded)
 
+    def without(self, start_seconds: float, end_seconds: float) -> WatchJob:
+        """The same job without the frames of some time, and without what was encoded."""
+        stay = [frame for frame in self.frames if not start_seconds <= frame.pts_seconds < end_seconds]
+        if self.live is not None:
+            self.live.lose(len(self.frames) - len(stay))
+        return replace(self, frames=deque(stay), encoded=None)
+
+    def is_over(self) -> bool:
+        """Whether no frames are left; if so, nobody takes offered ones until somebody begins to again."""
+        return not self.frames and (self.live is None or self.live.is_empty())
+
     def arrive(self, n_frames: int, n_grids: int) -> bool:
         """So many are in; returns whether these were the last."""
         for _ in range(n_frames):
@@ -84,7 +95,7 @@ class WatchJob:
             self.encoded = self.encoded.grids(n_grids, self.encoded.n_grids) if is_rest else None
         if self.live is not None:
             self.live.arrive(n_frames)
-        return not self.frames and (self.live is None or self.live.is_empty())
+        return self.is_over()
 
 
 @dataclass(eq=False)

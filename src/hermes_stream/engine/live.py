@@ -65,6 +65,21 @@ class LiveQueue:
         with self._lock:
             self._n_on_their_way -= n
 
+    def give_up(self, start_seconds: float, end_seconds: float) -> int:
+        """Drop the frames of some time that wait; returns how many they were."""
+        with self._lock:
+            n_before = len(self._frames)
+            stay = [frame for frame in self._frames if not start_seconds <= frame.pts_seconds < end_seconds]
+            self._frames = deque(stay)
+            self.n_dropped += n_before - len(stay)
+            return n_before - len(stay)
+
+    def lose(self, n: int) -> None:
+        """So many of the frames that were taken will not come in."""
+        with self._lock:
+            self._n_on_their_way -= n
+            self.n_dropped += n
+
     def is_empty(self) -> bool:
         """Whether nothing waits any more; if so, nobody need take until `offer` says so."""
         with self._lock:

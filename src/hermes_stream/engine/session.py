@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from hermes_stream.engine.answer import AnswerStream
+from hermes_stream.engine.forgetting import Forgotten
 from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.question_attention import QuestionAttention, question_attention
 from hermes_stream.engine.scoring import YES_NO, PendingScores, check_choices
@@ -109,6 +110,14 @@ class Session:
         """
         gap = Gap(start_seconds, end_seconds, reason)
         self._engine.call(self, lambda: self.stream.mark_gap(gap, self._live.newest_seconds))
+
+    def forget(self, start_seconds: float, end_seconds: float) -> Forgotten:
+        """Remove everything that is held of frames shown in `[start_seconds, end_seconds)`, and all remembered turns.
+
+        The report says what was removed and, in words, what cannot be. The stream goes on, and can be asked.
+        Forks, snapshots and files that were made before are not changed: forget there too, or delete them.
+        """
+        return self._engine.forget_times(self, self._live, start_seconds, end_seconds)
 
     def ask(self, query: str | Query, *, remember: bool = False, max_new_tokens: int | None = None) -> AnswerStream:
         """Ask about everything watched so far; asking never changes the memory.

@@ -85,6 +85,14 @@ class Worker:
         self._backlog.tell()
         self._answering.forget(stream, closed)
 
+    def give_up(self, stream: Stream, start_seconds: float, end_seconds: float) -> int:
+        """Frames of some time do not come in any more; returns how many they were (called on the worker's thread)."""
+        return self._backlog.give_up(stream, start_seconds, end_seconds)
+
+    def n_answers(self, stream: Stream) -> int:
+        """Questions about a stream that are not answered yet (called on the worker's thread)."""
+        return self._answering.n_of(stream)
+
     def _run(self) -> None:
         try:
             with torch.inference_mode():

@@ -237,7 +237,8 @@ class Hermes(Policy):
         if self.trigger == "video":
             return any(n > budget for n, budget in zip(n_rows, budgets_L, strict=True))
         if stream.prefix_tokens + n_rows[0] <= budgets_L[0]:
-            return False
+            # Forgetting may have left layer 0 with fewer rows than others.
+            return any(n > budget for n, budget in zip(n_rows, budgets_L, strict=True))
         return any(
             n > budget - self._has_summary(layer, groups)
             for layer, (n, budget) in enumerate(zip(n_rows, budgets_L, strict=True))

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Response
 from hermes_stream.server.alert import AlertRequest
 from hermes_stream.server.context import LiveDep, ServerDep
 
-router = APIRouter(prefix="/v1/sessions/{session_id}/alerts", tags=["standing questions"])
+router = APIRouter(prefix="/v1/sessions/{session_id}/alerts", tags=["alerts"])
 
 
 @router.post("", status_code=201)

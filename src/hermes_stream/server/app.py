@@ -37,9 +37,10 @@ from hermes_stream.server.journal import Journal
 from hermes_stream.server.keeper import Keeper
 from hermes_stream.server.keys import KeyRing
 from hermes_stream.server.live_session import Identity
+from hermes_stream.server.openai_api import chat_api, realtime_api
 from hermes_stream.server.origins import Origins
 from hermes_stream.server.page import add_page
-from hermes_stream.server.problems import Problem, problem_of, told
+from hermes_stream.server.problems import Problem, malformed, problem_of
 from hermes_stream.server.pull import Puller
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.reach import key_ring
@@ -54,12 +55,15 @@ _ROUTERS = (
     sessions_api.router,
     ask_api.router,
     durable_api.router,
+    policies_api.router,
     push_api.router,
     alerts_api.router,
     policies_api.router,
     client_secrets_api.router,
     health_api.router,
     reference.router,
+    chat_api.router,
+    realtime_api.router,
 )
 
 
@@ -74,6 +78,7 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
     keeper = Keeper(journal, folder, n_older=settings.keep_snapshots)
     # Read now: a record that cannot be read keeps the server from starting.
     known = list(keeper.known())
+    keeper.sweep()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -96,7 +101,7 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await puller.let_go()
+            puller.let_go()
             await hub.shut_down()
             server.decoding.shutdown()
             journal.close()
@@ -161,7 +166,7 @@ def _add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _malformed(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return _response(Problem(400, "invalid_request", told(error.errors())), error)
+        return _response(malformed(error.errors()), error)
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: Exception) -> JSONResponse:

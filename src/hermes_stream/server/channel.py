@@ -20,10 +20,10 @@ _MOST_WAITING = 1024
 _SEND_SECONDS = 20.0
 _FLUSH_SECONDS = 5.0
 _CLOSE_SECONDS = 30.0
-# How sending says that nobody is there.
-_GONE = (WebSocketDisconnect, RuntimeError, OSError)
 # What a close frame has room for.
 _MOST_REASON_BYTES = 120
+# What sending raises where nobody is connected any more.
+_GONE = (WebSocketDisconnect, RuntimeError, OSError)
 # Browsers, which can set no headers, hide their key among the sub-protocols: it is not to be sent back.
 _KEY_PROTOCOL = "openai-insecure-api-key."
 
@@ -46,6 +46,7 @@ class Channel:
         self._websocket = websocket
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_MOST_WAITING)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_accepted = asyncio.Event()
         self._end: asyncio.Future[Close | None] = asyncio.get_running_loop().create_future()
 
     def put(self, event: dict[str, Any]) -> None:
@@ -75,18 +76,29 @@ class Channel:
         hear: called with one message of the client after the other, as ASGI has them. leave: called once nothing that
         was spawned goes on, and before a client that must go is told so: what it held is free then.
         """
+        writer = asyncio.create_task(self._write())
+        try:
+            close = await self._talk(hear, leave)
+            if close is not None and close.code != NOT_READ:
+                await self._flush(writer)
+            if close is not None:
+                await self._say_goodbye(close)
+        finally:
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+
+    async def _talk(
+        self, hear: Callable[[dict[str, Any]], Awaitable[None]], leave: Callable[[], Awaitable[None]]
+    ) -> Close | None:
         try:
             await self._websocket.accept(protocol_to_accept(self._websocket.scope.get("subprotocols", ())))
-            writer = asyncio.create_task(self._write())
+            self._is_accepted.set()
             self.spawn(self._read(hear))
-            close = await self._end
+            return await self._end
         finally:
             # Also where the server cannot wait for it, what the client held must become free.
             self._cleaning = asyncio.create_task(self._clean_up(leave))
             await asyncio.shield(self._cleaning)
-        if close is not None:
-            await self._say_goodbye(close, writer)
-        writer.cancel()
 
     async def _read(self, hear: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
         while (message := await self._websocket.receive())["type"] != "websocket.disconnect":
@@ -96,6 +108,7 @@ class Channel:
         self.stop(None)
 
     async def _write(self) -> None:
+        await self._is_accepted.wait()
         while True:
             event = await self._events.get()
             try:
@@ -105,7 +118,7 @@ class Channel:
                 self._is_stuck()
                 return
             except _GONE:
-                # That is heard by whoever reads.
+                # The client is gone; that is heard by whoever reads.
                 return
             self._events.task_done()
 
@@ -126,24 +139,20 @@ class Channel:
     def _is_stuck(self) -> None:
         self.stop(Close(NOT_READ, "you do not read what you are sent"))
 
-    async def _say_goodbye(self, close: Close, writer: asyncio.Task[None]) -> None:
-        """What the client is still owed, and why it must go. One that does not read keeps only this waiting."""
+    async def _flush(self, writer: asyncio.Task[None]) -> None:
+        """What the client is still owed, as long as somebody can write it."""
+        sent = asyncio.create_task(self._events.join())
+        await asyncio.wait((sent, writer), timeout=_FLUSH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        sent.cancel()
+
+    async def _say_goodbye(self, close: Close) -> None:
+        """Why the client must go. One that does not read keeps only this waiting."""
         try:
-            if close.code != NOT_READ:
-                await self._flush(writer)
             async with asyncio.timeout(_CLOSE_SECONDS):
                 reason = close.reason.encode()[:_MOST_REASON_BYTES].decode("utf-8", "ignore")
                 await self._websocket.close(close.code, reason)
         except (TimeoutError, *_GONE) as error:
             _log.info("a client was gone before it was told to go: %r", error)
-
-    async def _flush(self, writer: asyncio.Task[None]) -> None:
-        """Until all is sent, or nothing can be sent any more: to a client that is gone, or when the server ends."""
-        all_sent = asyncio.create_task(self._events.join())
-        done, _ = await asyncio.wait({all_sent, writer}, timeout=_FLUSH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        all_sent.cancel()
-        if not done:
-            raise TimeoutError
 
 
 def protocol_to_accept(offered: Sequence[str]) -> str | None:

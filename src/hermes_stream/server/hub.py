@@ -67,10 +67,13 @@ class Hub:
         live.touch()
         return live
 
-    async def open(self, spec: SessionSpec, owner: str) -> LiveSession:
-        """Begin a session. Raises ApiError where a limit is reached, HermesError for settings that cannot work."""
+    async def open(self, spec: SessionSpec, owner: str, *, is_kept: bool = True) -> LiveSession:
+        """Begin a session. Raises ApiError where a limit is reached, HermesError for settings that cannot work.
+
+        is_kept: whether a restart brings it back; who opens one that is not must close it.
+        """
         engine = self.engine(spec.model)
-        return await self._begin(spec, owner, engine, lambda: open_session(engine, spec))
+        return await self._begin(spec, owner, engine, lambda: open_session(engine, spec), is_kept=is_kept)
 
     async def fork(self, live: LiveSession, spec: SessionSpec, owner: str) -> LiveSession:
         """A second session with the same past and a feed of its own."""
@@ -107,6 +110,7 @@ class Hub:
         if self._sessions.pop(live.name, None) is None:
             return
         await self._tell_closing(live)
+        keeps_state = keeps_state and live.identity.is_kept
         try:
             if keeps_state:
                 await self.keeper.save(live)
@@ -150,13 +154,14 @@ class Hub:
     async def _park(self, live: LiveSession) -> None:
         """Save and close a session; one that cannot be saved stays open."""
         try:
-            await self.keeper.save(live)
+            if live.identity.is_kept:
+                await self.keeper.save(live)
             await self.close(live, keeps_state=True)
         except HermesError as error:
             _log.error("a session is not put away: %s", error, extra={"session": live.name})
             live.touch()
         else:
-            if self.keeper.folder is not None:
+            if self.keeper.folder is not None and live.identity.is_kept:
                 self._parked[live.name] = live.identity
 
     async def shut_down(self) -> None:
@@ -193,9 +198,11 @@ class Hub:
         engine: Engine,
         make: Callable[[], Session],
         past: LiveSession | None = None,
+        *,
+        is_kept: bool = True,
     ) -> LiveSession:
         self._check_limits(owner)
-        identity = Identity(secrets.token_hex(_N_NAME_BYTES), spec, owner, time.time())
+        identity = Identity(secrets.token_hex(_N_NAME_BYTES), spec, owner, time.time(), is_kept)
         self._opening.append(owner)
         try:
             for ask in self.before_open:

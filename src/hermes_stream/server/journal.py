@@ -168,6 +168,14 @@ class Journal:
             self._database.execute("DELETE FROM records WHERE session = ?", (session,))
             self._checkpoint()
 
+    def drop_all_but(self, sessions: Collection[str]) -> None:
+        """Everything of all other sessions goes."""
+        with self._lock:
+            known = self._database.execute("SELECT session FROM events UNION SELECT session FROM records").fetchall()
+        for (session,) in known:
+            if session not in sessions:
+                self.drop(session)
+
     def close(self) -> None:
         with self._lock:
             self._database.close()

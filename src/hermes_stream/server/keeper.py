@@ -34,7 +34,9 @@ class Keeper:
         self._saved: dict[str, tuple[Any, ...]] = {}
 
     def begin(self, identity: Identity) -> None:
-        """A session is there: from now on a restart brings it back."""
+        """A session is there: from now on a restart brings it back, if it is one to be kept."""
+        if not identity.is_kept:
+            return
         record = {
             "spec": identity.spec.model_dump(exclude_none=True),
             "owner": identity.owner,
@@ -48,10 +50,14 @@ class Keeper:
             spec = SessionSpec.model_validate(record["spec"])
             yield Identity(name, spec, record["owner"], record["created_s"])
 
+    def sweep(self) -> None:
+        """Delete what a process that was killed left of sessions that are not kept."""
+        self._journal.drop_all_but(self._journal.records("session"))
+
     async def save(self, live: LiveSession, *, even_unchanged: bool = False) -> Saved | None:
         """Save a session that has changed; None where nothing has, or nothing is kept."""
         folder = self.folder
-        if folder is None:
+        if folder is None or not live.identity.is_kept:
             return None
         async with self._locks.setdefault(live.name, asyncio.Lock()):
             state = (live.session.memory.number, len(live.session.stats.gaps), live.origin_seconds)

@@ -28,12 +28,16 @@ FeedKind = Literal["push", "pull"]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a session keeps for life. owner: name of the key that opened it. created_seconds: since 1970."""
+    """What a session keeps for life. owner: name of the key that opened it. created_seconds: since 1970.
+
+    is_kept: whether a restart brings it back; otherwise it ends with the request or connection that it is for.
+    """
 
     name: str
     spec: SessionSpec
     owner: str
     created_seconds: float
+    is_kept: bool = True
 
 
 class LiveSession:

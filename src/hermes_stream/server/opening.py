@@ -24,15 +24,17 @@ class Opening(ABC):
 
     is_remote: whether what fails may work a moment later. is_synchronous: whether its frames count from where the
     session stood when it was opened; otherwise a live source begins when its first frame comes.
+    most_pixels: of a picture.
     """
 
     is_remote = False
     is_synchronous = False
+    most_pixels: float = math.inf
 
     def __init__(self) -> None:
         self._video: Video | None = None
         self._start_seconds = 0.0
-        self._is_closed = False
+        self._is_given_up = False
 
     def open(self, *, fps: float, start_seconds: float = 0.0, after_seconds: float = -math.inf) -> Video:
         """Its frames, so many a second; blocks until the first one is there.
@@ -42,18 +44,34 @@ class Opening(ABC):
         """
         self._start_seconds = start_seconds
         source = self._open()
+        self._check_size(source)
         after_seconds = -math.inf if source.info.is_live else after_seconds
         self._video = Video(source, fps=fps, after_seconds=after_seconds)
-        if self._is_closed:
-            self._video.close()
+        if self._is_given_up:
+            self._video.end()
         return self._video
 
-    def close(self) -> None:
-        """Whoever opens it or takes its frames is at the end; may be called twice."""
-        self._is_closed = True
+    def give_up(self) -> None:
+        """Whoever opens it or takes its frames is at the end; from any thread, and waits for nothing."""
+        self._is_given_up = True
         self._let_go()
         if self._video is not None:
+            self._video.end()
+
+    def close(self) -> None:
+        """Give everything back; may be called twice."""
+        self.give_up()
+        if self._video is not None:
             self._video.close()
+
+    def _check_size(self, source: VideoSource) -> None:
+        info = source.info
+        if info.width * info.height > self.most_pixels:
+            source.close()
+            raise Forbidden(
+                f"{info.url} has pictures of {info.width}x{info.height} pixels, above the limit of "
+                f"{self.most_pixels:g}; give a smaller video"
+            )
 
     @abstractmethod
     def _open(self) -> VideoSource: ...
@@ -117,7 +135,7 @@ class CameraOpening(Opening):
 
     def _open(self) -> VideoSource:
         forwarder = self._forwarder = self._connected()
-        if self._is_closed:
+        if self._is_given_up:
             forwarder.close()
         try:
             return open_source(

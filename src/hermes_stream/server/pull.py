@@ -51,9 +51,10 @@ class Puller:
         if pull is not None:
             await asyncio.to_thread(pull.stop)
 
-    async def let_go(self) -> None:
+    def let_go(self) -> None:
         """All threads begin to end at once; `stop` then waits for each."""
-        await asyncio.gather(*(asyncio.to_thread(pull.let_go) for pull in self._pulls.values()))
+        for pull in self._pulls.values():
+            pull.let_go()
 
 
 class Pull:
@@ -74,7 +75,7 @@ class Pull:
         # Of the gap in which the session is: what began it. None while frames come.
         self._gap_reason: str | None = "the server was not watching"
         self._is_live = False
-        self._good_since = 0.0
+        self._good_since = self._until = 0.0
         self._thread = threading.Thread(target=self._run, name=f"hermes-pull-{live.name}", daemon=True)
 
     def start(self) -> None:
@@ -85,16 +86,18 @@ class Pull:
 
     def let_go(self) -> None:
         """Begin to end: whatever the thread waits for is over."""
+        if not self._stopped.is_set():
+            self._until = time.monotonic() + _JOIN_SECONDS
         self._stopped.set()
         with self._lock:
             opening = self._opening
         if opening is not None:
-            opening.close()
+            opening.give_up()
 
     def stop(self) -> None:
-        """End; waits for the thread, but not for ever."""
+        """End; waits for the thread, but no longer than some seconds since it was told to."""
         self.let_go()
-        self._thread.join(_JOIN_SECONDS)
+        self._thread.join(max(self._until - time.monotonic(), 0.0))
         if self._thread.is_alive():
             _log.warning("a source does not let go, and is left behind", extra={"session": self._live.name})
 
@@ -143,6 +146,8 @@ class Pull:
         after = -math.inf if newest is None else newest
         video = opening.open(fps=self._live.fps, start_seconds=now, after_seconds=after)
         self._good_since = time.monotonic()
+        if self._stopped.is_set():
+            return None
         if self._is_live and not video.info.is_live:
             return self._ended("the stream is over")
         self._is_live = video.info.is_live
@@ -209,7 +214,7 @@ class Pull:
         with self._lock:
             self._opening = opening
         if self._stopped.is_set():
-            opening.close()
+            opening.give_up()
 
     def _ended(self, reason: str) -> str:
         """A restart must not begin it anew."""

@@ -22,6 +22,7 @@ from hermes_stream.server.past import Past, session_at
 from hermes_stream.server.problems import ApiError, not_found
 from hermes_stream.types import Answer, Query, Turn
 
+MOST_LETTERS = 100_000
 _N_NAME_BYTES = 6
 _MOST_TURNS = 16
 _MINUTE_SECONDS = 60.0
@@ -35,12 +36,12 @@ class AskRequest(BaseModel):
     id: a name for it, by which it can be cancelled. options: texts of a multiple choice. remember: let question and
     answer guide what is kept from now on. dialogue: a name; questions of one dialogue know those before them.
     evidence: how many frames to name that the answer attended to most. as_of_s: answer as if it were that time of the
-    stream. stream: server-sent events instead of one JSON object.
+    stream. stop: texts before which the answer ends. stream: server-sent events instead of one JSON object.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    question: Annotated[str, Field(max_length=100_000)]
+    question: Annotated[str, Field(max_length=MOST_LETTERS)]
     id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     options: tuple[Annotated[str, Field(max_length=10_000)], ...] = ()
     remember: bool = False
@@ -51,6 +52,7 @@ class AskRequest(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     evidence: Annotated[int, Field(ge=0, le=64)] = 4
     as_of_s: Annotated[float, Field(ge=0)] | None = None
+    stop: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(default=(), max_length=16)
     stream: bool = False
 
     def to_query(self, turns: tuple[Turn, ...] = ()) -> Query:
@@ -64,6 +66,7 @@ class AskRequest(BaseModel):
             seed=self.seed,
             evidence=self.evidence,
             turns=turns,
+            stop=self.stop,
         )
 
 
@@ -99,9 +102,12 @@ class Asker:
         self._asked_at: dict[str, deque[float]] = {}
         hub.on_forget.append(self.forget)
 
-    async def ask(self, live: LiveSession, owner: str, request: AskRequest) -> AsyncGenerator[dict[str, Any], None]:
+    async def ask(
+        self, live: LiveSession, owner: str, request: AskRequest, turns: tuple[Turn, ...] = ()
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Events of one answer: `response.start`, `response.text.delta` for each piece, `response.text.done`.
 
+        turns: those before it, where the client keeps them; otherwise those of the request's dialogue.
         Closing the iterator cancels the answer. Raises ApiError where a limit is reached, HermesError for what cannot
         be asked or answered.
         """
@@ -111,7 +117,7 @@ class Asker:
             past = None if request.as_of_s is None else await session_at(live, request.as_of_s, self._keeper.folder)
             session = live.session if past is None else past.session
             try:
-                async for event in self._answer(live, session, name, request, place):
+                async for event in self._answer(live, session, name, request, turns, place):
                     yield event | _basis(past) if event["type"] == "response.text.done" else event
             finally:
                 if past is not None:
@@ -131,9 +137,15 @@ class Asker:
             self._put(live, dialogue, rows)
 
     async def _answer(
-        self, live: LiveSession, session: Session, name: str, request: AskRequest, place: _Place
+        self,
+        live: LiveSession,
+        session: Session,
+        name: str,
+        request: AskRequest,
+        turns: tuple[Turn, ...],
+        place: _Place,
     ) -> AsyncGenerator[dict[str, Any], None]:
-        query = request.to_query(self._turns(live, request.dialogue))
+        query = request.to_query(turns or self._turns(live, request.dialogue))
         stream = session.ask(query, remember=request.remember and session is live.session)
         place.begin(stream)
         time_seconds = session.stats.time_seconds
@@ -183,9 +195,13 @@ class Asker:
             raise ApiError(409, "already_open", f"question {name!r} is being answered; give each one its own id")
         if sum(session == live.name for session, _ in self._open) >= most:
             raise ApiError(429, "too_many_questions", f"{most} questions are open, the limit; wait for one")
+        self.check_rate(owner)
+        self._asked_at[owner].append(time.monotonic())
+
+    def check_rate(self, owner: str) -> None:
+        """Raises ApiError where one more question of a key is too many for this minute."""
         asked_at = self._asked_at.setdefault(owner, deque())
-        now = time.monotonic()
-        while asked_at and now - asked_at[0] > _MINUTE_SECONDS:
+        while asked_at and time.monotonic() - asked_at[0] > _MINUTE_SECONDS:
             asked_at.popleft()
         if len(asked_at) >= self._limits.questions_per_minute:
             raise ApiError(
@@ -193,7 +209,6 @@ class Asker:
                 "rate_limit_exceeded",
                 f"{self._limits.questions_per_minute} questions a minute are the limit; wait a moment",
             )
-        asked_at.append(now)
 
     def _turns(self, live: LiveSession, dialogue: str | None) -> tuple[Turn, ...]:
         if dialogue is None:
@@ -233,7 +248,9 @@ def answer_json(live: LiveSession, answer: Answer) -> dict[str, Any]:
         "ttft_ms": round(answer.ttft_seconds * 1000, 3),
         "total_ms": round(answer.total_seconds * 1000, 3),
         "frames_seen": answer.frames_seen,
+        "n_prompt_tokens": answer.n_prompt_tokens,
         "n_tokens": len(answer.token_ids),
+        "finish_reason": answer.finish_reason,
         "memory_bytes": answer.memory_bytes,
         "evidence": [
             {

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from hermes_stream.engine.session import Session
+from hermes_stream.errors import SourceError
 from hermes_stream.server.hub import open_session
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.problems import ApiError
@@ -33,6 +34,10 @@ def watch_again(live: LiveSession, sources: Sources, start_seconds: float, end_s
             if video.info.is_live:
                 raise ApiError(400, "invalid_request", "rebuild needs a source with an end; a live one is seen once")
             _watch(session, _until(video, newest), start_seconds, end_seconds)
+            if video.damage.broke_off:
+                raise SourceError(
+                    f"the source broke off ({video.damage.end_reason}), and nothing was rebuilt; try again"
+                )
     except BaseException:
         session.close()
         raise

@@ -145,7 +145,9 @@ def _forward(near: socket.socket, far: socket.socket) -> None:
         selector.register(far, selectors.EVENT_READ)
         while True:
             for readable in _readable(selector, near, far):
-                data = readable.recv(_READ_BYTES)
+                data = _received(readable)
+                if data is None:
+                    continue
                 if not data:
                     return
                 if readable is near:
@@ -154,6 +156,18 @@ def _forward(near: socket.socket, far: socket.socket) -> None:
                 else:
                     watch.answered(data)
                     near.sendall(data)
+
+
+def _received(connection: socket.socket) -> bytes | None:
+    """What has come; nothing at the end, None where only TLS had something to say to itself."""
+    timeout_seconds = connection.gettimeout()
+    connection.setblocking(False)
+    try:
+        return connection.recv(_READ_BYTES)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return None
+    finally:
+        connection.settimeout(timeout_seconds)
 
 
 def _readable(selector: selectors.BaseSelector, near: socket.socket, far: socket.socket) -> list[socket.socket]:

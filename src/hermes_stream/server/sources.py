@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -18,6 +18,10 @@ from hermes_stream.video.location import mask_secrets
 from hermes_stream.video.pyav_source import READ_TIMEOUT_SECONDS
 
 _READ_BYTES = 64 * 1024
+
+
+def _to_nobody(_: Opening) -> None:
+    return
 
 
 class Sources:
@@ -39,6 +43,7 @@ class Sources:
         """
         self.networks = Networks(settings.allow_networks, resolve)
         self._folders: tuple[Path, ...] = settings.allow_local_files
+        self._most_pixels = settings.limits.max_frame_pixels
         self._timeout_seconds, self._read_timeout_seconds = timeout_seconds, read_timeout_seconds
 
     def check(self, source: str, *, speed: float = 1.0) -> None:
@@ -54,26 +59,25 @@ class Sources:
                 self.networks.addresses(named.host, named.port)
 
     def prepare(self, source: str, *, speed: float = 1.0, most_bytes: int | None = None) -> Opening:
-        """A source to be opened; `close` it from any thread. most_bytes: of all that is read from files and HTTP.
+        """A source to be opened, by one thread; close it. most_bytes: of all that is read from files and HTTP.
 
         Raises SourceError for a name or file that is not allowed, or missing; hosts are judged as it is opened.
         """
-        named = self._named(source)
-        if isinstance(named, LocalFile):
-            return FileOpening(named, self._file, most_bytes)
-        if isinstance(named, World):
-            return WorldOpening(named.seed, speed)
-        if named.is_camera:
-            return CameraOpening(named.url, self.networks, self._timeout_seconds, self._read_timeout_seconds)
-        return WebOpening(named.url, self._web(most_bytes), self._read_timeout_seconds)
+        opening = self._prepare(self._named(source), speed, most_bytes)
+        opening.most_pixels = self._most_pixels
+        return opening
 
     @contextmanager
-    def open(self, source: str, *, fps: float, most_bytes: int) -> Iterator[Video]:
+    def open(
+        self, source: str, *, fps: float, most_bytes: int, on_opening: Callable[[Opening], None] = _to_nobody
+    ) -> Iterator[Video]:
         """A video with an end, for one request: its frames, so many a second.
 
+        on_opening: told what to close, from any thread, where the request is given up.
         Raises SourceError, also on the way out, where a video broke off or was larger: it was not seen as a whole.
         """
         with closing(self.prepare(source, most_bytes=most_bytes)) as opening:
+            on_opening(opening)
             video = opening.open(fps=fps)
             if video.info.is_live:
                 raise SourceError(f"{mask_secrets(source)} has no end; open a session with it as its source")
@@ -100,6 +104,15 @@ class Sources:
             except OSError as error:
                 raise SourceError(f"cannot read {mask_secrets(url)}: {error}") from error
         return bytes(data)
+
+    def _prepare(self, named: Named, speed: float, most_bytes: int | None) -> Opening:
+        if isinstance(named, LocalFile):
+            return FileOpening(named, self._file, most_bytes)
+        if isinstance(named, World):
+            return WorldOpening(named.seed, speed)
+        if named.is_camera:
+            return CameraOpening(named.url, self.networks, self._timeout_seconds, self._read_timeout_seconds)
+        return WebOpening(named.url, self._web(most_bytes), self._read_timeout_seconds)
 
     def _named(self, source: str) -> Named:
         return read_source(source, self._folders)

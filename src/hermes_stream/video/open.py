@@ -86,6 +86,10 @@ class Video:
         while batch := list(islice(self._prefetcher, n_frames)):
             yield batch
 
+    def end(self) -> None:
+        """End the iteration and wait for nothing; from any thread. `close` does the rest."""
+        self._prefetcher.end()
+
     def close(self) -> None:
         """End the iteration, the thread and the source; may be called twice and from any thread.
 

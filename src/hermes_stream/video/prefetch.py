@@ -111,6 +111,10 @@ class Prefetcher(Generic[ItemT]):
     def __next__(self) -> ItemT:
         return self._shared.take()
 
+    def end(self) -> None:
+        """End the iteration; the thread follows when it can."""
+        self._shared.close()
+
     def close(self) -> None:
         """End the iteration and the thread; waits for the thread, but no longer than a second."""
         self._stop()

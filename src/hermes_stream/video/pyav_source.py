@@ -37,6 +37,8 @@ from hermes_stream.video.stream_info import (
 OPEN_TIMEOUT_SECONDS = 20.0
 # An HLS server may rightly be silent for the length of a segment.
 READ_TIMEOUT_SECONDS = 30.0
+# Twice those of 8K.
+_MOST_PIXELS = 8192 * 8192
 _FALLBACK_INTERVAL_SECONDS = Fraction(1, 25)
 _MISSING_SECONDS_TOLERATED = 1.0
 
@@ -211,6 +213,13 @@ class PyAvSource:
 
     def _prepare_decoder(self) -> None:
         context = self._stream.codec_context
+        # A few bytes may claim a picture that takes all memory; later ones may be larger than the header says.
+        context.options = {"max_pixels": str(_MOST_PIXELS)}
+        if context.width * context.height > _MOST_PIXELS:
+            raise SourceError(
+                f"{self._location.shown} has pictures of {context.width} x {context.height} pixels; up to "
+                f"{_MOST_PIXELS} in all are decoded, make them smaller"
+            )
         # Frame threads give every picture a few pictures late; slice threads do not.
         self._stream.thread_type = "SLICE" if self._is_live else "AUTO"
         # On the decoder itself, because options given to av.open do not reach it (PyAV 18.1). Where pictures are

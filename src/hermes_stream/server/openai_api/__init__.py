@@ -1,0 +1,1 @@
+"""OpenAI's API, for clients that already speak it: chat completions, models, realtime."""
