@@ -141,6 +141,14 @@ def test_openais_client_makes_secrets_for_browsers(locked: tuple[RunningServer, 
         assert browser.post("/v1/realtime/client_secrets", json={}).status_code == 401
 
 
+def test_a_secret_opens_a_realtime_connection(locked: tuple[RunningServer, str, Path]) -> None:
+    server, made, _ = locked
+    with client_of(server.address, made) as owner:
+        secret = owner.realtime.client_secrets.create().value
+    with client_of(server.address, secret) as browser, connected(browser) as connection:
+        assert connection.recv().type == "session.created"
+
+
 def test_openais_client_reads_why_it_is_refused(locked: tuple[RunningServer, str, Path]) -> None:
     client = openai.OpenAI(base_url=f"{locked[0].address}/v1", api_key="wrong", max_retries=0)
     with client, pytest.raises(openai.AuthenticationError) as caught:
