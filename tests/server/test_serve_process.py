@@ -236,7 +236,7 @@ def test_a_signal_saves_all_and_ends_what_would_go_on(tmp_path: Path) -> None:
     with server_process(*options) as again:
         for name, n_frames in zip((pulled, pushed), seen, strict=True):
             assert state_of(again, name)["frames_seen"] >= n_frames
-            assert ["is back" in row["message"] for row in again.rows if row.get("session") == name][0]
+            assert next("is back" in row["message"] for row in again.rows if row.get("session") == name)
 
 
 def test_a_second_signal_ends_at_once() -> None:
