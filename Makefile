@@ -21,7 +21,7 @@ demo: $(INSTALLED)  ## watch a video, be questioned, see what is remembered
 browser: $(INSTALLED)  ## the page in a headless browser
 	@test -x /usr/bin/chromium || { apt-get update -q && apt-get install --yes --no-install-recommends chromium; } \
 	  || { echo "these tests need Debian's chromium: apt-get install chromium, as root"; exit 1; }
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser -m browser -n 2 --dist loadfile
 
 test: $(INSTALLED)  ## format, lint, types, tests
 	@$(MAKE) --no-print-directory check
