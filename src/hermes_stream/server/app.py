@@ -58,7 +58,6 @@ _ROUTERS = (
     policies_api.router,
     push_api.router,
     alerts_api.router,
-    policies_api.router,
     client_secrets_api.router,
     health_api.router,
     reference.router,
