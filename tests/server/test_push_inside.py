@@ -14,9 +14,9 @@ from starlette.websockets import WebSocketDisconnect
 
 from hermes_stream import Engine
 from hermes_stream.errors import LimitError
-from hermes_stream.server import push_feed
 from hermes_stream.server.app import make_app
 from hermes_stream.server.live_session import LiveSession
+from hermes_stream.server.push import push_feed
 from hermes_stream.server.settings import ServerSettings
 
 from .pushing import PATIENCE_SECONDS, jpeg_of

@@ -207,6 +207,7 @@ def test_a_name_that_points_here_is_not_let_in(server: RunningServer) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (403, "host_not_allowed")
 
 
+@pytest.mark.slow
 def test_a_signal_saves_all_and_ends_what_would_go_on(tmp_path: Path) -> None:
     """With a page that listens, a client that pushes, a source that is watched and a connection that does nothing."""
     options = ("--state-dir", tmp_path / "state", "--save-seconds", "3600")
@@ -247,6 +248,7 @@ def test_a_signal_saves_all_and_ends_what_would_go_on(tmp_path: Path) -> None:
             assert next("is back" in row["message"] for row in again.rows if row.get("session") == name)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once() -> None:
     with server_process() as server, server.client() as client:
         name = client.post("/v1/sessions", json={}).json()["id"]

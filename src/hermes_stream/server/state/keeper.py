@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hermes_stream.errors import SnapshotError
-from hermes_stream.server.journal import Journal
 from hermes_stream.server.live_session import Identity, LiveSession
-from hermes_stream.server.logs import about_session
+from hermes_stream.server.observe.logs import about_session
 from hermes_stream.server.settings import SessionSpec
-from hermes_stream.server.state_folder import Checkpoint, Saved, StateFolder
-from hermes_stream.server.thumbnails import Thumbnails
+from hermes_stream.server.state.journal import Journal
+from hermes_stream.server.state.state_folder import Checkpoint, Saved, StateFolder
+from hermes_stream.server.state.thumbnails import Thumbnails
 
 _log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from hermes_stream.errors import SourceError
-from hermes_stream.server.networks import Forbidden, Networks
-from hermes_stream.server.rtsp import RtspForwarder
-from hermes_stream.server.source_rules import LocalFile
-from hermes_stream.server.web import Web
+from hermes_stream.server.pull.http_source import Web
+from hermes_stream.server.pull.networks import Forbidden, Networks
+from hermes_stream.server.pull.rtsp import RtspForwarder
+from hermes_stream.server.pull.source_rules import LocalFile
 from hermes_stream.shapestream.world import LiveWorld
 from hermes_stream.video import Video, VideoSource, open_source
 from hermes_stream.video.location import mask_secrets

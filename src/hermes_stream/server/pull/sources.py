@@ -8,11 +8,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from hermes_stream.errors import ConfigError, SourceError
-from hermes_stream.server.networks import Networks, Resolve
-from hermes_stream.server.opening import CameraOpening, FileOpening, Opening, WebOpening, WorldOpening
+from hermes_stream.server.pull.http_source import TIMEOUT_SECONDS, Web
+from hermes_stream.server.pull.networks import Networks, Resolve
+from hermes_stream.server.pull.opening import CameraOpening, FileOpening, Opening, WebOpening, WorldOpening
+from hermes_stream.server.pull.source_rules import Address, LocalFile, Named, World, local_file, read_source
 from hermes_stream.server.settings import ServerSettings
-from hermes_stream.server.source_rules import Address, LocalFile, Named, World, local_file, read_source
-from hermes_stream.server.web import TIMEOUT_SECONDS, Web
 from hermes_stream.video import Video
 from hermes_stream.video.location import mask_secrets
 from hermes_stream.video.pyav_source import READ_TIMEOUT_SECONDS

@@ -9,13 +9,13 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hermes_stream.server.client_secrets import ClientSecrets
+from hermes_stream.server.access.client_secrets import ClientSecrets
+from hermes_stream.server.access.guesses import Guesses
+from hermes_stream.server.access.keys import KeyRing
+from hermes_stream.server.access.origins import Origins, is_local_host
+from hermes_stream.server.access.refusal import refuse, respond
 from hermes_stream.server.context import ANYBODY, Server
-from hermes_stream.server.guesses import Guesses
-from hermes_stream.server.keys import KeyRing
-from hermes_stream.server.origins import Origins, is_local_host
 from hermes_stream.server.problems import ApiError, problem_of
-from hermes_stream.server.refusal import refuse, respond
 
 # Nothing of a session is told here.
 _PUBLIC = frozenset({"/", "/health", "/ready"})

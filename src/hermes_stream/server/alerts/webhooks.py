@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, field, replace
 from socket import socket
 from typing import Any, Literal
 
-from hermes_stream.server.journal import Journal
-from hermes_stream.server.networks import Forbidden
-from hermes_stream.server.webhook_post import SIGNATURE_HEADER, post, read_endpoint, signature
+from hermes_stream.server.alerts.webhook_post import SIGNATURE_HEADER, post, read_endpoint, signature
+from hermes_stream.server.pull.networks import Forbidden
+from hermes_stream.server.state.journal import Journal
 
 _log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from zipfile import BadZipFile
 from hermes_stream.errors import ConfigError, SealError, SnapshotError
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.sealing import open_sealed_bytes, seal_bytes
-from hermes_stream.server.thumbnails import Thumbnails
+from hermes_stream.server.state.thumbnails import Thumbnails
 
 _log = logging.getLogger(__name__)
 _UNFINISHED = ".unfinished"

@@ -12,11 +12,11 @@ from contextlib import suppress
 from typing import Any
 
 from hermes_stream.errors import HermesError, SessionClosed
-from hermes_stream.server.alert import Alert
+from hermes_stream.server.alerts.alert import Alert
+from hermes_stream.server.alerts.webhooks import Delivery, Webhooks
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.problems import problem_of
-from hermes_stream.server.thumbnails import to_jpeg
-from hermes_stream.server.webhooks import Delivery, Webhooks
+from hermes_stream.server.state.thumbnails import to_jpeg
 from hermes_stream.types import Frame, Scores
 
 _log = logging.getLogger(__name__)

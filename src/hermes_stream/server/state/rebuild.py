@@ -10,7 +10,7 @@ from hermes_stream.errors import SourceError
 from hermes_stream.server.hub import open_session
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.problems import ApiError
-from hermes_stream.server.sources import Sources
+from hermes_stream.server.pull.sources import Sources
 from hermes_stream.types import Frame
 from hermes_stream.video import Video
 

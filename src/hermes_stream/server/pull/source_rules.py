@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from hermes_stream.errors import SourceError
-from hermes_stream.server.networks import Forbidden
+from hermes_stream.server.pull.networks import Forbidden
 from hermes_stream.video.location import mask_secrets
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")

@@ -9,7 +9,7 @@ from typing import Any
 from hermes_stream.engine.session import Session
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.problems import ApiError
-from hermes_stream.server.state_folder import Saved, StateFolder
+from hermes_stream.server.state.state_folder import Saved, StateFolder
 from hermes_stream.types import AsOf
 
 

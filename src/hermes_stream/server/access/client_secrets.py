@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hermes_stream.server.keys import digest_of
+from hermes_stream.server.access.keys import digest_of
 from hermes_stream.server.problems import ApiError
 
 _PREFIX = "ek_"

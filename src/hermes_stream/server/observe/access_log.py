@@ -11,9 +11,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
+from hermes_stream.server.access.refusal import refuse
 from hermes_stream.server.context import Server
 from hermes_stream.server.problems import problem_of
-from hermes_stream.server.refusal import refuse
 
 _log = logging.getLogger(__name__)
 

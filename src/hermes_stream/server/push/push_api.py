@@ -5,11 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, WebSocket
 from fastapi.responses import JSONResponse
 
-from hermes_stream.server.channel import Channel
 from hermes_stream.server.context import OwnerDep, Server, ServerDep
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.problems import ApiError, problem_of
-from hermes_stream.server.push import PushClient
+from hermes_stream.server.push.channel import Channel
+from hermes_stream.server.push.connection import PushClient
 
 router = APIRouter(tags=["push"])
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from hermes_stream.server.alert import AlertRequest
+from hermes_stream.server.alerts.alert import AlertRequest
 from hermes_stream.server.context import LiveDep, ServerDep
 
 router = APIRouter(prefix="/v1/sessions/{session_id}/alerts", tags=["alerts"])

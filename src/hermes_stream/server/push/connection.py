@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from hermes_stream.errors import HermesError, UsageError
-from hermes_stream.server.channel import GOING_AWAY, NO_FEED, NO_SESSION, Channel, Close
 from hermes_stream.server.context import Server
-from hermes_stream.server.images import PictureFormat
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.problems import ApiError, Problem, not_found, problem_of
-from hermes_stream.server.push_feed import PushFeed
-from hermes_stream.server.push_messages import (
+from hermes_stream.server.push.channel import GOING_AWAY, NO_FEED, NO_SESSION, Channel, Close
+from hermes_stream.server.push.images import PictureFormat
+from hermes_stream.server.push.push_feed import PushFeed
+from hermes_stream.server.push.push_messages import (
     AudioChunk,
     Message,
     MessageError,

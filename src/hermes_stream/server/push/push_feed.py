@@ -12,10 +12,10 @@ from typing import Any
 
 from hermes_stream.engine.session import SessionStats
 from hermes_stream.errors import HermesError, SessionClosed, UsageError
-from hermes_stream.server.images import PictureError, PictureFormat
 from hermes_stream.server.live_session import LiveSession, State
 from hermes_stream.server.problems import problem_of
-from hermes_stream.server.push_clock import Placed, PushClock
+from hermes_stream.server.push.images import PictureError, PictureFormat
+from hermes_stream.server.push.push_clock import Placed, PushClock
 
 _log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from contextlib import closing
 from typing import Any
 
 from hermes_stream.errors import HermesError, LimitError, SessionClosed, SourceError
-from hermes_stream.server.backoff import Backoff
 from hermes_stream.server.live_session import LiveSession
-from hermes_stream.server.opening import Opening
+from hermes_stream.server.pull.backoff import Backoff
+from hermes_stream.server.pull.opening import Opening
+from hermes_stream.server.pull.sources import Sources
 from hermes_stream.server.settings import SessionSpec
-from hermes_stream.server.sources import Sources
 from hermes_stream.types import Frame
 from hermes_stream.video import Video
 from hermes_stream.video.pace import Pace

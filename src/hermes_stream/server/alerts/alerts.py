@@ -9,14 +9,14 @@ import time
 from typing import Any
 
 from hermes_stream.errors import SourceError
-from hermes_stream.server.alert import Alert, AlertRequest, Webhook
-from hermes_stream.server.alert_looks import N_PICTURES, PICTURE, Looks
+from hermes_stream.server.alerts.alert import Alert, AlertRequest, Webhook
+from hermes_stream.server.alerts.alert_looks import N_PICTURES, PICTURE, Looks
+from hermes_stream.server.alerts.webhook_post import read_endpoint
+from hermes_stream.server.alerts.webhooks import Delivery, Outcome, Webhooks
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.live_session import LiveSession
-from hermes_stream.server.networks import Networks
 from hermes_stream.server.problems import ApiError, not_found
-from hermes_stream.server.webhook_post import read_endpoint
-from hermes_stream.server.webhooks import Delivery, Outcome, Webhooks
+from hermes_stream.server.pull.networks import Networks
 
 _N_NAME_BYTES = 6
 _MOST_HITS_SHOWN = N_PICTURES

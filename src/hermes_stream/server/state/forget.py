@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.problems import ApiError
-from hermes_stream.server.rebuild import watch_again
-from hermes_stream.server.sources import Sources
+from hermes_stream.server.pull.sources import Sources
+from hermes_stream.server.state.rebuild import watch_again
 
 _REMAINS = (
     "answers given later may speak of it",

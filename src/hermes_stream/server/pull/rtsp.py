@@ -14,7 +14,7 @@ import threading
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from hermes_stream.server.networks import Forbidden, Networks
+from hermes_stream.server.pull.networks import Forbidden, Networks
 
 _PORTS = {"rtsp": 554, "rtsps": 322}
 _HERE = "127.0.0.1"

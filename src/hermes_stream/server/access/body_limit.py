@@ -9,8 +9,8 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hermes_stream.server.access.refusal import refuse
 from hermes_stream.server.problems import ApiError, problem_of
-from hermes_stream.server.refusal import refuse
 from hermes_stream.server.settings import Limits
 
 # Base64, and the JSON around it.

@@ -13,9 +13,9 @@ from starlette.background import BackgroundTask
 
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.server.context import LiveDep, OwnerDep, ServerDep
-from hermes_stream.server.forget import ForgetRequest, forget
 from hermes_stream.server.problems import ApiError
 from hermes_stream.server.settings import SessionSpec
+from hermes_stream.server.state.forget import ForgetRequest, forget
 
 router = APIRouter(tags=["durable memory"])
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hermes_stream.server.networks import Forbidden, Networks
-from hermes_stream.server.web import Web, WebFile
+from hermes_stream.server.pull.http_source import Web, WebFile
+from hermes_stream.server.pull.networks import Forbidden, Networks
 from hermes_stream.video.outside import Readable
 
 from .certificates import make_certificate

@@ -13,7 +13,7 @@ from socket import SHUT_RDWR, socket
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from hermes_stream.server.networks import Forbidden, Networks
+from hermes_stream.server.pull.networks import Forbidden, Networks
 from hermes_stream.video.outside import Opened
 
 TIMEOUT_SECONDS = 20.0
@@ -112,10 +112,14 @@ class Web:
         director, connect, tls = urllib.request.OpenerDirector(), self._connect, ssl.create_default_context()
 
         class Plain(HTTPConnection):
+            response_class = _Response
+
             def connect(self) -> None:
                 self.sock = connect(self.host, self.port, None)
 
         class Secure(HTTPSConnection):
+            response_class = _Response
+
             def connect(self) -> None:
                 self.sock = connect(self.host, self.port, tls)
 
@@ -138,6 +142,17 @@ class Web:
         ):
             director.add_handler(handler)
         return director
+
+
+class _Response(HTTPResponse):
+    """Lets go of its connection where no answer comes; the library's own leaves that to the garbage collector."""
+
+    def begin(self) -> None:
+        try:
+            super().begin()
+        except BaseException:
+            self.close()
+            raise
 
 
 class _Basic(urllib.request.HTTPBasicAuthHandler):

@@ -6,7 +6,7 @@ import logging
 import socket
 
 from hermes_stream.errors import ConfigError
-from hermes_stream.server.keys import KeyRing, KeyStore
+from hermes_stream.server.access.keys import KeyRing, KeyStore
 from hermes_stream.server.settings import ServerSettings
 
 _log = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from hermes_stream.engine.engine import Engine, EngineStats
 from hermes_stream.engine.session import SessionStats
 from hermes_stream.server.bus import Event
 from hermes_stream.server.hub import Hub
-from hermes_stream.server.keeper import Keeper
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.questions import Asker
+from hermes_stream.server.state.keeper import Keeper
 
 _PREFIX = "hermes_stream"
 # From a tiny model on a device to a large one on a CPU.
