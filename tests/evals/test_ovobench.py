@@ -38,7 +38,10 @@ def written(folder: Path, *rows: dict[str, Any], setting: Setting | None = None)
 
 
 def score(items: Sequence[Item], said: Mapping[str, str], mode: Mode, setting: Setting | None = None) -> Scores:
-    return OvoBench(setting).score(items, {key: Reply(key=key, text=text) for key, text in said.items()}, mode)
+    """said: by the items' ids, as what is left out is not answered."""
+    task = OvoBench(setting)
+    keys = {item.qid: ask.key for item in items for ask in task.polls(item)}
+    return task.score(items, {keys[qid]: Reply(key=keys[qid], text=text) for qid, text in said.items()}, mode)
 
 
 def right(item: Item, text: str, mode: Mode) -> bool:
@@ -172,6 +175,17 @@ def test_no_poll_can_be_told_by_its_prompt(folder: Path) -> None:
         assert {len(item.meta) for item in of_record} == {1}
 
 
+def test_polls_and_probes_are_told_from_what_a_viewer_asks(folder: Path) -> None:
+    """A policy that is told of earlier questions is not told of these."""
+    task, items = OvoBench(), load(folder)
+    asks = {qid: task.polls(items[qid])[0] for qid in ("1500_2", "0-probe", "0")}
+    assert {qid: (ask.index, ask.part) for qid, ask in asks.items()} == {
+        "1500_2": (2, ""),
+        "0-probe": (None, "probe"),
+        "0": (None, ""),
+    }
+
+
 def test_published_clips_show_up_to_a_second_of_the_future(folder: Path) -> None:
     strict, official = load(folder), load(folder, OFFICIAL)
     assert (strict["0"].ask_seconds, official["0"].ask_seconds) == (2.4, 3.0)
@@ -262,10 +276,10 @@ def test_yes_and_no_are_compared_by_their_probabilities_and_counts_are_read(fold
     (ask,) = task.polls(items["1501_0"])
     assert task.choices(items["1501_0"], ask) == ("Yes", "No")
     assert task.choices(items["1500_0"], ask) == ()
-    likely = Reply(key="1501_0", text="No", probabilities={"Yes": 0.6, "No": 0.4})
-    assert task.score([items["1501_0"]], {"1501_0": likely}, "logits").marks[0].value == 1
-    counted = Reply(key="1500_0", text="1 jump")
-    assert task.score([items["1500_0"]], {"1500_0": counted}, "logits").marks[0].value == 1
+    likely = Reply(key="1501_0#0", text="No", probabilities={"Yes": 0.6, "No": 0.4})
+    counted = Reply(key="1500_0#0", text="1 jump")
+    for qid, reply in (("1501_0", likely), ("1500_0", counted)):
+        assert task.score([items[qid]], {reply.key: reply}, "logits").marks[0].value == 1
 
 
 def test_what_the_records_say_of_times_and_answers_is_in_no_field_that_prompts_may_use(folder: Path) -> None:

@@ -75,7 +75,7 @@ class ChoiceTask(Task):
         return self._guessing(items, mode, lambda item: item.truth in texts)
 
     def _guessing(self, items: Sequence[Item], mode: Mode, worth: Callable[[Item], float]) -> Scores:
-        marks = [self.new_mark(item, item.qid, float(worth(item))) for item in items]
+        marks = [self.new_mark(item, ask.key, float(worth(item))) for item in items for ask in self.polls(item)]
         return Scores(mode, tuple(marks), self.averages)
 
     def _mark(self, item: Item, ask: Ask, reply: Reply | None, mode: Mode) -> Mark | None:

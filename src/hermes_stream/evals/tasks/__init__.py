@@ -6,9 +6,10 @@ from hermes_stream.errors import TaskError, unknown_name
 from hermes_stream.evals.task import Task
 from hermes_stream.evals.tasks.ovobench import OvoBench
 from hermes_stream.evals.tasks.shapestream import ShapeStream
+from hermes_stream.evals.tasks.streamingbench import StreamingBench
 from hermes_stream.evals.tasks.videomme import VideoMme
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (ShapeStream, OvoBench, VideoMme)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (ShapeStream, StreamingBench, OvoBench, VideoMme)}
 
 
 def find_task(name: str) -> type[Task]:

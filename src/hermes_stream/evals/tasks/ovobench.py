@@ -72,6 +72,12 @@ class OvoBench(ChoiceTask):
                 if item.split in self.wanted_splits:
                     yield item
 
+    def polls(self, item: Item) -> Sequence[Ask]:
+        """One; what nobody would ask by himself says that it is a poll or a probe."""
+        if item.split == "forward":
+            return (Ask(item.qid, item.ask_seconds, index=int(item.qid.rpartition("_")[2])),)
+        return (Ask(item.qid, item.ask_seconds, part="probe" if item.split == _PROBE else ""),)
+
     def prompt(self, item: Item, ask: Ask, earlier: Sequence[Earlier]) -> Query:
         query = super().prompt(item, ask, earlier)
         if item.choices or self.setting.prompts is not None:
@@ -117,7 +123,11 @@ class OvoBench(ChoiceTask):
         return replace(super().score(items, replies, mode), extras=self._extras(items, replies, mode))
 
     def _extras(self, items: Sequence[Item], replies: Mapping[str, Reply], mode: Mode) -> dict[str, float]:
-        said = {item.qid: letter for item in items if (letter := self._said(item, replies.get(item.qid), mode))}
+        said = {}
+        for item in items:
+            for ask in self.polls(item):
+                if letter := self._said(item, replies.get(ask.key), mode):
+                    said[item.qid] = letter
         of_letter = Counter(said.values())
         probed = [item for item in items if item.split == _PROBE]
         abstained = [item for item in probed if _choice(item, said.get(item.qid)) == _ABSTENTION]
@@ -170,7 +180,8 @@ class OvoBench(ChoiceTask):
             question=record.text("question"),
             choices=tuple(options),
             gold=Gold("letter", "ABCDEFGHIJ"[place], {"answer": record.get("answer")}),
-            ask_seconds=self._seconds(record),
+            ask_seconds=(seconds := self._seconds(record)),
+            clip=self.clip_before(seconds),
         )
 
     def _poll(self, record: Record, poll: Record, number: int, base: Item) -> Item:
@@ -180,7 +191,8 @@ class OvoBench(ChoiceTask):
             qid=f"{base.qid}_{number}",
             question=_question(record, poll, base.task),
             gold=_gold(record, poll, base.task),
-            ask_seconds=self._seconds(poll),
+            ask_seconds=(seconds := self._seconds(poll)),
+            clip=self.clip_before(seconds),
         )
 
     def _seconds(self, record: Record) -> float:
