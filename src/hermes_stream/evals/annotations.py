@@ -171,10 +171,12 @@ class Annotations:
     def video(self, *candidates: str) -> str:
         """The first of these paths below the data folder at which there is something, else the first of them.
 
-        A candidate without an ending is tried with all that videos have.
+        One at which there is nothing yet, as while it is loaded, comes before those that do not exist. A candidate
+        without an ending is tried with all that videos have.
         """
         paths = [each for given in candidates for each in _spellings(given)]
-        return next((path for path in paths if _has_content(self.data / path)), paths[0])
+        there = [path for path in paths if (self.data / path).exists()]
+        return next((path for path in there if _has_content(self.data / path)), (there or paths)[0])
 
     def settle(self, items: Iterable[Item]) -> tuple[Item, ...]:
         """Items in the order in which they are asked, without duplicates; notes those and videos that are not there."""
