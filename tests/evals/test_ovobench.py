@@ -192,6 +192,11 @@ def test_published_clips_show_up_to_a_second_of_the_future(folder: Path) -> None
     assert (strict["1"].ask_seconds, official["1"].ask_seconds) == (3.0, 3.0)
 
 
+def test_only_so_much_before_a_query_is_watched_where_that_is_asked_for(folder: Path) -> None:
+    items = load(folder, Setting(context_seconds=2))
+    assert [items[qid].clip[0] for qid in ("0", "1", "1500_0", "1500_1")] == pytest.approx([0.4, 1, 0, 4.5])
+
+
 def test_who_asks_at_once_sees_at_most_the_first_frame(folder: Path) -> None:
     """Item 1117 of the published list asks at 0.03 s."""
     row = choice_record(1117, "STU") | {"realtime": 0.03}

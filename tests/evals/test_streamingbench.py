@@ -105,6 +105,7 @@ def test_what_is_no_time_is_named(tmp_path: Path, stamp: str) -> None:
     [
         (LETTERED, ("One.", "Two.", "Three.", "Four."), ("One.", "Two.", "Three.", "Four.")),
         (BARE, BARE, BARE),
+        (("A. a", "B. b", "C. a", "D. d"), ("a", "b", "a", "d"), ("a", "b", "a", "d")),
         (
             ("A. a", "B. goes", "on", "C. c", "D. d"),
             ("a", "goes on", "c", "d"),
@@ -392,6 +393,12 @@ def test_the_hubs_table_asks_the_same_of_its_unpacked_videos(tmp_path: Path, put
         "has 'options' = '",
         "has 'question_id'",
     ]
+
+
+def test_a_table_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "Real_Time_Visual_Understanding.csv").write_bytes(b"question\n\xff\xfe")
+    with pytest.raises(TaskError, match="not readable as CSV"):
+        load(tmp_path, "real-time")
 
 
 @pytest.mark.parametrize("root", ["", "data/"])

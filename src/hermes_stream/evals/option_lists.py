@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from hermes_stream.evals.extraction import without_letter
 
 LETTERS = "ABCD"
 _LETTERED = re.compile(r"([A-F])\.\s*(.*)", re.DOTALL)
+
+
+def listed(options: Any) -> list[str] | None:
+    """The texts of a list, or of a list as Python writes it; None for what is neither."""
+    if isinstance(options, str):
+        try:
+            options = ast.literal_eval(options)
+        except (ValueError, SyntaxError):
+            return None
+    return [str(option) for option in options] if isinstance(options, (list, tuple)) else None
 
 
 def published_options(options: Sequence[str]) -> tuple[str, ...]:

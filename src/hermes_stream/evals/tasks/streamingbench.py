@@ -6,9 +6,7 @@ the real-time part. Official: `src/benchmark/*.py` and `src/data/count.py` of th
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,8 @@ from hermes_stream.evals.choice_task import ChoiceTask, letters
 from hermes_stream.evals.extraction import strict_letter, strict_yes_no
 from hermes_stream.evals.firing import Firing, find_firing, output_ask, times_spoken_up
 from hermes_stream.evals.item import Ask, Earlier, Gold, Item, Reply
-from hermes_stream.evals.option_lists import LETTERS, meant_options, published_options, unlettered
+from hermes_stream.evals.option_lists import LETTERS, listed, meant_options, published_options, unlettered
+from hermes_stream.evals.sample_places import sample_of_path, sample_of_row, sample_places
 from hermes_stream.evals.scores import Average, Mark, Mode, Scores
 from hermes_stream.evals.stamps import is_usual, meant_seconds, published_seconds
 from hermes_stream.evals.wording import python_text
@@ -44,9 +43,6 @@ _POLLED_AFTER_SECONDS = 4
 _OUTPUT_TOKENS = 64
 _CLOCKS = (1, 6, 7)
 _HISTORY = "<what came before>"
-_STEM = re.compile(r"(sample_\d+)_(.+)")
-_SPACE = re.compile(r"_(?!\d)")
-_ROW_ID = re.compile(r"sample_\d+(?=_\d+$)")
 # Captions, causes and effects tell what is to be seen.
 _KNOWN = (
     "task_type", "question", "time_stamp", "answer", "options", "ground_truth_time_stamp", "ground_truth_output",
@@ -231,12 +227,12 @@ class StreamingBench(ChoiceTask):
     def _base(self, annotations: Annotations, entry: Record, record: Record, kind: str) -> Item:
         """What all kinds of questions share."""
         task, seconds = record.text("task_type"), self._seconds(annotations, record, "time_stamp")
-        stem = _video_stem(entry, kind)
+        stem = _stem(entry, kind)
         return Item(
             bench=self.name,
             split=_split(kind, task),
             qid=f"{stem}/{_fingerprint(record)}",
-            video=annotations.video(*_video_paths(stem, kind)),
+            video=annotations.video(*sample_places(stem, kind)),
             task=task,
             question=record.text("question"),
             gold=None,
@@ -259,22 +255,12 @@ def _split(kind: str, task: str) -> str:
     return "contextual" if kind == "omni" and task in _CONTEXTUAL else _FILES[kind][0][0]
 
 
-def _video_stem(entry: Record, kind: str) -> str:
-    """ "sample_12_real", of a path that a script may have made absolute, or of the id of a table's row."""
+def _stem(entry: Record, kind: str) -> str:
     if entry.has("video_path"):
-        return entry.text("video_path").replace("\\", "/").rpartition("/")[2].removesuffix(".mp4")
-    if (found := _ROW_ID.search(entry.text("question_id"))) is None:
+        return sample_of_path(entry.text("video_path"))
+    if (stem := sample_of_row(entry.text("question_id"), kind)) is None:
         raise entry.malformed(f"has 'question_id' = {entry.get('question_id')!r}, which names no video")
-    return f"{found[0]}_{kind}"
-
-
-def _video_paths(stem: str, kind: str) -> list[str]:
-    """Where the published script moves a video to, and where it is once an archive is unpacked."""
-    found = _STEM.fullmatch(stem)
-    sample, group = (found[1], found[2]) if found else (stem, kind)
-    folder = group if group == kind else f"{kind}/{_SPACE.sub(' ', group)}"
-    unpacked = [f"{root}{folder}/{sample}/video.mp4" for root in ("", "data/")]
-    return [f"videos/{stem}.mp4", f"src/data/videos/{stem}.mp4", *unpacked, f"{sample}/video.mp4", f"{stem}.mp4"]
+    return stem
 
 
 def _fingerprint(record: Record) -> str:
@@ -284,17 +270,10 @@ def _fingerprint(record: Record) -> str:
 
 
 def _options(record: Record) -> list[str]:
-    """A list; in a table its Python text."""
-    value = record.get("options")
-    if not isinstance(value, str):
-        return record.texts("options", at_least=len(LETTERS))
-    try:
-        parsed = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        parsed = None
-    if not isinstance(parsed, list) or len(parsed) < len(LETTERS):
-        raise record.malformed(f"has 'options' = {value[:60]!r}; expected the text of a list of four")
-    return [str(option) for option in parsed]
+    options = listed(record.get("options"))
+    if options is None or len(options) < len(LETTERS):
+        raise record.malformed(f"has 'options' = {str(record.get('options'))[:60]!r}; expected a list of four texts")
+    return options
 
 
 def _lettered(item: Item) -> list[str]:
