@@ -22,6 +22,7 @@ from hermes_stream.engine.graphs.static_forwards import Capture
 from hermes_stream.engine.jobs import AskJob, CallJob, WatchJob
 from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.opening import commit_prefix, memory_shape, open_stream
+from hermes_stream.engine.parallel.launch import load_shared
 from hermes_stream.engine.pending import Channel
 from hermes_stream.engine.schedule import Limits
 from hermes_stream.engine.scoring import PendingScores
@@ -35,7 +36,6 @@ from hermes_stream.memory.budget import parse_budget
 from hermes_stream.memory.shape import MemoryBits
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.models.adapter import Adapter, ModelFacts, StreamDefaults
-from hermes_stream.models.load import load_adapter
 from hermes_stream.models.placement import DeviceMap
 from hermes_stream.policies.base import Policy
 from hermes_stream.policies.layers import parse_layers
@@ -81,7 +81,7 @@ class Engine:
         self._ledger = Ledger(adapter, limits.n_rows + adapter.facts.tokens_per_frame, memory_limit)
         self._worker = Worker(adapter, self._ledger, limits)
         # Also runs at interpreter exit, while the thread can still end in order.
-        self._finalizer = weakref.finalize(self, self._worker.stop)
+        self._finalizer = weakref.finalize(self, _end, self._worker, adapter)
 
     @property
     def model(self) -> ModelFacts:
@@ -298,13 +298,18 @@ def load_model(
     max_pixels: int | None = None,
     text_positions: str = "after",
     quantization: str | Any | None = None,
+    tensor_parallel: int = 1,
     memory_limit: int | str | None = None,
     max_forward_tokens: int | None = None,
 ) -> Engine:
-    """Load a checkpoint and start its engine; see `models.load.load_adapter` and `Engine` for the options."""
+    """Load a checkpoint and start its engine; see `models.load.load_adapter` and `Engine` for the options.
+
+    tensor_parallel: devices of this machine that share the model, each with a process and its part of all heads.
+    """
     return Engine(
-        load_adapter(
+        load_shared(
             name,
+            tensor_parallel=tensor_parallel,
             dtype=dtype,
             device=device,
             device_map=device_map,
@@ -315,6 +320,11 @@ def load_model(
         memory_limit=memory_limit,
         max_forward_tokens=max_forward_tokens,
     )
+
+
+def _end(worker: Worker, adapter: Adapter) -> None:
+    worker.stop()
+    adapter.close()
 
 
 def _open(session: Session) -> Stream:

@@ -186,6 +186,9 @@ class CheckpointAdapter:
         logits_LV: torch.Tensor = self._model.lm_head(hidden_LE)
         return logits_LV.to(self.facts.device)
 
+    def close(self) -> None:
+        """The model goes with the last reference to it."""
+
     def _embed_text(self, text: str) -> torch.Tensor:
         return self._embed_ids(self._ids(text))
 
