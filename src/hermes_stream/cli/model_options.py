@@ -73,5 +73,5 @@ class EngineOptions(ModelOptions):
         """The model's engine."""
         from hermes_stream.engine.engine import load_model
 
-        wanted = asdict(self)
+        wanted = {name: value for name, value in asdict(self).items() if name in EngineOptions.__dataclass_fields__}
         return load_model(wanted.pop("model"), **wanted)

@@ -306,20 +306,21 @@ def load_model(
 
     tensor_parallel: devices of this machine that share the model, each with a process and its part of all heads.
     """
-    return Engine(
-        load_shared(
-            name,
-            tensor_parallel=tensor_parallel,
-            dtype=dtype,
-            device=device,
-            device_map=device_map,
-            max_pixels=max_pixels,
-            text_positions=text_positions,
-            quantization=quantization,
-        ),
-        memory_limit=memory_limit,
-        max_forward_tokens=max_forward_tokens,
+    adapter = load_shared(
+        name,
+        tensor_parallel=tensor_parallel,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        max_pixels=max_pixels,
+        text_positions=text_positions,
+        quantization=quantization,
     )
+    try:
+        return Engine(adapter, memory_limit=memory_limit, max_forward_tokens=max_forward_tokens)
+    except BaseException:
+        adapter.close()
+        raise
 
 
 def _end(worker: Worker, adapter: Adapter) -> None:

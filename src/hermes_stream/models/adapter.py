@@ -216,6 +216,11 @@ class Adapter(Protocol):
         """`[L, V]` for chosen rows."""
         ...
 
+    @property
+    def why_ended(self) -> str | None:
+        """In a line, where other processes have taken the model with them."""
+        ...
+
     def close(self) -> None:
         """Nobody will use it any more; other processes that it has end."""
         ...

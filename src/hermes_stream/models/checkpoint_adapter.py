@@ -186,6 +186,11 @@ class CheckpointAdapter:
         logits_LV: torch.Tensor = self._model.lm_head(hidden_LE)
         return logits_LV.to(self.facts.device)
 
+    @property
+    def why_ended(self) -> None:
+        """It has no other processes."""
+        return None
+
     def close(self) -> None:
         """The model goes with the last reference to it."""
 

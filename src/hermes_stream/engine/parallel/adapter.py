@@ -59,6 +59,10 @@ class ShardedAdapter:
     def stock_model(self) -> StockModel:
         raise ConfigError("a model over several devices cannot be compared with transformers; load it on one device")
 
+    @property
+    def why_ended(self) -> str | None:
+        return self._team.why_ended
+
     def close(self) -> None:
         """End the other ranks."""
         self._team.close()

@@ -48,7 +48,7 @@ def _end(pipe: Connection, error: BaseException) -> None:
     try:
         pipe.send(line)
     except OSError:
-        sys.stderr.write(f"hermes-stream: the first rank of the model ended, and so does this one: {line}\n")
+        sys.stderr.write(f"hermes-stream: the first rank of the model is gone, and this one ends ({line})\n")
     sys.stderr.flush()
     os._exit(1)
 

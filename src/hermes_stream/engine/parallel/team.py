@@ -95,7 +95,8 @@ class Team:
         self._numbers = count()
         self._queue: list[Call] = []
         self._forgotten: deque[int] = deque()
-        self._broken: str | None = None
+        # In a line; read on any thread.
+        self.why_ended: str | None = None
         self._is_closed = False
         self._lock = threading.Lock()
         threading.Thread(target=self._watch, name="hermes-stream ranks", daemon=True).start()
@@ -132,14 +133,14 @@ class Team:
         if self._is_closed:
             return
         self._is_closed = True
-        self._broken = self._broken or "the model was closed"
+        self.why_ended = self.why_ended or "the model was closed"
         self._processes.end()
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
     def _check(self) -> None:
-        if self._broken is not None:
-            raise RankError(self._broken)
+        if self.why_ended is not None:
+            raise RankError(self.why_ended)
 
     def _send(self, *last: Call) -> None:
         numbers = [self._forgotten.popleft() for _ in range(len(self._forgotten))]
@@ -155,12 +156,12 @@ class Team:
 
     def _break(self, why: str) -> RankError:
         with self._lock:
-            if self._broken is None:
-                self._broken = (
+            if self.why_ended is None:
+                self.why_ended = (
                     self._processes.why_ended() or f"rank 0 of the model failed ({why}); load the model again"
                 )
                 self._processes.end()
-        return RankError(self._broken)
+        return RankError(self.why_ended)
 
     def _watch(self) -> None:
         """Notice that a rank ends while nobody exchanges anything with it."""
