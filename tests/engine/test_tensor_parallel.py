@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +12,7 @@ import torch
 
 from hermes_stream import Engine, Session, load_model
 from hermes_stream.engine.parallel.wire import from_bytes, to_bytes
-from hermes_stream.errors import ConfigError, ModelError, PolicyError, RankError, SessionClosed
+from hermes_stream.errors import ConfigError, ModelError, PolicyError
 from hermes_stream.memory.sharded_slab import ShardedSlab
 from tests.tiny import make_frames, save_checkpoint
 
@@ -163,58 +158,6 @@ def test_slabs_that_nobody_uses_are_given_back(pair: Pair) -> None:
         n_before = len(shard.slabs)
         session.watch(make_frames(24, start=12))
         assert len(shard.slabs) <= n_before + session.stream.facts.n_layers
-
-
-@pytest.mark.slow
-def test_a_rank_that_ends_takes_the_model_with_it_in_one_line(
-    llava_folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with load_model(str(llava_folder), tensor_parallel=2) as engine, engine.open("hermes") as session:
-        session.watch(make_frames(4))
-        (rank,) = _children()
-        os.kill(rank, signal.SIGKILL)
-        begun = time.monotonic()
-        with pytest.raises(
-            (RankError, SessionClosed), match=r"^rank 1 of the model ended \(.*\); load the model again$"
-        ):
-            session.watch(make_frames(20, start=4))
-        assert time.monotonic() - begun < 30
-        with pytest.raises((RankError, SessionClosed), match="rank 1 of the model ended"):
-            engine.open("hermes")
-    assert [record.message for record in caplog.records if record.levelname == "ERROR"][-1].startswith("rank 1")
-
-
-@pytest.mark.slow
-def test_the_others_end_with_the_first_rank(llava_folder: Path) -> None:
-    code = (
-        "import sys, time; from hermes_stream import load_model\n"
-        f"engine = load_model({str(llava_folder)!r}, tensor_parallel=2)\n"
-        "print('loaded', flush=True); time.sleep(600)"
-    )
-    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert first.stdout is not None
-    assert first.stdout.readline() == "loaded\n"
-    first.kill()
-    # Standard error is open as long as the other rank lives.
-    _, errors = first.communicate(timeout=60)
-    assert errors.splitlines()[-1].startswith("hermes-stream: the first rank of the model is gone")
-    assert "Traceback" not in errors
-
-
-def _children() -> list[int]:
-    """Processes of other ranks that this one has."""
-    children = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            status, command = (folder / "stat").read_text(), (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if (
-            b"hermes_stream.engine.parallel.follower" in command
-            and int(status.rsplit(")", 1)[1].split()[1]) == os.getpid()
-        ):
-            children.append(int(folder.name))
-    return children
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,7 @@ class Team:
                 self.why_ended = (
                     self._processes.why_ended() or f"rank 0 of the model failed ({why}); load the model again"
                 )
+                _log.error("%s", self.why_ended)
                 self._processes.end()
         return RankError(self.why_ended)
 
@@ -170,4 +171,4 @@ class Team:
         except OSError:
             return
         if not self._is_closed:
-            _log.error("%s", self._break("its pipe is closed"))
+            self._break("its pipe is closed")
