@@ -61,7 +61,7 @@ class EngineOptions(ModelOptions):
     Parameters
     ----------
     tensor_parallel
-        Devices of this machine that share the model. Default: 1.
+        Devices of this machine that share the model, each with its part of all heads.
     memory_limit
         Bytes of weights and sessions together, as in 12GiB. Default: a share of what is free.
     """

@@ -20,8 +20,9 @@ JOINING, READY = "joining", "ready"
 
 def main(descriptor: int) -> None:
     """descriptor: of the pipe to the first rank."""
-    # Ctrl-C at a terminal reaches all processes; the first one ends the others in order.
+    # Both may reach all processes at once; the first one saves its sessions and then ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pipe = Connection(descriptor)
     try:
         place, options = pipe.recv()
