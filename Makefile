@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SOURCES := src tests benchmarks
 
-.PHONY: demo test slow browser soak fuzz check format clean help
+.PHONY: demo test slow browser soak fuzz lock check format clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -32,6 +32,9 @@ soak: $(INSTALLED)  ## 36,000 frames, disturbed at every turn; about an hour
 fuzz: $(INSTALLED)  ## changed videos, messages, snapshots and requests; FUZZ_SECONDS for each, 60 by default
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fuzz -m fuzz -s
+
+lock:  ## what the server's image is made of: hashes, licences, SBOM
+	deploy/lock.sh
 
 test: $(INSTALLED)  ## format, lint, types, tests
 	@$(MAKE) --no-print-directory check
