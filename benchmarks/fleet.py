@@ -3,8 +3,8 @@
     python benchmarks/fleet.py --frames-per-second 160 --question-ms 40 --memory-mib 1.9 --snapshot-mib 1.1
 
 The arguments are what was measured of one replica (`hermes-stream bench ingest`, `latency`, `streams`) and what is
-believed of the rest. Questions and failures are drawn, one after the other, for an hour of the fleet; frames are a steady
-load. Prints a table for `--cameras 100,10000,1000000`; of a fleet of more than 2,000 replicas 2,000 are drawn.
+believed of the rest. Questions and failures are drawn, one after the other, for an hour; frames are a steady load. Prints
+a table for `--cameras 100,10000,1000000`; of a fleet of more than 2,000 replicas 2,000 are drawn.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Replica:
     """One model on one accelerator.
 
     frames_per_second: that it takes in, of all its streams together. question_seconds: of the accelerator for one
-    question and its answer. memory_bytes: that a session holds; total_bytes: for weights, sessions and work; weight_bytes.
+    question and its answer. memory_bytes: that a session holds. total_bytes: for weights, sessions and work.
     snapshot_bytes: of a checkpoint. restore_seconds: from asking for one until its session takes frames.
     dollars_per_hour: of the machine.
     """
@@ -193,8 +193,8 @@ def row(replica: Replica, load: Load) -> str:
 
 
 HEAD = (
-    "| cameras | per replica | replicas | video Gbit/s | decoding cores | held GiB | snapshots Gbit/s | $ per camera-hour |"
-    " question waits ms, p50 / p95 | failures an hour | blind s, p50 / most | video lost |\n"
+    "| cameras | per replica | replicas | video Gbit/s | decoding cores | held GiB | snapshots Gbit/s |"
+    " $ per camera-hour | question waits ms, p50 / p95 | failures an hour | blind s, p50 / most | video lost |\n"
     "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
 )
 
