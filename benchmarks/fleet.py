@@ -3,8 +3,8 @@
     python benchmarks/fleet.py --frames-per-second 160 --question-ms 40 --memory-mib 1.9 --snapshot-mib 1.1
 
 The arguments are what was measured of one replica (`hermes-stream bench ingest`, `latency`, `streams`) and what is
-believed of the rest. Questions and failures are drawn, one after the other, for an hour; frames are a steady load. Prints
-a table for `--cameras 100,10000,1000000`; of a fleet of more than 2,000 replicas 2,000 are drawn.
+believed of the rest. Questions and failures are drawn, one after the other, for an hour; frames are a steady load.
+Prints a table for `--cameras 100,10000,1000000`; of a fleet of more than 2,000 replicas 2,000 are drawn.
 """
 
 from __future__ import annotations
