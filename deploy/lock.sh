@@ -23,7 +23,16 @@ python3 -m venv "$work/image"
 "$work/image/bin/pip" check
 
 "$work/tools/bin/cyclonedx-py" environment "$work/image/bin/python" --spec-version 1.6 --output-reproducible \
-  --output-file deploy/sbom.json
+  --output-file "$work/sbom.json"
+# Without home pages, and where packages were fetched from here.
+python3 - "$work/sbom.json" > deploy/sbom.json <<'END'
+import json, sys
+
+bill = json.load(open(sys.argv[1]))
+for component in bill["components"]:
+    component.pop("externalReferences", None)
+print(json.dumps(bill, indent=1))
+END
 {
   printf '# Licences\n\nOf everything in the server'"'"'s image, as the packages state them; made by `deploy/lock.sh`.\n\n'
   "$work/tools/bin/pip-licenses" --python "$work/image/bin/python" --from mixed --format markdown \
