@@ -29,7 +29,7 @@ python3 - "$work/sbom.json" > deploy/sbom.json <<'END'
 import json, sys
 
 bill = json.load(open(sys.argv[1]))
-for component in bill["components"]:
+for component in bill["components"] + bill["metadata"]["tools"]["components"]:
     component.pop("externalReferences", None)
 print(json.dumps(bill, indent=1))
 END
