@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 
 from hermes_stream.errors import TaskError
@@ -27,16 +28,57 @@ def fenced_block(text: str, containing: str, where: str) -> str:
 
 def python_text(folder: Path, name: str, variable: str) -> str:
     """The text that a Python file of the copy assigns to a variable anywhere in it. Raises TaskError without one."""
-    try:
-        tree = ast.parse(official_text(folder, name))
-    except SyntaxError as error:
-        raise TaskError(
-            f"{folder / name} is no Python ({error}); --prompts needs the repository as published"
-        ) from error
-    for node in ast.walk(tree):
+    for node in ast.walk(_parsed(official_text(folder, name), folder / name)):
         targets = node.targets if isinstance(node, ast.Assign) else []
         if any(isinstance(target, ast.Name) and target.id == variable for target in targets):
             value = node.value  # type: ignore[attr-defined]
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 return value.value
     raise TaskError(f"{folder / name} gives no text to {variable}; --prompts needs the repository as published")
+
+
+def python_constant(folder: Path, name: str, containing: str) -> str:
+    """The first text in a Python file of the copy that holds some words. Raises TaskError without one."""
+    for node in ast.walk(_parsed(official_text(folder, name), folder / name)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and containing in node.value:
+            return node.value
+    raise TaskError(f"{folder / name} has no text with {containing!r}; --prompts needs the repository as published")
+
+
+def call_texts(folder: Path, name: str, function: str) -> dict[str, str]:
+    """The text arguments, by name, of the last call of a function in a Python file or notebook of the copy.
+
+    Raises TaskError where it is not called.
+    """
+    text = official_text(folder, name)
+    tree = _parsed(_code_of_notebook(text) if name.endswith(".ipynb") else text, folder / name)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_named(node.func, function)]
+    if not calls:
+        raise TaskError(f"{folder / name} never calls {function}; --prompts needs the repository as published")
+    keywords = max(calls, key=lambda call: call.lineno).keywords
+    return {
+        keyword.arg: keyword.value.value
+        for keyword in keywords
+        if keyword.arg and isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str)
+    }
+
+
+def _is_named(node: ast.expr, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
+
+
+def _code_of_notebook(text: str) -> str:
+    """Its cells of code without lines that only a notebook understands."""
+    try:
+        cells = json.loads(text)["cells"]
+        lines = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code").splitlines()
+    except (ValueError, LookupError, TypeError):
+        return text
+    return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
+
+
+def _parsed(source: str, path: Path) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except SyntaxError as error:
+        raise TaskError(f"{path} is no Python ({error}); --prompts needs the repository as published") from error
