@@ -1,4 +1,4 @@
-"""Benchmarks that give the right answer as the text of an option, not as its letter."""
+"""What MVBench and MLVU share: the right answer is the text of an option, and options are listed in brackets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 
 from hermes_stream.evals.annotations import Annotations, Record
+from hermes_stream.evals.choice_task import letters
 from hermes_stream.evals.item import Item
 
 
@@ -32,3 +33,9 @@ def gold_of_equals(item: Item, letter: str | None) -> str | None:
     named, wanted = (ascii_uppercase.index(each) for each in (letter, item.gold.value))
     is_same = named < len(item.choices) and item.choices[named].strip() == item.choices[wanted].strip()
     return item.gold.value if is_same else letter
+
+
+def bracketed(item: Item) -> str:
+    """Question and options in the official form."""
+    options = [f"({letter}) {text}" for letter, text in zip(letters(item), item.choices, strict=True)]
+    return "\n".join([f"Question: {item.question}", "Options:", *options])

@@ -5,11 +5,15 @@ from __future__ import annotations
 from hermes_stream.errors import TaskError, unknown_name
 from hermes_stream.evals.task import Task
 from hermes_stream.evals.tasks.egoschema import EgoSchema
+from hermes_stream.evals.tasks.longvideobench import LongVideoBench
+from hermes_stream.evals.tasks.mlvu import Mlvu
 from hermes_stream.evals.tasks.mvbench import MvBench
 from hermes_stream.evals.tasks.shapestream import ShapeStream
 from hermes_stream.evals.tasks.videomme import VideoMme
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (ShapeStream, VideoMme, MvBench, EgoSchema)}
+TASKS: dict[str, type[Task]] = {
+    task.name: task for task in (ShapeStream, VideoMme, MvBench, EgoSchema, LongVideoBench, Mlvu)
+}
 
 
 def find_task(name: str) -> type[Task]:

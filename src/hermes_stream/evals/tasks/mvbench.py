@@ -14,7 +14,7 @@ from typing import ClassVar
 from hermes_stream.evals.annotations import VIDEO_ENDINGS, Annotations, Record
 from hermes_stream.evals.choice_task import ChoiceTask, letters
 from hermes_stream.evals.item import END, Ask, Gold, Item, Reply
-from hermes_stream.evals.option_texts import gold_of_equals, letter_of_text
+from hermes_stream.evals.option_texts import bracketed, gold_of_equals, letter_of_text
 from hermes_stream.evals.scores import Average, Mode
 from hermes_stream.evals.short_ids import short_id
 from hermes_stream.evals.wording import call_texts
@@ -124,12 +124,6 @@ class MvBench(ChoiceTask):
             frame_rate=None if path.endswith(VIDEO_ENDINGS) else _frame_rate(record),
             meta=record.rest(*_KNOWN),
         )
-
-
-def bracketed(item: Item) -> str:
-    """Question and options as both MVBench and MLVU list them."""
-    options = [f"({letter}) {text}" for letter, text in zip(letters(item), item.choices, strict=True)]
-    return "\n".join([f"Question: {item.question}", "Options:", *options])
 
 
 def _is_part_of_the_other(word: str, option: str) -> bool:
