@@ -119,6 +119,43 @@ def test_equal_wrong_options_are_told_too(folder: Path) -> None:
     assert [problem.kind for problem in Mlvu().load(folder).problems] == ["repaired"]
 
 
+def change_first(folder: Path, task: str, **change: object) -> tuple[tuple[Item, ...], list[str]]:
+    """What is made of the only record of a task, and what is said of it."""
+    path = folder / "json" / f"{FILES[task][0]}.json"
+    path.write_text(json.dumps([rows(task)[0] | change]))
+    loaded = Mlvu(Setting(splits=("dev",))).load(folder)
+    return tuple(item for item in loaded.items if item.task == task), [str(each) for each in loaded.problems]
+
+
+def test_an_answer_that_is_no_option_stays_in_the_denominator_and_nobody_is_right(folder: Path) -> None:
+    """Two records about a drone are like this."""
+    (item,), (problem,) = change_first(folder, "needle", answer="Catching a flying drone quadcopter")
+    assert problem.startswith("json/2_needle.json, record 0: has 'answer' = 'Catching a flying drone quadcopter'")
+    for mode in Mlvu.modes:
+        for text in "ABCDEZ":
+            chances = {each: float(each == text) for each in "ABCD"}
+            reply = Reply(key=item.qid, text=text, probabilities=chances)
+            (mark,) = Mlvu().score([item], {item.qid: reply}, mode).marks
+            assert (mark.value, mark.is_counted) == (0, True)
+    for scores in Mlvu().baselines([item], "strict").values():
+        assert scores.mean("needle") in (0, 0.25)
+
+
+def test_an_option_without_text_may_be_the_answer(folder: Path) -> None:
+    """Two records about somebody's kitchen are like this."""
+    (item,), (problem,) = change_first(folder, "ego", candidates=["2", "5", "10", ""], answer="")
+    assert item.truth == "D"
+    assert problem.endswith("has an option without text")
+    assert "(D) " in Mlvu().prompt(item, Mlvu().polls(item)[0], ()).prompt
+
+
+def test_a_record_without_a_question_is_refused(folder: Path) -> None:
+    """There is one without any text."""
+    items, problems = change_first(folder, "topic_reasoning", question="", candidates=["", "", "", ""], answer="")
+    assert items == ()
+    assert problems == ["json/7_topic_reasoning.json, record 0: has 'question' = ''; expected a text"]
+
+
 def test_the_test_split_has_six_options_and_no_label(folder: Path) -> None:
     loaded = Mlvu(Setting(splits=("test",))).load(folder)
     assert [(item.qid, item.gold, item.choices) for item in loaded.items] == [

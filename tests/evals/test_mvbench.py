@@ -180,7 +180,8 @@ def test_equal_options_are_told_and_each_is_right_in_strict(folder: Path) -> Non
     ("change", "message"),
     [
         ({"candidates": ["He sits."]}, "expected a list of 2 texts or more"),
-        ({"answer": "He flies."}, "'He flies.', which is none of its options"),
+        ({"answer": None}, "has no 'answer'"),
+        ({"answer": ["He runs."]}, "expected a text"),
         ({"start": 6.0}, "expected a part of a video"),
         ({"end": None}, "has no 'end'"),
     ],
@@ -191,6 +192,19 @@ def test_records_that_cannot_be_used_are_named(folder: Path, change: dict[str, o
     assert loaded.items == ()
     assert str(problem).startswith("json/action_sequence.json, record 0: ")
     assert message in str(problem)
+
+
+def test_an_answer_that_is_no_option_is_told_and_stays_in_the_denominator(folder: Path) -> None:
+    """The script gives it the letter before A."""
+    task = change_first(folder, answer="He flies.")
+    (item,), (problem,) = (loaded := task.load(folder)).items, loaded.problems
+    assert (problem.kind, problem.is_loss) == ("repaired", False)
+    assert "is none of its options: no reply is right" in str(problem)
+    said = {text: Reply(key=item.qid, text=text) for text in ("A", "E", "", "no")}
+    for text, reply in said.items():
+        assert task.score([item], {item.qid: reply}, "strict").marks[0].value == 0
+        row = rows("action_sequence")[0] | {"answer": "He flies."}
+        assert task.score([item], {item.qid: reply}, "official").marks[0].value == is_right(row, text)
 
 
 def test_an_answer_with_space_around_it_is_understood(folder: Path) -> None:

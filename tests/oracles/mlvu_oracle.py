@@ -18,8 +18,9 @@ def official(answered: Sequence[tuple[str, dict[str, Any], str]]) -> tuple[dict[
 
 def is_right(row: dict[str, Any], reply: str) -> bool:
     reply = reply.strip()
-    place = max(index for index, option in enumerate(row["candidates"]) if option == row["answer"])
+    equal = [index for index, option in enumerate(row["candidates"]) if option == row["answer"]]
+    gold = "ABCDEF"[equal[-1]] if equal else "nobody's"
     for position, character in enumerate(reply):
         if character == ")":
-            return position > 0 and reply[position - 1] == "ABCDEF"[place]
-    return reply == "ABCDEF"[place]
+            return position > 0 and reply[position - 1] == gold
+    return reply == gold

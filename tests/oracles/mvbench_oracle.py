@@ -21,7 +21,7 @@ def is_right(record: dict[str, Any], reply: str) -> bool:
     for index, option in enumerate(record["candidates"]):
         if option == record["answer"]:
             place = index
-    wanted = "(" + "abcde"[place] + ")"
+    wanted = "(" + ("abcde"[place] if place >= 0 else "@") + ")"
     line = reply.strip()
     line = line[: line.index("\n")] if "\n" in line else line
     word = ""

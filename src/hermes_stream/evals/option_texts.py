@@ -9,30 +9,37 @@ from hermes_stream.evals.annotations import Annotations, Record
 from hermes_stream.evals.choice_task import letters
 from hermes_stream.evals.item import Item
 
+NO_OPTION = "@"
+"""The letter of an answer that is none of the options: what comes before A, as the published scripts have it."""
 
-def letter_of_text(annotations: Annotations, record: Record, answer: str, options: Sequence[str]) -> str:
+
+def letter_of_text(annotations: Annotations, record: Record, options: Sequence[str]) -> str:
     """The letter of the option that is the answer, the last of equal ones, as the published scripts have it.
 
-    Equal options, and answers that differ from theirs in surrounding space, are noted. Raises MalformedRecord where no
-    option is the answer.
+    Notes what is known to happen: equal options, options without text, answers that differ from theirs in surrounding
+    space, and answers that are none of the options, to which no reply is right. Raises MalformedRecord where there is no
+    answer.
     """
+    answer = record.get("answer") if isinstance(record.get("answer"), str) else record.text("answer")
     same = [index for index, option in enumerate(options) if option == answer]
     if not same and (same := [index for index, option in enumerate(options) if option.strip() == answer.strip()]):
         annotations.repaired(record, f"has an answer that differs from its option by space: {answer!r}")
     if not same:
-        raise record.malformed(f"has 'answer' = {answer[:60]!r}, which is none of its options")
-    if len({option.strip() for option in options}) < len(options):
+        annotations.repaired(record, f"has 'answer' = {answer[:60]!r}, which is none of its options: no reply is right")
+    if not all(option.strip() for option in options):
+        annotations.repaired(record, "has an option without text")
+    elif len({option.strip() for option in options}) < len(options):
         annotations.repaired(record, "has equal options; in the modes strict and logits each of them is the answer")
-    return ascii_uppercase[same[-1]]
+    return ascii_uppercase[same[-1]] if same else NO_OPTION
 
 
 def gold_of_equals(item: Item, letter: str | None) -> str | None:
     """The gold letter where the named option has the gold option's text; else the letter as it is."""
-    if letter is None or item.gold is None:
+    if letter is None or item.truth not in letters(item):
         return letter
-    named, wanted = (ascii_uppercase.index(each) for each in (letter, item.gold.value))
+    named, wanted = (ascii_uppercase.index(each) for each in (letter, item.truth))
     is_same = named < len(item.choices) and item.choices[named].strip() == item.choices[wanted].strip()
-    return item.gold.value if is_same else letter
+    return item.truth if is_same else letter
 
 
 def bracketed(item: Item) -> str:

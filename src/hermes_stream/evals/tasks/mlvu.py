@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import partial
+from string import ascii_uppercase
 from typing import ClassVar
 
 from hermes_stream.evals.annotations import Annotations, Record
@@ -125,7 +126,7 @@ class Mlvu(ChoiceTask):
 
 
 def _places(task: str) -> tuple[str, ...]:
-    return tuple(f"{root}{folder}{_FILES[task]}.json" for root in _ROOTS for folder in ("json/", ""))
+    return tuple(f"{root}{folder}{_FILES[task]}.json" for root in _ROOTS for folder in ("json/", "data/", ""))
 
 
 def _has_dev_files(annotations: Annotations) -> bool:
@@ -142,9 +143,9 @@ def _candidates(record: Record) -> list[str]:
 
 def _letter(annotations: Annotations, record: Record, options: list[str]) -> str:
     """The answer is a text; in repackaged copies it may be a letter."""
-    answer = record.text("answer")
-    is_letter = answer not in options and len(answer) == 1 and "A" <= answer < chr(ord("A") + len(options))
-    return answer if is_letter else letter_of_text(annotations, record, answer, options)
+    answer = record.get("answer")
+    is_letter = answer not in options and answer in tuple(ascii_uppercase[: len(options)])
+    return str(answer) if is_letter else letter_of_text(annotations, record, options)
 
 
 def _without_options(question: str) -> tuple[str, list[str]]:

@@ -92,8 +92,8 @@ class MvBench(ChoiceTask):
         The script puts a bracket in front, so that nothing at all, and a full stop, are right for every option.
         """
         first = ("(" + reply.strip().split("\n")[0]).lower().split(" ")[0]
-        counted = [each for each in letters(item) if _is_part_of_the_other(first, f"({each.lower()})")]
-        return item.truth if item.truth in counted else next(iter(counted), None)
+        said = (item.truth, *letters(item))
+        return next((each for each in said if _is_part_of_the_other(first, f"({each.lower()})")), None)
 
     def answer_in(self, item: Item, reply: Reply, mode: Mode) -> str | None:
         answer = super().answer_in(item, reply, mode)
@@ -109,7 +109,7 @@ class MvBench(ChoiceTask):
         kind = _KINDS[split]
         options = record.texts("candidates", at_least=2)
         video, question = record.text("video"), record.text("question")
-        letter = letter_of_text(annotations, record, record.text("answer"), options)
+        letter = letter_of_text(annotations, record, options)
         path, is_cut = _place(annotations, kind, video)
         yield Item(
             bench=self.name,
