@@ -17,7 +17,7 @@ from hermes_stream.evals.item import Item, Reply
 from hermes_stream.evals.scores import Mode
 from hermes_stream.evals.task import Setting
 from hermes_stream.evals.tasks.mlvu import Mlvu
-from tests.evals.published.mlvu import FILES, OPTIONS, TEST_OPTIONS, copied, rows
+from tests.evals.published.mlvu import FILES, OPTIONS, TEST_OPTIONS, copied, of_test, rows
 from tests.evals.replies import replies
 from tests.oracles.mlvu_oracle import is_right, official
 
@@ -156,20 +156,41 @@ def test_a_record_without_a_question_is_refused(folder: Path) -> None:
     assert problems == ["json/7_topic_reasoning.json, record 0: has 'question' = ''; expected a text"]
 
 
-def test_the_test_split_has_six_options_and_no_label(folder: Path) -> None:
+TEST_FILE = "test-ground-truth/test_mcq_gt.json"
+
+
+def test_the_test_split_has_six_options_and_a_mean_of_its_own(folder: Path) -> None:
     loaded = Mlvu(Setting(splits=("test",))).load(folder)
-    assert [(item.qid, item.gold, item.choices) for item in loaded.items] == [
-        (f"test/AR_{number}", None, TEST_OPTIONS) for number in range(2)
+    assert [(item.qid, item.truth) for item in loaded.items] == [
+        (f"test/{row['question_id']}", "ABCDEF"[TEST_OPTIONS.index(row["answer"])]) for row in of_test()
     ]
+    right = {item.qid: Reply(key=item.qid, text=item.truth) for item in loaded.items[:3]}
+    scores = Mlvu().score(loaded.items, right, "strict")
+    assert (scores.mean("test M-Avg"), scores.mean("M-Avg")) == (pytest.approx(3 / 9), None)
+
+
+@pytest.mark.parametrize("name", ["test_multi_choice_tasks.json", "MLVU_Test/test_question.json", "test_question.json"])
+def test_without_labels_it_is_asked_and_not_scored(folder: Path, name: str) -> None:
+    (folder / TEST_FILE).unlink()
+    (folder / "MLVU_Test").mkdir()
+    (folder / name).write_text(json.dumps(of_test(labels=False)))
+    loaded = Mlvu(Setting(splits=("test",))).load(folder)
+    assert [(item.gold, item.choices) for item in loaded.items] == [(None, TEST_OPTIONS)] * 9
     assert Mlvu().score(loaded.items, {}, "strict").marks == ()
 
 
+def test_a_kind_of_question_that_is_not_known_is_named(folder: Path) -> None:
+    (folder / TEST_FILE).write_text(json.dumps([of_test()[0] | {"question_type": "weatherQA"}]))
+    (problem,) = Mlvu(Setting(splits=("test",))).load(folder).problems
+    assert "has 'question_type' = 'weatherQA'; expected one of plotQA, needleQA" in str(problem)
+
+
 def test_one_split_alone_is_enough_unless_the_other_is_wanted(folder: Path) -> None:
-    (folder / "test_question.json").rename(folder / "away.json")
+    (folder / TEST_FILE).rename(folder / "away.json")
     assert {item.split for item in Mlvu().load(folder).items} == {"dev"}
-    with pytest.raises(TaskError, match=r"there is no test_question\.json"):
+    with pytest.raises(TaskError, match=r"there is no test-ground-truth/test_mcq_gt\.json"):
         Mlvu(Setting(splits=("test",))).load(folder)
-    (folder / "away.json").rename(folder / "test_question.json")
+    (folder / "away.json").rename(folder / TEST_FILE)
     shutil.rmtree(folder / "json")
     assert {item.split for item in Mlvu().load(folder).items} == {"test"}
     with pytest.raises(TaskError, match=r"there is no json/1_plotQA\.json"):

@@ -17,8 +17,8 @@ def letter_of_text(annotations: Annotations, record: Record, options: Sequence[s
     """The letter of the option that is the answer, the last of equal ones, as the published scripts have it.
 
     Notes what is known to happen: equal options, options without text, answers that differ from theirs in surrounding
-    space, and answers that are none of the options, to which no reply is right. Raises MalformedRecord where there is no
-    answer.
+    space, and answers that are none of the options, to which no reply is right.
+    Raises MalformedRecord where there is no answer.
     """
     answer = record.get("answer") if isinstance(record.get("answer"), str) else record.text("answer")
     same = [index for index, option in enumerate(options) if option == answer]

@@ -1,4 +1,4 @@
-"""MLVU's files: one of JSON for each of seven tasks, and the list of the test split, whose labels are held back."""
+"""MLVU's files: one of JSON for each of seven tasks, and the list of the test split."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ FILES = {
 }
 """Of each task its file's name, and what its records say."""
 OPTIONS = ("Blue", "two (2) cups", "1->3->2", "Abuse")
+TEST_TASKS = (
+    "plotQA", "needleQA", "ego", "count", "order", "anomaly_reco", "topic_reasoning", "tutorialQA", "sportsQA",
+)  # fmt: skip
 TEST_OPTIONS = (*OPTIONS, "A dog", "nothing")
 
 
@@ -39,18 +42,20 @@ def rows(task: str) -> list[dict[str, Any]]:
     ]
 
 
-def held_back() -> list[dict[str, Any]]:
-    return [
+def of_test(labels: bool = True) -> list[dict[str, Any]]:
+    made = [
         {
             "video": f"test_{number}.mp4",
             "duration": 300.0,
             "question": f"What is number {number} of the test?",
             "candidates": list(TEST_OPTIONS),
-            "question_type": "anomaly_reco",
-            "question_id": f"AR_{number}",
+            "answer": TEST_OPTIONS[number % 6],
+            "question_type": task,
+            "question_id": f"{task}_{number}",
         }
-        for number in range(2)
+        for number, task in enumerate(TEST_TASKS)
     ]
+    return made if labels else [{name: row[name] for name in row if name != "answer"} for row in made]
 
 
 def copied(task: str, code: str, letter: bool) -> list[dict[str, Any]]:
@@ -75,6 +80,7 @@ def write(folder: Path, put_video: PutVideo) -> None:
         (folder / "json" / f"{name}.json").write_text(json.dumps(rows(task)))
         for row in rows(task):
             put_video(folder / "video" / name / row["video"])
-    (folder / "test_question.json").write_text(json.dumps(held_back()))
-    for row in held_back():
+    (folder / "test-ground-truth").mkdir()
+    (folder / "test-ground-truth" / "test_mcq_gt.json").write_text(json.dumps(of_test()))
+    for row in of_test():
         put_video(folder / "video" / row["video"])

@@ -1,7 +1,8 @@
 """MLVU, questions with options: seven tasks about videos of minutes to hours (dev), and those of the test split.
 
-Files: `json/` and `video/` of the hub's data set, the table of a repackaged copy, whose questions hold the options, or
-the test split's list. Official: `evaluation/multiple_choice_evaluation/choice_bench.py` of the repository.
+Files: `json/` and `video/` of the hub's data set; the table of a repackaged copy, whose questions hold the options; the
+test split's list, with labels or without. Official: `evaluation/multiple_choice_evaluation/choice_bench.py` of the
+repository.
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ _CODES = {
 }  # fmt: skip
 _ROOTS = ("", "MLVU/")
 _COPIES = ("*dev*.parquet", "data/*dev*.parquet", "*dev*.json*", "data/test*.parquet")
-_TESTS = ("test_question.json", "*test*question*.json", "*multi_choice*.json", "MLVU_Test/*multi_choice*.json")
+_TESTS = (
+    "test-ground-truth/test_mcq_gt.json", "test_mcq_gt.json", "test_multi_choice_tasks.json",
+    "MLVU_Test/test_question.json", "test_question.json",
+)  # fmt: skip
+_TEST_TASKS = (
+    "plotQA", "needleQA", "ego", "count", "order", "anomaly_reco", "topic_reasoning", "tutorialQA", "sportsQA",
+)  # fmt: skip
 _KNOWN = ("video", "video_name", "question", "candidates", "answer", "question_type", "task_type", "question_id")
 _OPTION_LINE = re.compile(r"\(([A-Z])\)\s*(.*)")
 _WORDING = "evaluation/models/videochat2/choice_bench.py", "videochat2/choice_bench.py"
@@ -42,9 +49,13 @@ class Mlvu(ChoiceTask):
     hub_id: ClassVar[str | None] = "MLVU/MVLU"
     licence: ClassVar[str] = "CC BY-NC-SA 4.0, research only"
     splits: ClassVar[tuple[str, ...]] = ("dev", "test")
-    metric: ClassVar[str] = "M-Avg: mean of the seven tasks of dev"
+    metric: ClassVar[str] = "M-Avg: mean of the seven tasks of dev, of the nine of test"
     files: ClassVar[str] = "json/1_plotQA.json to json/7_topic_reasoning.json and video/1_plotQA/... (dev)"
-    averages: ClassVar[tuple[Average, ...]] = (Average("M-Avg", _TASKS, "even"), Average("all questions", ("dev",)))
+    averages: ClassVar[tuple[Average, ...]] = (
+        Average("M-Avg", _TASKS, "even"),
+        Average("all questions", ("dev",)),
+        Average("test M-Avg", tuple(f"test {task}" for task in _TEST_TASKS), "even"),
+    )
 
     def read(self, annotations: Annotations) -> Iterable[Item]:
         """A split that is not there is read past, unless it was asked for, or neither is."""
@@ -101,6 +112,8 @@ class Mlvu(ChoiceTask):
 
     def _test_items(self, annotations: Annotations, record: Record) -> Iterable[Item]:
         video, task = record.text("video"), record.text("question_type")
+        if task not in _TEST_TASKS:
+            raise record.malformed(f"has 'question_type' = {task!r}; expected one of {', '.join(_TEST_TASKS)}")
         folders = [f"video/{video}", f"MLVU_Test/video/{video}", video]
         options = _candidates(record)
         yield self._item(annotations, record, task, folders, record.text("question"), options, split="test")
@@ -109,7 +122,7 @@ class Mlvu(ChoiceTask):
         self, annotations: Annotations, record: Record, task: str, places: list[str], question: str,
         options: list[str], split: str = "dev",
     ) -> Item:  # fmt: skip
-        """The test split's labels are held back."""
+        """Without a label where the file of the test split has none."""
         is_labelled = split == "dev" or record.has("answer")
         name = record.get("video", record.get("video_name"))
         return Item(
