@@ -139,7 +139,8 @@ class Task(ABC):
     def score(self, items: Sequence[Item], replies: Mapping[str, Reply], mode: Mode) -> Scores:
         """Marks for all items that have a gold. replies: by the key of their `Ask`.
 
-        An item without a reply, or with an error or an empty one, has a mark of 0 and stays in the denominator.
+        An item without a reply, or with an error, has a mark of 0 and stays in the denominator; so has an empty reply,
+        unless an official script thinks otherwise.
         """
 
     def baselines(self, items: Sequence[Item], mode: Mode) -> Mapping[str, Scores]:  # noqa: ARG002

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = str | int
-"""A reply's text, or a status with which the request fails."""
+Answer = str | int | bytes
+"""A reply's text, or a status with which the request fails, or bytes that are no reply."""
 
 
 class ChatServer:
@@ -56,13 +56,17 @@ def _handler(server: ChatServer) -> type[BaseHTTPRequestHandler]:
                 self._send(404, {"error": {"message": "no such path"}})
                 return
             answer = server.answer(request["messages"][-1]["content"])
-            if isinstance(answer, int):
+            if isinstance(answer, bytes):
+                self._send_bytes(200, answer)
+            elif isinstance(answer, int):
                 self._send(answer, {"error": {"message": "told to fail\nwith details", "type": "test"}})
             else:
                 self._send(200, _completion(request["model"], answer))
 
         def _send(self, status: int, content: dict[str, Any]) -> None:
-            body = json.dumps(content).encode()
+            self._send_bytes(status, json.dumps(content).encode())
+
+        def _send_bytes(self, status: int, body: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

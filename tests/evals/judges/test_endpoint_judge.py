@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -174,6 +177,70 @@ def test_an_unreachable_judge_is_one_clear_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
         judged = judge_all(judge, CASES)
     assert len(judged.not_judged) == len(CASES)
+
+
+@pytest.mark.parametrize("body", [b"<html>busy</html>", b"{}", b'{"choices": []}', b"[]", b"", b"null"])
+def test_what_is_no_reply_is_a_failure(tmp_path: Path, body: bytes) -> None:
+    """As of a proxy that answers in the endpoint's place."""
+    with chat_server(lambda prompt: body) as server:
+        judged = judge_with(server, tmp_path / "kept.jsonl")
+    assert len(judged.not_judged) == len(CASES)
+    assert "cannot be asked" in str(judged.error)
+    assert (tmp_path / "kept.jsonl").read_bytes() == b""
+
+
+def test_a_judge_that_takes_too_long_fails(tmp_path: Path) -> None:
+    is_over = threading.Event()
+
+    def slow(prompt: str) -> str:
+        is_over.wait(10)
+        return fair(prompt)
+
+    with chat_server(slow) as server:
+        judged = judge_with(server, tmp_path / "kept.jsonl", CASES[:2], timeout_seconds=0.2)
+        is_over.set()
+    assert judged.not_judged == ("q0", "q1")
+    assert "timed out" in str(judged.error)
+
+
+def test_a_full_disk_is_told_and_no_verdict_is_lost_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    n_written, write = 0, os.write
+
+    def full_after_two(file: int, content: bytes) -> int:
+        nonlocal n_written
+        n_written += b'"key"' in content
+        if n_written > 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, content)
+
+    kept = tmp_path / "kept.jsonl"
+    with chat_server(fair) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full_after_two)
+            half = judge_with(server, kept, CASES[:4])
+        assert list(half.verdicts) == ["q0", "q1"]
+        assert "No space left" in str(half.error)
+        n_asked = len(server.requests)
+        assert len(judge_with(server, kept, CASES[:4]).verdicts) == 4
+        assert len(server.requests) == n_asked + 2
+
+
+def test_without_the_client_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(TaskError, match=r"pip install 'hermes-stream\[judge\]'"):
+        Endpoint(EndpointSetting(base_url="http://localhost/v1", model="judge"))
+
+
+def test_the_documentation_s_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = Path(__file__).parents[3] / "docs" / "benchmarks.md"
+    blocks = re.findall(r"```python\n(.*?)```", docs.read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = [block for block in blocks if "open_judge" in block]
+    assert "http://localhost:8000/v1" in code
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    with chat_server(lambda prompt: '{"pred": "yes", "score": 4}') as server:
+        exec(compile(code.replace("http://localhost:8000/v1", server.url), "benchmarks.md", "exec"), names)
+    assert names["judged"].verdicts["q1"].score == 4
 
 
 def test_errors_that_pass_are_tried_again(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class KeptAnswers:
 
 
 class KeptAsker:
-    """An `Asker` whose answers are kept. Once the other fails, only what is kept is answered, until a new start."""
+    """An `Asker` whose answers are kept. Once that fails, only what is kept is answered, until a new start."""
 
     def __init__(self, asker: Asker, answers: KeptAnswers) -> None:
         self._asker, self._answers = asker, answers
@@ -66,11 +66,7 @@ class KeptAsker:
         return self._asker.key(messages)
 
     def ask(self, messages: Sequence[Message]) -> Said:
-        key = self.key(messages)
-        said = self._answers.get(key)
-        if said is None:
-            said = self._ask(messages)
-            self._answers.put(key, said)
+        said = self._answers.get(self.key(messages)) or self._ask(messages)
         self._models.add(said.model)
         return said
 
@@ -78,12 +74,14 @@ class KeptAsker:
         if self._failure is not None:
             raise TaskError(self._failure)
         try:
-            return self._asker.ask(messages)
+            said = self._asker.ask(messages)
+            self._answers.put(self.key(messages), said)
         except RequestRefused:
             raise
         except TaskError as error:
             self._failure = str(error)
             raise
+        return said
 
 
 def _entry(line: bytes) -> tuple[str, Said] | None:

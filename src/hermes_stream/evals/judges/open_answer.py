@@ -34,7 +34,7 @@ class OpenAnswerJudge:
     """
 
     def __init__(self, asker: Asker, *, system: str = _SYSTEM, template: str = _TEMPLATE) -> None:
-        """template: with places for question, gold, prediction and highest."""
+        """template: for `str.format`, with places for question, gold, prediction and perhaps highest (best score)."""
         self._asker, self._system, self._template = asker, system, template
 
     @property
