@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from functools import lru_cache
 from pathlib import Path
 
 from hermes_stream.errors import TaskError
@@ -28,7 +29,7 @@ def fenced_block(text: str, containing: str, where: str) -> str:
 
 def python_text(folder: Path, name: str, variable: str) -> str:
     """The text that a Python file of the copy assigns to a variable anywhere in it. Raises TaskError without one."""
-    for node in ast.walk(_parsed(official_text(folder, name), folder / name)):
+    for node in _nodes(official_text(folder, name), folder / name):
         targets = node.targets if isinstance(node, ast.Assign) else []
         if any(isinstance(target, ast.Name) and target.id == variable for target in targets):
             value = node.value  # type: ignore[attr-defined]
@@ -39,7 +40,7 @@ def python_text(folder: Path, name: str, variable: str) -> str:
 
 def python_constant(folder: Path, name: str, containing: str) -> str:
     """The first text in a Python file of the copy that holds some words. Raises TaskError without one."""
-    for node in ast.walk(_parsed(official_text(folder, name), folder / name)):
+    for node in _nodes(official_text(folder, name), folder / name):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and containing in node.value:
             return node.value
     raise TaskError(f"{folder / name} has no text with {containing!r}; --prompts needs the repository as published")
@@ -50,9 +51,8 @@ def call_texts(folder: Path, name: str, function: str) -> dict[str, str]:
 
     Raises TaskError where it is not called.
     """
-    text = official_text(folder, name)
-    tree = _parsed(_code_of_notebook(text) if name.endswith(".ipynb") else text, folder / name)
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_named(node.func, function)]
+    nodes = _nodes(official_text(folder, name), folder / name)
+    calls = [node for node in nodes if isinstance(node, ast.Call) and _is_named(node.func, function)]
     if not calls:
         raise TaskError(f"{folder / name} never calls {function}; --prompts needs the repository as published")
     keywords = max(calls, key=lambda call: call.lineno).keywords
@@ -77,8 +77,10 @@ def _code_of_notebook(text: str) -> str:
     return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
 
 
-def _parsed(source: str, path: Path) -> ast.Module:
+@lru_cache(maxsize=4)
+def _nodes(text: str, path: Path) -> tuple[ast.AST, ...]:
+    """All that a Python file or notebook is made of. Kept, as each question of a benchmark asks anew."""
     try:
-        return ast.parse(source)
+        return tuple(ast.walk(ast.parse(_code_of_notebook(text) if path.suffix == ".ipynb" else text)))
     except SyntaxError as error:
         raise TaskError(f"{path} is no Python ({error}); --prompts needs the repository as published") from error

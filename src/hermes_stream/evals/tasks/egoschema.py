@@ -44,7 +44,7 @@ class EgoSchema(ChoiceTask):
     splits: ClassVar[tuple[str, ...]] = ("subset", "unlabelled")
     metric: ClassVar[str] = "accuracy on the 500 labelled questions"
     files: ClassVar[str] = "Subset/*.parquet and MC/*.parquet (or their rows as JSON), or questions.json; videos/ID.mp4"
-    averages: ClassVar[tuple[Average, ...]] = (Average("subset", ("subset",)),)
+    averages: ClassVar[tuple[Average, ...]] = (Average("overall", ("subset",)),)
 
     def read(self, annotations: Annotations) -> Iterable[Item]:
         """Of a question that has a label in one table and none in another, the labelled record is used."""
