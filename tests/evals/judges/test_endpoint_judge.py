@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from hermes_stream.errors import TaskError
-from hermes_stream.evals.judges import open_asker, open_judge
+from hermes_stream.evals.judges import open_asker, open_judge, open_named_judge
 from hermes_stream.evals.judges.endpoint import Endpoint, EndpointSetting, key_of
 from hermes_stream.evals.judges.judging import Case, Judged, judge_all
 from hermes_stream.evals.judges.open_answer import OpenAnswerJudge, read_verdict
@@ -342,6 +342,20 @@ def test_braces_in_an_answer_are_shown_as_they_are(tmp_path: Path) -> None:
     with chat_server(fair) as server:
         judge_with(server, tmp_path / "kept.jsonl", [Case("q", "{gold}?", "{}", "{prediction}")])
         assert "Student's answer: {prediction}" in server.requests[0]["messages"][-1]["content"]
+
+
+def test_a_judge_may_be_named_in_one_word(tmp_path: Path) -> None:
+    with chat_server(fair) as server, open_named_judge(f"{server.url}#org/judge@abc", tmp_path / "kept.jsonl") as judge:
+        assert judge_all(judge, CASES[:1]).verdicts["q0"].is_right
+        assert (judge.manifest["model"], judge.manifest["revision"]) == ("org/judge", "abc")
+    with open_named_judge("exact", tmp_path / "kept.jsonl") as rule:
+        assert rule.manifest == {"model": "exact"}
+
+
+@pytest.mark.parametrize("name", ["http://localhost:8000/v1", "http://localhost:8000/v1#", "http://localhost/v1#@abc"])
+def test_an_address_without_a_model_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TaskError, match="names no model; expected one as in"), open_named_judge(name, tmp_path / "k"):
+        pass
 
 
 def test_anybody_may_ask_the_endpoint_other_things(tmp_path: Path) -> None:

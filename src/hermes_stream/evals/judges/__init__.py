@@ -19,7 +19,7 @@ RULES: dict[str, type[ExactMatch] | type[FuzzyMatch]] = {"exact": ExactMatch, "f
 def find_rule(name: str) -> Judge:
     """A judge without a model, by its name. Raises TaskError for an unknown one, with the nearest."""
     if name not in RULES:
-        raise TaskError(unknown_name("judge", name, RULES))
+        raise TaskError(f"{unknown_name('judge', name, RULES)} Or name a model as in http://localhost:8000/v1#judge-7b")
     return RULES[name]()
 
 
@@ -42,3 +42,25 @@ def open_judge(setting: EndpointSetting, kept: Path) -> Iterator[Judge]:
     """A model that judges open answers, while the block lasts; see `open_asker`."""
     with open_asker(setting, kept) as asker:
         yield OpenAnswerJudge(asker)
+
+
+@contextmanager
+def open_named_judge(name: str, kept: Path) -> Iterator[Judge]:
+    """A judge as a command line names it, while the block lasts: a rule, or ADDRESS#MODEL, or ADDRESS#MODEL@REVISION.
+
+    Raises TaskError for what is none of these, and where an endpoint cannot be used.
+    """
+    if "://" not in name:
+        yield find_rule(name)
+        return
+    with open_judge(endpoint_named(name), kept) as judge:
+        yield judge
+
+
+def endpoint_named(name: str) -> EndpointSetting:
+    """Of ADDRESS#MODEL or ADDRESS#MODEL@REVISION. Raises TaskError without a model."""
+    address, _, named = name.partition("#")
+    model, _, revision = named.partition("@")
+    if not model:
+        raise TaskError(f"{name!r} names no model; expected one as in http://localhost:8000/v1#judge-7b")
+    return EndpointSetting(base_url=address, model=model, revision=revision)
