@@ -40,7 +40,8 @@ def test_fuzzy_scores_are_symmetric_and_bounded(one: list[str], other: list[str]
     back = rule.judge("", " ".join(other), " ".join(one)).score
     assert there is not None
     assert there == back
-    assert 0 <= there <= 1
+    assert 0 <= there <= 5
+    assert rule.judge("", " ".join(one), " ".join(one)).score == 5
 
 
 def test_an_unknown_rule_is_refused_with_the_nearest() -> None:

@@ -9,10 +9,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from hermes_stream.evals.judge import Verdict
+from hermes_stream.evals.judge import HIGHEST_SCORE, Verdict
 from hermes_stream.evals.judges.endpoint import Asker, Message
 
-HIGHEST_SCORE = 5
 _SYSTEM = (
     "You grade answers to questions about videos. You see a question, its correct answer and the answer of a student. "
     "Only the meaning counts: other words and more detail are fine, a contradiction or a missing main point is not."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from hermes_stream.evals.judge import Verdict
+from hermes_stream.evals.judge import HIGHEST_SCORE, Verdict
 from hermes_stream.shapestream import is_right
 
 _WORD = re.compile(r"\w+")
@@ -30,7 +30,7 @@ class ExactMatch:
 class FuzzyMatch:
     """Right where answer and truth share enough words: F1 of their words, without articles, at or above a threshold.
 
-    Where the truth is yes or no, the answer's first word decides. The score is the F1, from 0 to 1.
+    Where the truth is yes or no, the answer's first word decides. The score is the F1 on the judges' scale.
     Source of the measure: Rajpurkar et al., SQuAD (2016), section 6.1.
     """
 
@@ -48,9 +48,9 @@ class FuzzyMatch:
         wanted, said = words_of(gold), words_of(prediction)
         if wanted in (["yes"], ["no"]):
             is_same = said[:1] == wanted
-            return Verdict(is_same, float(is_same), "")
-        score = shared_f1(wanted, said)
-        return Verdict(score >= self._threshold, score, "")
+            return Verdict(is_same, float(HIGHEST_SCORE * is_same), "")
+        shared = shared_f1(wanted, said)
+        return Verdict(shared >= self._threshold, HIGHEST_SCORE * shared, "")
 
 
 def words_of(text: str) -> list[str]:
