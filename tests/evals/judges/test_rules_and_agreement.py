@@ -74,6 +74,7 @@ def test_agreement_of_a_known_table() -> None:
     said = [(True, True)] * 20 + [(True, False)] * 5 + [(False, True)] * 10 + [(False, False)] * 15
     found = agreement(*(verdicts(list(side)) for side in zip(*said, strict=True)))
     assert (found.share, found.kappa) == (pytest.approx(0.7), pytest.approx(0.4))
+    assert str(found) == "agree on 70.0 % of 50 answers, Cohen's kappa 0.40, 0 not judged by both"
 
 
 def test_what_only_one_has_judged_readably_is_counted_apart() -> None:
@@ -82,6 +83,7 @@ def test_what_only_one_has_judged_readably_is_counted_apart() -> None:
     assert (found.n, found.n_apart, found.share, found.kappa) == (1, 3, 1.0, None)
     assert agreement({}, second) == agreement(second, {})
     assert agreement({}, second).share is None
+    assert str(agreement({}, second)) == "agree on no answer, Cohen's kappa not defined, 3 not judged by both"
 
 
 def test_two_rules_can_be_compared() -> None:

@@ -54,6 +54,11 @@ class Agreement:
     share: float | None
     kappa: float | None
 
+    def __str__(self) -> str:
+        share = "no answer" if self.share is None else f"{100 * self.share:.1f} % of {self.n} answers"
+        kappa = "not defined" if self.kappa is None else f"{self.kappa:.2f}"
+        return f"agree on {share}, Cohen's kappa {kappa}, {self.n_apart} not judged by both"
+
 
 def judge_all(judge: Judge, cases: Sequence[Case], n_at_once: int = _N_AT_ONCE) -> Judged:
     """Verdicts for all cases that the judge can be asked about; a judge that fails is no error here."""
