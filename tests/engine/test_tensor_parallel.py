@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from hermes_stream import Engine, Session, load_model
+from hermes_stream import Engine, Query, Session, load_model
 from hermes_stream.engine.parallel.wire import from_bytes, to_bytes
 from hermes_stream.errors import ConfigError, ModelError, PolicyError
 from hermes_stream.memory.sharded_slab import ShardedSlab
@@ -35,7 +35,7 @@ def both(pair: Pair, look: Callable[[Session], Any], memory: str = "hermes(reind
     found = []
     for engine in pair:
         with engine.open(memory, seed=0) as session:
-            session.watch(make_frames(38))
+            session.watch(make_frames(39))
             found.append(look(session))
     return found
 
@@ -80,12 +80,14 @@ def test_each_rank_holds_half_of_the_heads(pair: Pair) -> None:
 def test_a_question_gets_the_same_logits_and_tokens(pair: Pair) -> None:
     def ask(session: Session) -> tuple[torch.Tensor, Any]:
         logits_V = session._engine.call(session, lambda: question_logits(session.stream, QUESTION))
-        return logits_V, session.ask(QUESTION, max_new_tokens=12).result()
+        return logits_V, session.ask(Query(QUESTION, max_new_tokens=12, evidence=3)).result()
 
     (one_V, one), (two_V, two) = both(pair, ask)
     torch.testing.assert_close(one_V, two_V, atol=1e-9, rtol=0)
     assert len(one.token_ids) > 1
     assert one.token_ids == two.token_ids
+    assert [each.frame for each in one.evidence] == [each.frame for each in two.evidence]
+    assert one.evidence
 
 
 @pytest.mark.slow
@@ -103,6 +105,18 @@ def test_questions_during_ingest_are_answered_and_change_nothing(pair: Pair) -> 
 
 
 @pytest.mark.slow
+def test_rows_may_be_read_on_any_thread_during_ingest(pair: Pair) -> None:
+    with pair[1].open("sliding-window") as session:
+        session.watch(make_frames(4))
+        version, coming = session.memory, pair[1].submit_watch(session, make_frames(32, start=4))
+        n_reads, first = 0, version.layers[5].values.clone()
+        while not coming.done() or not n_reads:
+            assert torch.equal(version.layers[5].values, first)
+            n_reads += 1
+        coming.result()
+
+
+@pytest.mark.slow
 def test_a_question_shows_what_all_heads_attend_to(pair: Pair) -> None:
     one, two = both(pair, lambda session: session.attention(QUESTION).by_layer)
     for ours, theirs in zip(one, two, strict=True):
@@ -113,8 +127,8 @@ def test_a_question_shows_what_all_heads_attend_to(pair: Pair) -> None:
 def test_forks_go_on_and_time_is_forgotten_as_in_one_process(pair: Pair) -> None:
     def look(session: Session) -> list[torch.Tensor]:
         with session.fork() as twin:
-            session.watch(make_frames(6, start=38))
-            twin.watch(make_frames(9, seed=5, start=38))
+            session.watch(make_frames(6, start=39))
+            twin.watch(make_frames(9, seed=5, start=39))
             session.forget(10.0, 20.0)
             return [*bits(session), *bits(twin)]
 
@@ -125,12 +139,12 @@ def test_forks_go_on_and_time_is_forgotten_as_in_one_process(pair: Pair) -> None
 def test_a_snapshot_moves_from_one_process_to_two_and_back(pair: Pair, tmp_path: Path) -> None:
     def go_on(engine: Engine, path: Path) -> list[torch.Tensor]:
         with engine.restore(path) as session:
-            session.watch(make_frames(7, start=38))
+            session.watch(make_frames(7, start=39))
             return bits(session)
 
     for index, name in enumerate(("one", "two")):
         with pair[index].open("hermes") as session:
-            session.watch(make_frames(38))
+            session.watch(make_frames(39))
             session.snapshot().save(tmp_path / name)
     assert_same_rows(go_on(pair[0], tmp_path / "one"), go_on(pair[1], tmp_path / "one"))
     assert_same_rows(go_on(pair[0], tmp_path / "two"), go_on(pair[1], tmp_path / "two"))
@@ -147,6 +161,23 @@ def test_a_memory_that_recalls_is_refused_in_a_line_that_names_others(pair: Pair
 def test_rows_of_8_bits_are_refused(pair: Pair) -> None:
     with pytest.raises(ConfigError, match="leave memory_bits out"):
         pair[1].open("hermes", memory_bits=8)
+
+
+@pytest.mark.slow
+def test_keys_without_their_unrotated_ones_are_placed_alike(pair: Pair) -> None:
+    found = []
+    for engine in pair:
+        with engine.open("hermes(reindex=eager)", keep_raw=False) as session:
+            session.watch(make_frames(20))
+            layers = session.stream.memory.current.layers
+            found.append(engine.call(session, lambda layers=layers: [layer.keys.clone() for layer in layers]))
+    assert_same_rows(*found)
+
+
+@pytest.mark.slow
+def test_a_warm_up_takes_no_harm(pair: Pair) -> None:
+    assert pair[1].warm_up().seconds > 0
+    assert pair[1].stats.captures == ()
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ class Processes:
 
 
 class Team:
-    """All ranks of a model, for use on the engine's thread; see `Ranks`.
+    """All ranks of a model; see `Ranks`.
 
     A rank that fails ends the model: what the others hold is worth nothing without its heads.
     """
@@ -99,6 +99,8 @@ class Team:
         self.why_ended: str | None = None
         self._is_closed = False
         self._lock = threading.Lock()
+        # Rows may be read on any thread, and every rank must do all things in one order.
+        self._order = threading.Lock()
         threading.Thread(target=self._watch, name="hermes-stream ranks", daemon=True).start()
 
     def new_number(self) -> int:
@@ -109,24 +111,26 @@ class Team:
 
     def later(self, function: Callable[..., Any], *values: Any) -> Any:
         """Run here, and elsewhere before anything that comes after. Raises RankError if a rank has ended."""
-        self._check()
-        self._queue.append((function, values))
-        result = function(self.shard, *values)
-        if len(self._queue) >= _MOST_QUEUED:
-            self._send()
-        return result
+        with self._order:
+            self._check()
+            self._queue.append((function, values))
+            result = function(self.shard, *values)
+            if len(self._queue) >= _MOST_QUEUED:
+                self._send()
+            return result
 
     def now(self, function: Callable[..., Any], *values: Any) -> Any:
         """Run everywhere at once. Raises RankError if a rank has ended, or does."""
-        self._check()
-        try:
-            self._send((function, values))
-            return function(self.shard, *values)
-        except RankError:
-            raise
-        except BaseException as error:
-            # The others wait for what does not come.
-            raise self._break(first_line(error) if isinstance(error, Exception) else str(error)) from error
+        with self._order:
+            self._check()
+            try:
+                self._send((function, values))
+                return function(self.shard, *values)
+            except RankError:
+                raise
+            except BaseException as error:
+                # The others wait for what does not come.
+                raise self._break(first_line(error)) from error
 
     def close(self) -> None:
         """End the other ranks; once."""
