@@ -28,7 +28,7 @@ ALLOWED = {
     "bench": {"engine", "memory", "models", "policies", "shapestream", "video"},
     "inspection": {"engine", "memory", "shapestream", "video"},
     "viz": {"inspection", "memory"},
-    "evals": {"engine", "memory", "models", "policies", "shapestream", "video", "viz"},
+    "evals": {"bench", "engine", "memory", "models", "policies", "shapestream", "video", "viz"},
     "train": {"engine", "memory", "models", "policies", "shapestream", "video"},
     "server": {"engine", "memory", "models", "policies", "shapestream", "video"},
     "cli": {

@@ -272,16 +272,16 @@ class Engine:
             if budget is not None and policy.budget is not None:
                 raise ConfigError(f"two budgets: {policy.budget} in the memory and {budget} beside it; give one")
             if budget is not None:
-                policy = policy.with_budget(parse_budget(budget).tokens(self._bytes_per_token(policy, keep_raw)))
+                policy = policy.with_budget(parse_budget(budget).tokens(self.bytes_per_token(policy, keep_raw)))
         else:
             kind = parse_memory(memory, bytes_per_token=1)
             if memory_bits is not None:
                 kind = kind.with_memory_bits(memory_bits)
-            policy = parse_memory(memory, budget, bytes_per_token=self._bytes_per_token(kind, keep_raw))
+            policy = parse_memory(memory, budget, bytes_per_token=self.bytes_per_token(kind, keep_raw))
             policy = policy.with_memory_bits(kind.memory_bits)
         return policy.with_budget(self.defaults.budget_tokens)
 
-    def _bytes_per_token(self, policy: Policy, keep_raw: bool) -> int:
+    def bytes_per_token(self, policy: Policy, keep_raw: bool = True) -> int:
         """What a token that this policy holds takes over all layers: keys and values, or its embedding and taps."""
         shape = memory_shape(self.model)
         if policy.ingests == "features":

@@ -15,6 +15,7 @@ from hermes_stream.errors import ConfigError
 from hermes_stream.evals.episodes import FILE_SIZE
 from hermes_stream.evals.shared_encoding import share_encoding
 from hermes_stream.models.adapter import Adapter
+from hermes_stream.policies.base import Policy
 from hermes_stream.policies.spec import parse_memory
 from hermes_stream.types import Frame
 
@@ -68,16 +69,19 @@ def quarter_of_keep_all(engine: Engine, seconds: float) -> int:
 class Lineup:
     """One model and the entries that are judged on it. A context manager; owns the engine.
 
-    tokens_per_grid: of an episode's frames, exactly.
+    tokens_per_grid: of an episode's frames, exactly. budgets: of each entry, tokens per layer and their bytes over all
+    layers; None for those without bounds. fps: frames a second to look at, by default the model's.
     """
 
-    def __init__(self, adapter: Adapter) -> None:
+    def __init__(self, adapter: Adapter, *, fps: float | None = None) -> None:
         picture = np.zeros((FILE_SIZE[1], FILE_SIZE[0], 3), dtype=np.uint8)
         grid = [Frame(0.0, picture)] * adapter.facts.frames_per_grid
         with torch.inference_mode():
             self.tokens_per_grid = adapter.embed(grid, since_seconds=0.0).embeddings_NE.shape[0]
         self.engine = Engine(share_encoding(adapter))
+        self.fps = fps or self.engine.defaults.fps
         self.entries: tuple[Entry, ...] = ()
+        self.budgets: dict[Entry, dict[str, int | None]] = {}
 
     def enter(self, entries: Iterable[Entry], seconds: float) -> None:
         """Set the entries. Raises ConfigError or PolicyError if one cannot watch streams of this length."""
@@ -85,14 +89,11 @@ class Lineup:
         for entry in self.entries:
             with entry.open(self.engine) as session:
                 self._check_length(session, seconds)
+                self.budgets[entry] = self._budget(session.policy)
 
     @property
     def model(self) -> str:
         return self.engine.model.name
-
-    @property
-    def fps(self) -> float:
-        return self.engine.defaults.fps
 
     def tokens_of(self, n_frames: int) -> float:
         """Tokens that this many sampled frames make."""
@@ -103,6 +104,13 @@ class Lineup:
 
     def __exit__(self, *_: object) -> None:
         self.engine.close()
+
+    def _budget(self, policy: Policy) -> dict[str, int | None]:
+        tokens = policy.budget_tokens if policy.is_bounded else None
+        return {
+            "budget_tokens": tokens,
+            "budget_bytes": None if tokens is None else tokens * self.engine.bytes_per_token(policy),
+        }
 
     def _check_length(self, session: Session, seconds: float) -> None:
         """Who evicts nothing runs out of positions in families that share none of them among tokens."""
