@@ -19,6 +19,9 @@ from hermes_stream.policies.base import Policy
 from hermes_stream.policies.spec import parse_memory
 from hermes_stream.types import Frame
 
+# To ask a policy whether it takes a budget at all.
+_ANY_BUDGET, _ANY_LAYERS = 1024, 8
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -40,7 +43,7 @@ class Entry:
 
 
 def make_entries(memories: Sequence[str], budgets: Sequence[str | int]) -> list[Entry]:
-    """Each memory at each budget; those that hold everything or name a budget of their own once.
+    """Each memory at each budget; those that hold everything, or say themselves how much, once.
 
     Raises PolicyError or ConfigError for what cannot be, whatever the model.
     """
@@ -51,13 +54,18 @@ def make_entries(memories: Sequence[str], budgets: Sequence[str | int]) -> list[
     entries = []
     for memory in memories:
         policy = parse_memory(memory, bytes_per_token=1)
-        if not policy.is_bounded or policy.budget is not None:
+        if policy.budget is not None or not _takes_budget(policy):
             entries.append(Entry(memory))
             continue
         for budget in budgets:
             parse_memory(memory, budget, bytes_per_token=1)
             entries.append(Entry(memory, budget))
     return entries
+
+
+def _takes_budget(policy: Policy) -> bool:
+    """Whether a budget decides what is held; a number of frames may take its place."""
+    return policy.is_bounded and policy.with_budget(_ANY_BUDGET).layer_budgets(_ANY_LAYERS) is not None
 
 
 def quarter_of_keep_all(engine: Engine, seconds: float) -> int:
@@ -106,7 +114,7 @@ class Lineup:
         self.engine.close()
 
     def _budget(self, policy: Policy) -> dict[str, int | None]:
-        tokens = policy.budget_tokens if policy.is_bounded else None
+        tokens = policy.budget_tokens if _takes_budget(policy) else None
         return {
             "budget_tokens": tokens,
             "budget_bytes": None if tokens is None else tokens * self.engine.bytes_per_token(policy),

@@ -128,6 +128,11 @@ def check_shared(folder: Path, one: Mapping[str, Any], other: Mapping[str, Any])
             )
 
 
+def same_result(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two runs may stand in one table and be paired."""
+    return all(one.get(name) == other.get(name) for name in _SHARED)
+
+
 def _differing(one: Any, other: Any) -> tuple[Any, Any]:
     """Of two mappings what differs, else both."""
     if not (isinstance(one, dict) and isinstance(other, dict)):

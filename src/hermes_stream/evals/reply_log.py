@@ -74,6 +74,13 @@ class Replies:
         """Those that need not be asked for again: all but errors."""
         return {key: reply for key, reply in self.by_entry[entry].items() if reply.error is None}
 
+    def join(self, other: Replies) -> None:
+        """Add what another folder says; what is known stays."""
+        for entry, replies in other.by_entry.items():
+            self.by_entry[entry] = replies | self.by_entry[entry]
+        self.held = other.held | self.held
+        self.watched += other.watched
+
     def _add(self, line: _Json) -> None:
         if "watched" in line:
             self.watched.append(line)
