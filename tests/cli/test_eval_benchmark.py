@@ -197,6 +197,8 @@ def test_shapestream_goes_through_the_same_runner(command: Command, tmp_path: Pa
         (["videomme", "--shard", "4/4"], "--shard is '4/4'"),
         (["videomme", "--workers", "0"], "--workers is 0"),
         (["videomme", "--workers", "2", "--shard", "0/2"], "not together with --shard"),
+        (["videomme", "--workers", "2", "--wall-clock"], "--wall-clock needs the machine for one memory at a time"),
+        (["videomme", "--speed", "2"], "--speed is 2.0; give a number above 0, and --wall-clock with it"),
         (["videomme", "--memory", "hermse"], "did you mean hermes"),
         (["videomme", "--fps", "0"], "--fps is 0"),
         (["videomme", "--max-new-tokens", "0"], "--max-new-tokens is 0"),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -60,6 +60,10 @@ class BenchmarkOptions(ModelOptions):
         Of an answer. Default: the benchmark's.
     repetition_penalty
         Over new tokens; 1 is off.
+    wall_clock
+        Frames come by the clock, late ones are dropped, questions come at their time; one memory after the other.
+    speed
+        Of that clock: 2 shows a video in half its time.
     policy_file
         A Python file with policies of yours, which --memory may then name.
     """
@@ -76,6 +80,8 @@ class BenchmarkOptions(ModelOptions):
     seed: int = 0
     max_new_tokens: int | None = None
     repetition_penalty: float = 1.0
+    wall_clock: Annotated[bool, Parameter(negative="")] = False
+    speed: float = 1.0
     policy_file: Path | None = None
 
     def check(self) -> None:
@@ -91,6 +97,8 @@ class BenchmarkOptions(ModelOptions):
             raise ConfigError(f"--fps is {self.fps}; give a number above 0")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ConfigError(f"--max-new-tokens is {self.max_new_tokens}; give at least 1")
+        if not (math.isfinite(self.speed) and self.speed > 0) or (self.speed != 1 and not self.wall_clock):
+            raise ConfigError(f"--speed is {self.speed}; give a number above 0, and --wall-clock with it")
         make_entries(self.memories, self._budgets or [1])
 
     @property

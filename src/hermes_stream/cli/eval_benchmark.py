@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,8 @@ from hermes_stream.errors import ConfigError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from hermes_stream.evals.benchmark_run import BenchmarkRun
+    from hermes_stream.evals.item import Reply
     from hermes_stream.evals.lineup import Lineup
     from hermes_stream.evals.reply_log import Shard
     from hermes_stream.evals.task import Loaded, Task
@@ -92,6 +95,8 @@ def _prepare(
         raise ConfigError("no folder for the results; give one with --out")
     if workers < 1 or (workers > 1 and shard is not None):
         raise ConfigError(f"--workers is {workers}; give 1 or more, and not together with --shard")
+    if workers > 1 and options.wall_clock:
+        raise ConfigError(f"--workers is {workers}; --wall-clock needs the machine for one memory at a time")
     options.check()
     part = Shard() if shard is None else Shard.parse(shard)
     if options.fps is not None:
@@ -113,10 +118,10 @@ def _data(task: Task, options: BenchmarkOptions) -> Path:
 
 def _run(task: Task, loaded: Loaded, options: BenchmarkOptions, out: Path, part: Shard) -> None:
     """This process's part, on one model."""
-    from hermes_stream.evals.benchmark_run import BenchmarkRun
     from hermes_stream.evals.lineup import Lineup
     from hermes_stream.evals.manifest import begin_run, describe_run, end_run
     from hermes_stream.evals.reply_log import ReplyLog, read_replies
+    from hermes_stream.evals.wall_clock_run import WallClockRun
     from hermes_stream.models.identity import checkpoint_identity
 
     began = time.monotonic()
@@ -134,15 +139,34 @@ def _run(task: Task, loaded: Loaded, options: BenchmarkOptions, out: Path, part:
             identity=checkpoint_identity(options.model),
             max_pixels=options.max_pixels,
             wants_logits=options.logits,
+            wall_clock={"speed": options.speed} if options.wall_clock else None,
         )
         manifest = begin_run(out, part, described)
         replies = read_replies(out)
         known = {str(entry): replies.answered(str(entry)) for entry in lineup.entries}
-        run = BenchmarkRun(lineup, task, loaded, _data(task, options), known, part, options.logits)
+        run = _make_run(lineup, task, loaded, options, known, part)
         say(f"{len(lineup.entries)} memories, {len(run.videos)} videos, {run.n_left} questions to ask")
         progress = stack.enter_context(progress_bar())
-        run.run(log, BenchmarkListener(progress, run.n_left))
+        listener = BenchmarkListener(progress, run.n_left)
+        run.run(log, listener)
+        if isinstance(run, WallClockRun):
+            run.find_highest_rates(log, listener, list(replies.sustained_fps))
         end_run(out, part, manifest, began)
+
+
+def _make_run(
+    lineup: Lineup,
+    task: Task,
+    loaded: Loaded,
+    options: BenchmarkOptions,
+    known: Mapping[str, Mapping[str, Reply]],
+    part: Shard,
+) -> BenchmarkRun:
+    from hermes_stream.evals.benchmark_run import BenchmarkRun
+    from hermes_stream.evals.wall_clock_run import WallClockRun
+
+    given = (lineup, task, loaded, _data(task, options), known, part, options.logits)
+    return WallClockRun(*given, speed=options.speed) if options.wall_clock else BenchmarkRun(*given)
 
 
 def _at_rate(task: Task, loaded: Loaded, lineup: Lineup, options: BenchmarkOptions) -> Loaded:

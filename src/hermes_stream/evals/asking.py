@@ -80,6 +80,10 @@ class Asker:
         """Whether an earlier run has the reply."""
         return key in self._known
 
+    def is_ordered(self, due: Due) -> bool:
+        """Whether it must wait for the answers to others."""
+        return self._lane_of(due) != due.ask.key
+
     def _lanes(self, dues: Iterable[Due]) -> list[_Lane]:
         """Those of one lane are asked one after the other."""
         lanes: defaultdict[str, _Lane] = defaultdict(deque)

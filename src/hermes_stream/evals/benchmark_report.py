@@ -59,6 +59,7 @@ def _row(run: SavedRun, estimator: Estimator, entry: SavedEntry, mode: Mode, sco
         "n_unanswered": scores.n_unanswered,
         "videos": estimator.n_videos,
         "held": None if entry.held is None else asdict(entry.held),
+        "by_clock": None if entry.by_clock is None else asdict(entry.by_clock),
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from hermes_stream.engine.session import Session
 from hermes_stream.errors import LimitError, SourceError, TaskError
@@ -100,8 +100,16 @@ class BenchmarkRun:
         except SourceError as error:
             listener.failed("", video, str(error))
             self._write(self._lost(clips, entries, written, error), written, log, listener)
-        log.put([{"watched": video, "seconds": round(time.monotonic() - began, 3), "entries": [*map(str, entries)]}])
+        took = {"seconds": round(time.monotonic() - began, 3), "entries": [*map(str, entries)]}
+        log.put([{"watched": video, **took, **self._notes()}])
         log.sync()
+
+    def _notes(self) -> dict[str, Any]:
+        """What else is known of the video that was just watched."""
+        return {}
+
+    def _line(self, entry: Entry, given: Given) -> dict[str, Any]:
+        return reply_line(str(entry), given.reply, _held(given.answer))
 
     def _pass_over(
         self, path: Path, video: str, clip: Clip, entries: Sequence[Entry], listener: Listener
@@ -121,15 +129,18 @@ class BenchmarkRun:
             for entry, failure in side.failed.items():
                 listener.failed(str(entry), video, str(failure))
 
+    def _seed(self, video: str) -> int:
+        """So that the luck of policies that draw differs between videos."""
+        return self.task.setting.seed + zlib.crc32(video.encode())
+
     def _open(
         self, video: str, entries: Sequence[Entry], stack: ExitStack
     ) -> tuple[dict[Entry, Session], dict[Entry, LimitError]]:
         """A session for each entry, or why there is no room for it."""
-        seed = self.task.setting.seed + zlib.crc32(video.encode())
         sessions, refused = dict[Entry, Session](), dict[Entry, LimitError]()
         for entry in entries:
             try:
-                sessions[entry] = stack.enter_context(entry.open(self.lineup.engine, seed=seed))
+                sessions[entry] = stack.enter_context(entry.open(self.lineup.engine, seed=self._seed(video)))
             except LimitError as error:
                 refused[entry] = error
         return sessions, refused
@@ -153,7 +164,7 @@ class BenchmarkRun:
         listener: Listener,
     ) -> None:
         new = [(entry, given) for entry, given in answers if given.is_new]
-        log.put(reply_line(str(entry), given.reply, _held(given.answer)) for entry, given in new)
+        log.put(self._line(entry, given) for entry, given in new)
         written.update((entry, given.ask.key) for entry, given in new)
         listener.answered(len(new))
 

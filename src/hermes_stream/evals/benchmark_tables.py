@@ -42,7 +42,7 @@ def tables_of(rows: Sequence[Row]) -> list[Table]:
             _by_budget(memories, label),
             _published(memories, label),
         ]
-    found.append(_costs(rows))
+    found += [_costs(rows), _by_clock(rows)]
     return [table for table in found if table.rows and len(table.header) > table.n_left]
 
 
@@ -180,6 +180,18 @@ def _costs(rows: Sequence[Row]) -> Table:
             )
     header = ("memory", "budget", "tokens held", "memory", "archive")
     return Table("the most that a question found", header, tuple(lines.values()))
+
+
+def _by_clock(rows: Sequence[Row]) -> Table:
+    """Of each memory once, where frames came by the clock."""
+    lines = {}
+    for row in rows:
+        if row["kind"] == "memory" and (clock := row["by_clock"]) is not None:
+            numbers = (clock["ttft_ms_p50"], clock["ttft_ms_p95"], clock["sustained_fps"], clock["lag_seconds"])
+            dropped = f"{clock['n_dropped']} of {clock['n_offered']}"
+            lines[_who(row)] = (*_who(row), *("–" if each is None else f"{each:.1f}" for each in numbers), dropped)
+    header = ("memory", "budget", "first token, ms, p50", "p95", "highest frames/s", "lag, s", "frames dropped")
+    return Table("by the clock", header, tuple(lines.values()))
 
 
 def _names(rows: Sequence[Row], group: str) -> list[str]:

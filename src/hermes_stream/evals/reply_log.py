@@ -1,7 +1,7 @@
 """Replies of a run as JSON lines, one each, safe against a kill at any moment; and what they came to, read again.
 
-Two kinds of line: a reply (`entry`, `key`, ...) and, once a video is over, `watched`. Several processes write into one
-folder, each into a file of its own.
+Kinds of line: a reply (`entry`, `key`, ...); once a video is over, `watched`; by the clock, `sustained_fps`. Several
+processes write into one folder, each into a file of its own.
 """
 
 from __future__ import annotations
@@ -63,12 +63,15 @@ class Held:
 class Replies:
     """What the files of a folder say: replies by entry and key, and of each video what was noted at its end.
 
-    held: the most that any question of an entry found.
+    held: the most that any question of an entry found. ttft_seconds: of each answer, by the clock. sustained_fps: how
+    many frames a second an entry keeps up with.
     """
 
     by_entry: defaultdict[str, dict[str, Reply]] = field(default_factory=lambda: defaultdict(dict))
     held: dict[str, Held] = field(default_factory=dict)
     watched: list[_Json] = field(default_factory=list)
+    ttft_seconds: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    sustained_fps: dict[str, float] = field(default_factory=dict)
 
     def answered(self, entry: str) -> dict[str, Reply]:
         """Those that need not be asked for again: all but errors."""
@@ -80,16 +83,24 @@ class Replies:
             self.by_entry[entry] = replies | self.by_entry[entry]
         self.held = other.held | self.held
         self.watched += other.watched
+        self.sustained_fps = other.sustained_fps | self.sustained_fps
+        for entry, seconds in other.ttft_seconds.items():
+            self.ttft_seconds[entry] += seconds
 
     def _add(self, line: _Json) -> None:
         if "watched" in line:
             self.watched.append(line)
+            return
+        if "sustained_fps" in line:
+            self.sustained_fps[line["entry"]] = line["sustained_fps"]
             return
         entry, reply = line["entry"], _reply(line)
         before = self.by_entry[entry].get(reply.key)
         # A second start asks again where there was an error, and never where there was an answer.
         if before is None or before.error is not None:
             self.by_entry[entry][reply.key] = reply
+        if "ttft_s" in line:
+            self.ttft_seconds[entry].append(line["ttft_s"])
         if "held_tokens" in line:
             held = Held(tuple(line["held_tokens"]), line["bytes"], line["archive_bytes"])
             self.held[entry] = max(self.held.get(entry, held), held, key=lambda one: sum(one.tokens))

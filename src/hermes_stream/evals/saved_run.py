@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hermes_stream.bench.timing import percentile_ms
 from hermes_stream.errors import ConfigError, TaskError
 from hermes_stream.evals.item import Item, Reply
 from hermes_stream.evals.judge import Judge
@@ -19,6 +20,22 @@ from hermes_stream.evals.tasks import find_task
 _Json = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class ByClock:
+    """What a run by the clock tells of an entry.
+
+    ttft: with frames coming. n_dropped: of the frames that came. lag_seconds: the largest at the end of a video.
+    sustained_fps: None where it was not looked for.
+    """
+
+    ttft_ms_p50: float | None
+    ttft_ms_p95: float | None
+    n_offered: int
+    n_dropped: int
+    lag_seconds: float
+    sustained_fps: float | None
+
+
 @dataclass(frozen=True)
 class SavedEntry:
     """A memory and what it said. settings: its line in the manifest."""
@@ -27,6 +44,7 @@ class SavedEntry:
     settings: _Json
     replies: Mapping[str, Reply]
     held: Held | None
+    by_clock: ByClock | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +104,13 @@ def _saved(manifests: Sequence[_Json], replies: Replies, data: Path | None, judg
         )
     named = merged_entries(manifests)
     entries = [
-        SavedEntry(name, settings, replies.by_entry.get(name, {}), replies.held.get(name))
+        SavedEntry(
+            name,
+            settings,
+            replies.by_entry.get(name, {}),
+            replies.held.get(name),
+            None if manifest["wall_clock"] is None else _by_clock(name, replies),
+        )
         for name, settings in named.items()
     ]
     begun = [entry for entry in entries if entry.replies]
@@ -103,6 +127,20 @@ def _saved(manifests: Sequence[_Json], replies: Replies, data: Path | None, judg
         len(loaded.items),
         sum(item.video in loaded.missing_videos for item in loaded.items),
         tuple(entry.name for entry in entries if not entry.replies),
+    )
+
+
+def _by_clock(name: str, replies: Replies) -> ByClock:
+    ttft = replies.ttft_seconds.get(name, [])
+    came = [line["arrivals"][name] for line in replies.watched if name in line.get("arrivals", {})]
+    p50, p95 = (percentile_ms(ttft, percent) if ttft else None for percent in (50, 95))
+    return ByClock(
+        p50,
+        p95,
+        sum(each["n_offered"] for each in came),
+        sum(each["n_dropped"] for each in came),
+        max((each["lag_seconds"] for each in came), default=0.0),
+        replies.sustained_fps.get(name),
     )
 
 
