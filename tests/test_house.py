@@ -31,6 +31,7 @@ ALLOWED = {
     "evals": {"bench", "engine", "memory", "models", "policies", "shapestream", "video", "viz"},
     "train": {"engine", "memory", "models", "policies", "shapestream", "video"},
     "server": {"engine", "memory", "models", "policies", "shapestream", "video"},
+    "integrations": {"engine", "models", "video"},
     "cli": {
         "engine",
         "memory",
@@ -60,6 +61,7 @@ HOMES = {
     "prometheus_client": ("server/",),
     "cryptography": ("sealing.py",),
     "pyarrow": ("evals/annotations.py",),
+    "lmms_eval": ("integrations/",),
 }
 UNWELCOME = {
     "torchvision", "torchcodec", "decord", "opencv-python", "opencv-python-headless", "gradio", "streamlit",
