@@ -13,6 +13,7 @@ from hermes_stream import Engine, Query, Session
 from hermes_stream.evals.asking import Asker, Due, Given
 from hermes_stream.evals.item import Ask, Earlier, Item, Reply
 from hermes_stream.models.load import load_adapter
+from hermes_stream.policies.spec import parse_memory
 from hermes_stream.types import Turn
 from tests.evals.asked import Plain, plain_item
 from tests.tiny import make_frames
@@ -77,6 +78,14 @@ def test_what_is_remembered_is_the_last_question_in_the_published_order(session:
     items = [plain_item(n, 5.0, f"Number {n}?") for n in range(4)]
     given = list(Asker(session, Telling()).ask(dues(*items)))
     assert session.stream.history == (Turn("Number 3? ", given[3].reply.text, given[3].reply.time_seconds),)
+
+
+@pytest.mark.parametrize(
+    ("memory", "reads"),
+    [("hermes", True), ("hermes + recent(frames=2)", True), ("hermes(history=false)", False), ("uniform", False)],
+)
+def test_a_policy_says_whether_it_is_told_of_questions(memory: str, reads: bool) -> None:
+    assert parse_memory(memory, bytes_per_token=1).reads_history is reads
 
 
 def test_polls_and_follow_ups_are_not_remembered(session: Session) -> None:
