@@ -12,6 +12,7 @@ import pytest
 
 import hermes_stream.models.load
 from hermes_stream.evals.reply_log import read_replies
+from hermes_stream.shapestream import make_script, write_episode
 from tests.cli.conftest import Done
 from tests.evals.conftest import put_video
 from tests.evals.published import PutVideo, published
@@ -77,7 +78,7 @@ def test_rows_of_recent_and_uniform_frames_are_offered_unasked(command: Command,
     )
     assert [row["memory"] for row in done.rows if row["kind"] == "memory" and row["mode"] == "strict"] == [
         "hermes", "recent-frames(frames=1)", "recent-frames(frames=2)", "recent-frames(frames=4)",
-        "recent-frames(frames=8)", "uniform-frames(frames=64)",
+        "recent-frames(frames=8)", "uniform-frames(frames=64)", "uniform-frames(frames=0)",
     ]  # fmt: skip
 
 
@@ -165,6 +166,23 @@ def test_a_video_that_cannot_be_decoded_is_wrong_in_every_memory_and_asked_again
     done = evaluate(command, data, out, "--json")
     assert "6 questions to ask" in done.err
     assert {(row["n"], row["n_unanswered"]) for row in done.rows if row["kind"] == "memory"} == {(9, 0)}
+
+
+def test_a_video_that_is_not_whole_is_asked_of_what_there_is_and_named(
+    command: Command, data: Path, tmp_path: Path
+) -> None:
+    video = data / "data" / "ghi-JKL6789.mp4"
+    whole = make_script(900_050, 20.0)
+    write_episode(whole, tmp_path / "long.mkv", fps=4, width=128, height=72)
+    content = (tmp_path / "long.mkv").read_bytes()
+    video.write_bytes(content[: len(content) // 2])
+    done = evaluate(command, data, tmp_path / "out")
+    assert done.status == 0, done.err
+    (line,) = [line for line in done.err.splitlines() if "ghi-JKL6789" in line]
+    assert "what comes later was asked of what there is" in line
+    replies = read_replies(tmp_path / "out").by_entry["hermes at 16"]
+    assert replies["902-1"].error is None
+    assert replies["902-1"].time_seconds < 19
 
 
 def test_logits_are_a_reading_of_their_own(command: Command, data: Path, tmp_path: Path) -> None:

@@ -339,6 +339,15 @@ def test_uniform_frames_answers_like_keep_all_on_frames_at_even_distances(
         assert mine.token_ids == fresh.ask("Which colour?", max_new_tokens=10).result().token_ids
 
 
+def test_no_uniform_frames_answer_from_the_question_alone(engine: Engine) -> None:
+    answers = set()
+    for n, seed in ((9, 5), (9, 6), (2, 5), (13, 7)):
+        with engine.open(UniformFrames(frames=0)) as session:
+            session.watch(make_frames(n, seed=seed))
+            answers.add(session.ask("Which colour?", max_new_tokens=10).result().token_ids)
+    assert len(answers) == 1
+
+
 def test_recent_frames_answers_like_keep_all_on_those_frames_alone(engine: Engine) -> None:
     frames = make_frames(9, seed=5)
     with engine.open(RecentFrames(frames=3)) as recent, engine.open(KeepAll()) as fresh:

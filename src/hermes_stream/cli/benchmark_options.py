@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from hermes_stream.evals.lineup import Entry, Lineup
     from hermes_stream.evals.task import Setting
 
-# Without these rows nobody knows what a memory adds to the newest frames, or to frames spread over the video.
+# Without these rows nobody knows what a memory adds to the newest frames, to frames spread over the video, to guessing.
 REFERENCES = (
     "recent-frames(frames=1)",
     "recent-frames(frames=2)",
     "recent-frames(frames=4)",
     "recent-frames(frames=8)",
     "uniform-frames(frames=64)",
+    "uniform-frames(frames=0)",
 )
 
 
@@ -43,7 +44,7 @@ class BenchmarkOptions(ModelOptions):
     budget
         Tokens per layer, or bytes as in 16MiB; several separated by commas. Default: the model's.
     references
-        Also judge recent-frames of 1, 2, 4 and 8 frames, and 64 frames at even distances.
+        Also judge recent-frames of 1, 2, 4 and 8 frames, 64 frames at even distances, and none.
     fps
         Frames a second to look at. Default: the model's.
     splits

@@ -68,6 +68,7 @@ def _numbers(estimator: Estimator, scores: Scores) -> Row:
         "averages": estimator.cells(scores, [average.name for average in scores.averages]),
         "tasks": estimator.cells(scores, task_names(scores)),
         "extras": dict(scores.extras),
+        "apart": [average.name for average in scores.averages if average.is_apart],
     }
 
 

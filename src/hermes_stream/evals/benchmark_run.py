@@ -128,6 +128,8 @@ class BenchmarkRun:
             yield from OnePass(side, askers, batch_frames=chunk_frames, fps=self.lineup.fps).run(frames, clip)
             for entry, failure in side.failed.items():
                 listener.failed(str(entry), video, str(failure))
+            if frames.early_end:
+                listener.failed("", video, f"{frames.early_end}; what comes later was asked of what there is")
 
     def _seed(self, video: str) -> int:
         """So that the luck of policies that draw differs between videos."""

@@ -106,7 +106,9 @@ def _averages(rows: Sequence[Row], memories: Sequence[Row], label: str) -> Table
     ]
     n = memories[0]["n"] if memories else 0
     title = f"{label}: {n} questions, 95 % interval over {memories[0]['videos'] if memories else 0} videos"
-    return Table(title, ("memory", "budget", *names, *extras, "unread", "no reply"), tuple(lines))
+    apart = {name for row in rows for name in row["apart"]}
+    shown = (f"{name} (apart)" if name in apart else name for name in names)
+    return Table(title, ("memory", "budget", *shown, *extras, "unread", "no reply"), tuple(lines))
 
 
 def _differences(rows: Sequence[Row], label: str) -> Table:

@@ -39,10 +39,10 @@ class Clip:
         return [due.seconds for due in self.dues]
 
     @contextmanager
-    def open(self, path: Path, fps: float) -> Iterator[Iterable[Frame]]:
+    def open(self, path: Path, fps: float) -> Iterator[Shown]:
         """Its sampled frames. Raises SourceError for what cannot be decoded."""
         with _open(path, fps, self) as video:
-            yield _until(video, self.end_seconds)
+            yield Shown(video, self.end_seconds)
 
 
 def clips_of(task: Task, items: Sequence[Item]) -> list[Clip]:
@@ -70,12 +70,23 @@ def _open(path: Path, fps: float, clip: Clip) -> Video:
     return Video(open_pictures(path, clip.frame_rate), fps=fps, start_seconds=clip.start_seconds)
 
 
-def _until(frames: Iterable[Frame], end_seconds: float) -> Iterator[Frame]:
-    """The first frame whatever its time: nobody is asked about nothing."""
-    for index, frame in enumerate(frames):
-        if index and frame.pts_seconds > end_seconds:
-            return
-        yield frame
+class Shown:
+    """The frames of a clip; iterate once."""
+
+    def __init__(self, video: Video, end_seconds: float) -> None:
+        self._video, self._end_seconds = video, end_seconds
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The first frame whatever its time: nobody is asked about nothing."""
+        for index, frame in enumerate(self._video):
+            if index and frame.pts_seconds > self._end_seconds:
+                return
+            yield frame
+
+    @property
+    def early_end(self) -> str:
+        """Why a file ended before it should have, as one that was not downloaded whole; empty if it did not."""
+        return self._video.damage.end_reason
 
 
 class OnePass(Generic[_Key]):

@@ -19,13 +19,14 @@ class UniformFrames(FeaturePolicy):
     Needs: features. Budget: none; what is held grows with the stream. A reference, not a memory: what most models do
     with a whole video, asked at any moment of it.
     frames: how many a question sees at most, the first and the newest among them; Qwen makes one of two.
+        0 is none: what the question alone tells.
     """
 
     name: ClassVar[str] = "uniform-frames"
     is_bounded: ClassVar[bool] = False
     is_per_frame: ClassVar[bool] = True
 
-    frames: int = Field(default=64, ge=1)
+    frames: int = Field(default=64, ge=0)
 
     def after_chunk(self, view: MemoryView, state: Any) -> tuple[Plan, Any]:  # noqa: ARG002
         return Plan.keep_all(), state
@@ -41,6 +42,6 @@ def _even(n_held: int, n_wanted: int) -> torch.Tensor:
     """Indices from the first to the last, rounded down; all where there are no more. One alone is the newest."""
     if n_held <= n_wanted:
         return torch.arange(n_held)
-    if n_wanted == 1:
-        return torch.tensor([n_held - 1])
+    if n_wanted < 2:
+        return torch.arange(n_held)[n_held - n_wanted :]
     return torch.arange(n_wanted) * (n_held - 1) // (n_wanted - 1)
