@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -143,12 +145,14 @@ class Annotations:
         )
 
     def records(self, path: Path) -> list[Record]:
-        """The entries of a JSON list, of JSON lines, or of a Parquet table. Raises TaskError for other content."""
+        """The entries of a JSON list, of JSON lines, or of a table in Parquet or CSV.
+
+        An entry that is a list stands for its entries. Raises TaskError for other content.
+        """
         name = str(path.relative_to(self.data))
         content = path.read_bytes()
         self._hash.update(content)
-        rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path, content)
-        return [Record(row, name, index) for index, row in enumerate(rows)]
+        return [Record(row, name, index) for index, row in _numbered(_rows(path, content))]
 
     def make(self, records: Iterable[Record], make: Callable[[Record], Iterable[_T]]) -> Iterator[_T]:
         """What is made of each record; a malformed one is a problem, and nothing is made of it."""
@@ -167,10 +171,12 @@ class Annotations:
     def video(self, *candidates: str) -> str:
         """The first of these paths below the data folder at which there is something, else the first of them.
 
-        A candidate without an ending is tried with all that videos have.
+        One at which there is nothing yet, as while it is loaded, comes before those that do not exist. A candidate
+        without an ending is tried with all that videos have.
         """
         paths = [each for given in candidates for each in _spellings(given)]
-        return next((path for path in paths if _has_content(self.data / path)), paths[0])
+        there = [path for path in paths if (self.data / path).exists()]
+        return next((path for path in there if _has_content(self.data / path)), (there or paths)[0])
 
     def settle(self, items: Iterable[Item]) -> tuple[Item, ...]:
         """Items in the order in which they are asked, without duplicates; notes those and videos that are not there."""
@@ -209,6 +215,27 @@ def _has_content(path: Path) -> bool:
 def _spellings(path: str) -> list[str]:
     """A path with its ending; without one it may be that of a folder of pictures."""
     return [path] if path.endswith(VIDEO_ENDINGS) else [*(path + ending for ending in VIDEO_ENDINGS), path]
+
+
+def _rows(path: Path, content: bytes) -> list[Any]:
+    if path.suffix == ".parquet":
+        return _parquet_rows(path)
+    return _csv_rows(path, content) if path.suffix == ".csv" else _json_rows(path, content)
+
+
+def _numbered(rows: Iterable[Any]) -> Iterator[tuple[int | str, Any]]:
+    for index, row in enumerate(rows):
+        if isinstance(row, list):
+            yield from ((f"{index}, entry {place}", entry) for place, entry in enumerate(row))
+        else:
+            yield index, row
+
+
+def _csv_rows(path: Path, content: bytes) -> list[Any]:
+    try:
+        return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    except (ValueError, csv.Error) as error:
+        raise TaskError(f"{path} is not readable as CSV ({error}); download it again") from error
 
 
 def _json_rows(path: Path, content: bytes) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from string import ascii_uppercase
 from typing import ClassVar
@@ -19,14 +19,17 @@ _MAX_NEW_TOKENS = 16
 
 
 class ChoiceTask(Task):
-    """A benchmark whose items have `choices` and a letter as gold.
+    """A benchmark whose items have `choices` and a letter as gold, or most of them.
 
-    Subclasses define `read`, `official_letter`, `official_prompt` and perhaps `groups`.
+    Subclasses define `read`, `official_letter`, `official_prompt` and perhaps `groups`; those that have other items as
+    well define `answer_in`, `choices` and `chance` for these.
     """
 
     modes: ClassVar[tuple[Mode, ...]] = ("official", "strict", "logits")
     official_drops_unparsed: ClassVar[bool] = False
     """Whether the official script leaves replies that it cannot read out of its denominator."""
+    constant_texts: ClassVar[tuple[str, ...]] = ()
+    """What a constant answer says to items without options."""
 
     @abstractmethod
     def official_letter(self, item: Item, reply: str) -> str | None:
@@ -57,44 +60,45 @@ class ChoiceTask(Task):
         return Scores(mode, tuple(mark for mark in marks if mark is not None), self.averages)
 
     def baselines(self, items: Sequence[Item], mode: Mode) -> Mapping[str, Scores]:
-        """Always the same letter, for each that all items have; and chance."""
-        labelled = [item for item in items if item.gold is not None and item.choices]
-        if not labelled:
-            return {}
-        n_shared = min(len(item.choices) for item in labelled)
-        rows = {
-            f"always {letter}": self._constant(labelled, mode, {letter: 1.0}) for letter in ascii_uppercase[:n_shared]
-        }
-        return {**rows, "chance": self._constant(labelled, mode, None)}
+        """Always the same, for each letter that all items with options have; and chance."""
+        labelled = [item for item in items if item.gold is not None]
+        n_shared = min((len(item.choices) for item in labelled if item.choices), default=0)
+        constants = [(letter, *self.constant_texts) for letter in ascii_uppercase[:n_shared]] or [self.constant_texts]
+        rows = {f"always {' / '.join(texts)}": self._always(labelled, mode, texts) for texts in constants if texts}
+        return {**rows, "chance": self._guessing(labelled, mode, self.chance)} if labelled else {}
 
-    def _constant(self, items: Sequence[Item], mode: Mode, weights: Mapping[str, float] | None) -> Scores:
-        """weights: how often each letter is said; None for all of an item's alike."""
-        marks = [
-            self._new_mark(item, item.qid, 1 / len(item.choices) if weights is None else weights.get(item.truth, 0.0))
-            for item in items
-        ]
+    def chance(self, item: Item) -> float:
+        """How often a guess is right."""
+        return 1 / len(item.choices)
+
+    def _always(self, items: Sequence[Item], mode: Mode, texts: tuple[str, ...]) -> Scores:
+        return self._guessing(items, mode, lambda item: item.truth in texts)
+
+    def _guessing(self, items: Sequence[Item], mode: Mode, worth: Callable[[Item], float]) -> Scores:
+        marks = [self.new_mark(item, ask.key, float(worth(item))) for item in items for ask in self.polls(item)]
         return Scores(mode, tuple(marks), self.averages)
 
     def _mark(self, item: Item, ask: Ask, reply: Reply | None, mode: Mode) -> Mark | None:
         if item.gold is None:
             return None
         is_answered = reply is not None and reply.error is None
-        letter = self._letter(item, reply, mode) if reply is not None and is_answered else None
+        answer = self.answer_in(item, reply, mode) if reply is not None and is_answered else None
         drops = mode == "official" and self.official_drops_unparsed
-        mark = self._new_mark(item, ask.key, float(letter == item.gold.value))
         return replace(
-            mark,
-            is_parsed=letter is not None,
-            is_counted=letter is not None or not drops or not is_answered,
+            self.new_mark(item, ask.key, float(answer == item.gold.value)),
+            is_parsed=answer is not None,
+            is_counted=answer is not None or not drops or not is_answered,
             is_answered=is_answered,
         )
 
-    def _letter(self, item: Item, reply: Reply, mode: Mode) -> str | None:
+    def answer_in(self, item: Item, reply: Reply, mode: Mode) -> str | None:
+        """What a reply says, in the words of the gold; None where it cannot be read."""
         if mode == "official":
             return self.official_letter(item, reply.text)
         return strict_letter(reply.text, len(item.choices)) if mode == "strict" else reply.likeliest
 
-    def _new_mark(self, item: Item, key: str, value: float) -> Mark:
+    def new_mark(self, item: Item, key: str, value: float) -> Mark:
+        """A mark of the item, in its task and groups."""
         groups = tuple(group for group in self.groups(item) if group != item.task)
         return Mark(
             key=key, task=item.task, video=item.video, value=value, groups=groups, delay_seconds=item.delay_seconds

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from hermes_stream.errors import ConfigError, unknown_name
 from hermes_stream.evals.annotations import Annotations, Problem
-from hermes_stream.evals.item import Ask, Earlier, Item, Reply
+from hermes_stream.evals.item import END, Ask, Earlier, Item, Reply
 from hermes_stream.evals.judge import Judge
 from hermes_stream.evals.scores import Average, Mode, Scores
 from hermes_stream.types import Query
@@ -27,6 +27,8 @@ class Setting:
         runner does, its traps included. How replies are *read* is another matter: see `Mode`.
     splits: which of the task's; () is all. prompts: the user's copy of the benchmark's repository, whose wording is
         then used; None is our own. seed: of shuffled options. max_new_tokens: None is what the task says.
+    context_seconds: how much of a video before a question is watched, where questions come during the video; None is
+        all of it.
     """
 
     protocol: Protocol = "strict"
@@ -35,6 +37,7 @@ class Setting:
     seed: int = 0
     max_new_tokens: int | None = None
     repetition_penalty: float = 1.0
+    context_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,17 @@ class Task(ABC):
     averages: ClassVar[tuple[Average, ...]] = ()
 
     def __init__(self, setting: Setting | None = None, judge: Judge | None = None) -> None:
-        """Raises ConfigError for a split that is not the task's."""
+        """Raises ConfigError for a split that is not the task's, and for a context of nothing."""
         self.setting = setting or Setting()
         self.judge = judge
         for split in self.setting.splits:
             if split not in self.splits:
                 raise ConfigError(unknown_name(f"split of {self.name}", split, self.splits))
+        context = self.setting.context_seconds
+        if context is not None and not context > 0:
+            raise ConfigError(
+                f"a context of {context:g} s was asked for; give more than 0, or none for the whole video"
+            )
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
@@ -104,6 +112,11 @@ class Task(ABC):
     @property
     def wanted_splits(self) -> tuple[str, ...]:
         return self.setting.splits or self.splits
+
+    def clip_before(self, seconds: float) -> tuple[float, float]:
+        """The part of a video that is watched before a question during it."""
+        context = self.setting.context_seconds
+        return (0.0 if context is None else max(0.0, seconds - context), END)
 
     @property
     def prompt_label(self) -> str:

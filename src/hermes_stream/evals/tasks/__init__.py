@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from hermes_stream.errors import TaskError, unknown_name
 from hermes_stream.evals.task import Task
+from hermes_stream.evals.tasks.ovobench import OvoBench
+from hermes_stream.evals.tasks.rvs_ego import RvsEgo
+from hermes_stream.evals.tasks.rvs_movie import RvsMovie
 from hermes_stream.evals.tasks.shapestream import ShapeStream
+from hermes_stream.evals.tasks.streamingbench import StreamingBench
 from hermes_stream.evals.tasks.videomme import VideoMme
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (ShapeStream, VideoMme)}
+TASKS: dict[str, type[Task]] = {
+    task.name: task for task in (ShapeStream, StreamingBench, OvoBench, RvsEgo, RvsMovie, VideoMme)
+}
 
 
 def find_task(name: str) -> type[Task]:
