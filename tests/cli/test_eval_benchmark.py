@@ -218,6 +218,7 @@ def test_shapestream_goes_through_the_same_runner(command: Command, tmp_path: Pa
         (["videomme", "--workers", "2", "--wall-clock"], "--wall-clock needs the machine for one memory at a time"),
         (["videomme", "--speed", "2"], "--speed is 2.0; give a number above 0, and --wall-clock with it"),
         (["videomme", "--memory", "hermse"], "did you mean hermes"),
+        (["videomme", "--context-seconds", "0"], "a context of 0 s was asked for"),
         (["videomme", "--fps", "0"], "--fps is 0"),
         (["videomme", "--max-new-tokens", "0"], "--max-new-tokens is 0"),
     ],

@@ -53,7 +53,8 @@ def plant(
     }  # fmt: skip
     manifest = {
         "format": 1, "bench": "videomme", "annotation_sha256": loaded.annotation_sha256, "data": str(data),
-        "setting": {"protocol": "strict", "splits": list(task.splits), "seed": 0}, "model": {"name": model},
+        "setting": {"protocol": "strict", "splits": list(task.splits), "seed": 0, "context_seconds": None},
+        "model": {"name": model},
         "video": {"fps": 1.0}, "prompt": {"label": "own-prompt", "sha256": ""}, "wall_clock": None, "entries": entries,
         "problems": [], "runs": [], **more,
     }  # fmt: skip

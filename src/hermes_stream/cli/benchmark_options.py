@@ -53,6 +53,8 @@ class BenchmarkOptions(ModelOptions):
         official: asked as the published runner asks, its leaks included. strict: nothing later than the question.
     prompts
         Your copy of the benchmark's repository, whose wording is then used.
+    context_seconds
+        Watch only so much of a video before each question that comes during it. Default: all of it.
     logits
         Also ask how probable each option is.
     seed
@@ -77,6 +79,7 @@ class BenchmarkOptions(ModelOptions):
     splits: str | None = None
     protocol: Literal["strict", "official"] = "strict"
     prompts: Path | None = None
+    context_seconds: float | None = None
     logits: bool = False
     seed: int = 0
     max_new_tokens: int | None = None
@@ -120,6 +123,7 @@ class BenchmarkOptions(ModelOptions):
             prompts=self.prompts,
             seed=self.seed,
             max_new_tokens=self.max_new_tokens,
+            context_seconds=self.context_seconds,
             repetition_penalty=self.repetition_penalty,
         )
 

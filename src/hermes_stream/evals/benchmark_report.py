@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from hermes_stream.evals.estimates import Cell, Estimator, by_delay, differences, sorted_delays, task_names
 from hermes_stream.evals.saved_run import SavedEntry, SavedRun
-from hermes_stream.evals.scores import Mode, Scores
+from hermes_stream.evals.scores import Mark, Mode, Scores
 
 Row = dict[str, Any]
 
@@ -54,13 +54,18 @@ def _row(run: SavedRun, estimator: Estimator, entry: SavedEntry, mode: Mode, sco
         "budget_bytes": entry.settings["budget_bytes"],
         **_numbers(estimator, scores),
         "recall_delay": _delays(estimator, scores),
-        "n": len(scores.marks),
-        "n_unparsed": scores.n_unparsed,
-        "n_unanswered": scores.n_unanswered,
+        "n": len(run.items),
+        "n_unparsed": _n_asked(mark for mark in scores.marks if mark.is_answered and not mark.is_parsed),
+        "n_unanswered": _n_asked(mark for mark in scores.marks if not mark.is_answered),
         "videos": estimator.n_videos,
         "held": None if entry.held is None else asdict(entry.held),
         "by_clock": None if entry.by_clock is None else asdict(entry.by_clock),
     }
+
+
+def _n_asked(marks: Iterable[Mark]) -> int:
+    """Of how many questions or polls these are: some have a mark for each part of a reply, or of its verdict."""
+    return len({mark.key.partition(":")[0] for mark in marks})
 
 
 def _numbers(estimator: Estimator, scores: Scores) -> Row:

@@ -50,6 +50,7 @@ def describe_run(
             "splits": list(task.wanted_splits),
             "seed": settings.seed,
             "max_new_tokens": settings.max_new_tokens,
+            "context_seconds": settings.context_seconds,
             "repetition_penalty": settings.repetition_penalty,
             "decoding": "greedy",
             "logits": wants_logits,

@@ -148,7 +148,13 @@ def _task(manifest: _Json, judge: Judge | None) -> Task:
     """The benchmark as it was asked."""
     setting = manifest["setting"]
     task = find_task(manifest["bench"])(
-        Setting(protocol=setting["protocol"], splits=tuple(setting["splits"]), seed=setting["seed"]), judge
+        Setting(
+            protocol=setting["protocol"],
+            splits=tuple(setting["splits"]),
+            seed=setting["seed"],
+            context_seconds=setting["context_seconds"],
+        ),
+        judge,
     )
     task.sample_at(manifest["video"]["fps"])
     return task
