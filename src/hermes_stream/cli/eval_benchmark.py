@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hermes_stream.evals.reply_log import Shard
     from hermes_stream.evals.task import Loaded, Task
 
+_N_PROBLEMS = 20
+
 
 def benchmark(
     name: str | None = None,
@@ -104,9 +106,17 @@ def _prepare(
     data = _data(task, options)
     loaded = task.load(data)
     check_videos(loaded, data, skips_missing=skips_missing)
-    for problem in loaded.problems:
-        say(f"note: {problem}")
+    if part.index == 0:
+        _say_problems(loaded)
     return task, loaded, part
+
+
+def _say_problems(loaded: Loaded) -> None:
+    """The first of many."""
+    for problem in loaded.problems[:_N_PROBLEMS]:
+        say(f"note: {problem}")
+    if (n_more := len(loaded.problems) - _N_PROBLEMS) > 0:
+        say(f"note: {n_more} more records are not as published; all are listed in manifest.json")
 
 
 def _data(task: Task, options: BenchmarkOptions) -> Path:
@@ -126,7 +136,6 @@ def _run(task: Task, loaded: Loaded, options: BenchmarkOptions, out: Path, part:
 
     began = time.monotonic()
     with ExitStack() as stack:
-        log = stack.enter_context(ReplyLog(out, part))
         stack.enter_context(each_note_once())
         lineup = stack.enter_context(Lineup(options.load_adapter(), fps=options.fps))
         lineup.enter(options.entries(lineup), 0)
@@ -141,6 +150,7 @@ def _run(task: Task, loaded: Loaded, options: BenchmarkOptions, out: Path, part:
             wants_logits=options.logits,
             wall_clock={"speed": options.speed} if options.wall_clock else None,
         )
+        log = stack.enter_context(ReplyLog(out, part))
         manifest = begin_run(out, part, described)
         replies = read_replies(out)
         known = {str(entry): replies.answered(str(entry)) for entry in lineup.entries}

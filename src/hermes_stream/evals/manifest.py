@@ -39,42 +39,56 @@ def describe_run(
 
     data: the folder as it was named. identity: of the weights. wall_clock: how frames come, where by the clock.
     """
-    facts, settings = lineup.engine.model, task.setting
     return {
         "format": _FORMAT,
         "bench": task.name,
         "annotation_sha256": loaded.annotation_sha256,
         "data": None if data is None else str(data.resolve()),
-        "setting": {
-            "protocol": settings.protocol,
-            "splits": list(task.wanted_splits),
-            "seed": settings.seed,
-            "max_new_tokens": settings.max_new_tokens,
-            "context_seconds": settings.context_seconds,
-            "repetition_penalty": settings.repetition_penalty,
-            "decoding": "greedy",
-            "logits": wants_logits,
-        },
-        "model": {
-            "name": facts.name,
-            **identity,
-            "family": facts.family,
-            "dtype": str(facts.dtype).removeprefix("torch."),
-            "quantization": facts.quantization,
-            "n_parameters": facts.n_parameters,
-        },
-        "video": {
-            "fps": lineup.fps,
-            "sampling": "by presentation time",
-            "max_pixels": max_pixels,
-            "tokens_per_grid": facts.tokens_per_frame,
-            "frames_per_grid": facts.frames_per_grid,
-            "chunk_frames": lineup.engine.defaults.chunk_frames,
-        },
+        "setting": _setting(task, wants_logits=wants_logits),
+        "model": _model(lineup, identity),
+        "video": _video(lineup, max_pixels),
         "prompt": {"label": task.prompt_label, "sha256": _prompt_sha256(task, loaded)},
         "wall_clock": None if wall_clock is None else dict(wall_clock),
         "entries": {str(entry): _entry(lineup, entry) for entry in lineup.entries},
         "problems": [asdict(problem) for problem in loaded.problems],
+    }
+
+
+def _setting(task: Task, *, wants_logits: bool) -> _Json:
+    setting = task.setting
+    return {
+        "protocol": setting.protocol,
+        "splits": list(task.wanted_splits),
+        "seed": setting.seed,
+        "max_new_tokens": setting.max_new_tokens,
+        "context_seconds": setting.context_seconds,
+        "repetition_penalty": setting.repetition_penalty,
+        "decoding": "greedy",
+        "logits": wants_logits,
+    }
+
+
+def _model(lineup: Lineup, identity: Mapping[str, str | None]) -> _Json:
+    facts = lineup.engine.model
+    return {
+        "name": facts.name,
+        **identity,
+        "family": facts.family,
+        "dtype": str(facts.dtype).removeprefix("torch."),
+        "quantization": facts.quantization,
+        "n_parameters": facts.n_parameters,
+    }
+
+
+def _video(lineup: Lineup, max_pixels: int | None) -> _Json:
+    facts = lineup.engine.model
+    return {
+        "fps": lineup.fps,
+        "sampling": "by presentation time",
+        "max_pixels": max_pixels,
+        "tokens_per_grid": facts.tokens_per_frame,
+        "frames_per_grid": facts.frames_per_grid,
+        "chunk_frames": lineup.engine.defaults.chunk_frames,
     }
 
 
