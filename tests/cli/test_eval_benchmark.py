@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import hermes_stream.evals.wall_clock
 import hermes_stream.models.load
 from hermes_stream.evals.reply_log import read_replies
 from hermes_stream.shapestream import make_script, write_episode
@@ -191,6 +192,25 @@ def test_logits_are_a_reading_of_their_own(command: Command, data: Path, tmp_pat
     assert {row["mode"] for row in done.rows} == {"official", "strict", "logits"}
     reply = read_replies(out).by_entry["hermes at 16"]["901-1"]
     assert sum((reply.probabilities or {}).values()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_by_the_clock_first_tokens_and_lost_frames_are_told(
+    command: Command, monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(hermes_stream.evals.wall_clock, "_SUSTAIN_SECONDS", 0.3)
+    done = evaluate(command, data, tmp_path / "out", "--wall-clock", "--speed", "8", "--json")
+    assert done.status == 0, done.err
+    for row in done.rows:
+        if row["kind"] == "memory":
+            told = row["by_clock"]
+            assert 0 < told["ttft_ms_p50"] <= told["ttft_ms_p95"]
+            assert told["n_offered"] == 8 * N_VIDEOS
+            assert told["sustained_fps"] > 0
+    assert "frames dropped" in command("report", tmp_path / "out").out
+    plain = evaluate(command, data, tmp_path / "out")
+    assert plain.status == 2
+    assert "wall_clock" in plain.err
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ class BenchmarkOptions(ModelOptions):
     protocol: Literal["strict", "official"] = "strict"
     prompts: Path | None = None
     context_seconds: float | None = None
-    logits: bool = False
+    logits: Annotated[bool, Parameter(negative="")] = False
     seed: int = 0
     max_new_tokens: int | None = None
     repetition_penalty: float = 1.0

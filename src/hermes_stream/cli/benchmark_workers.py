@@ -28,7 +28,8 @@ def run_workers(
     words = ["eval", "benchmark", task.name, "--out", str(out), *options.as_arguments()]
     words += ["--skip-missing"] if skips_missing else []
     with ExitStack() as stack:
-        workers = [_start([*words, "--shard", f"{index}/{n}"], index) for index in range(n)]
+        n_devices = _n_devices() if options.device is None and options.device_map is None else 1
+        workers = [_start([*words, "--shard", f"{index}/{n}"], index % n_devices, n_devices) for index in range(n)]
         for worker in workers:
             stack.callback(_end, worker)
         say(f"{n} processes: {', '.join(str(worker.pid) for worker in workers)}")
@@ -40,10 +41,12 @@ def run_workers(
         )
 
 
-def _start(words: list[str], index: int) -> subprocess.Popen[bytes]:
+def _start(words: list[str], device: int, n_devices: int) -> subprocess.Popen[bytes]:
+    """On an accelerator of its own, where there are several and nobody chose one."""
     environment = dict(os.environ)
-    if (n_devices := _n_devices()) > 1:
-        environment["CUDA_VISIBLE_DEVICES"] = str(index % n_devices)
+    if n_devices > 1:
+        visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        environment["CUDA_VISIBLE_DEVICES"] = visible[device] if device < len(visible) and visible[0] else str(device)
     return subprocess.Popen([sys.executable, "-c", _START, *words], env=environment, stdout=subprocess.DEVNULL)
 
 
@@ -77,4 +80,4 @@ def _n_replies(task: Task, loaded: Loaded, options: BenchmarkOptions) -> int:
 def _n_devices() -> int:
     import torch
 
-    return torch.cuda.device_count()
+    return max(torch.cuda.device_count(), 1)
