@@ -70,10 +70,12 @@ def benchmark(
         run_workers(task, loaded, options, out, workers, skips_missing=skip_missing)
     else:
         _run(task, loaded, options, out, part)
-    if part.count == 1:
-        _report(out, json=json)
-    else:
+    if part.count > 1:
         say(f"{out}: part {part.index} of {part.count} is done; hermes-stream report {out} reads all parts")
+    elif task.is_judged:
+        say(f"{out}: the replies are there, and need a judge; hermes-stream report {out}")
+    else:
+        _report(out, json=json)
 
 
 def _prepare(
