@@ -62,6 +62,7 @@ HOMES = {
     "cryptography": ("sealing.py",),
     "pyarrow": ("evals/annotations.py",),
     "lmms_eval": ("integrations/",),
+    "openai": ("evals/judges/endpoint.py",),
 }
 UNWELCOME = {
     "torchvision", "torchcodec", "decord", "opencv-python", "opencv-python-headless", "gradio", "streamlit",
