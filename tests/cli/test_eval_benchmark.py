@@ -16,6 +16,7 @@ from hermes_stream.evals.reply_log import read_replies
 from hermes_stream.shapestream import make_script, write_episode
 from tests.cli.conftest import Done
 from tests.evals.conftest import put_video
+from tests.evals.judges.chat_server import chat_server
 from tests.evals.published import PutVideo, published
 
 Command = Callable[..., Done]
@@ -192,6 +193,58 @@ def test_logits_are_a_reading_of_their_own(command: Command, data: Path, tmp_pat
     assert {row["mode"] for row in done.rows} == {"official", "strict", "logits"}
     reply = read_replies(out).by_entry["hermes at 16"]["901-1"]
     assert sum((reply.probabilities or {}).values()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.fixture
+def open_data(tmp_path: Path, put_video: PutVideo) -> Path:
+    folder = tmp_path / "rvs"
+    folder.mkdir()
+    published("rvs_ego").write(folder, put_video)
+    return folder
+
+
+def test_open_answers_wait_for_a_judge_and_two_judges_are_compared(
+    command: Command, open_data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = command("eval", "rvs_ego", "--data", open_data, "--out", out, *SMALL)
+    assert done.status == 0, done.err
+    assert "the replies are there, and need a judge" in done.err
+    refused = command("report", out)
+    assert refused.status == 2
+    assert "need a judge; name one" in refused.err
+    judged = command("report", out, "--judge", "fuzzy,exact", "--format", "json")
+    assert judged.status == 0, judged.err
+    assert "the judges agree on" in judged.err
+    rows = [row for row in judged.rows if row["kind"] == "memory"]
+    assert {row["n"] for row in rows} == {6}
+    assert all(row["judge"] and "mean score" in row["averages"] for row in rows)
+    assert "other model, judge" in command("report", out, "--judge", "fuzzy").out
+
+
+def test_what_a_judge_said_is_kept_and_a_judge_that_fails_loses_nothing(
+    command: Command, open_data: Path, tmp_path: Path
+) -> None:
+    out, n_failing = tmp_path / "out", 100
+    command("eval", "rvs_ego", "--data", open_data, "--out", out, *SMALL)
+
+    def answer(said: str) -> str | int:
+        return 400 if len(server.requests) > n_failing else '{"pred": "yes", "score": 4}'
+
+    with chat_server(answer) as server:
+        name, n_failing = f"{server.url}#judge", 3
+        failed = command("report", out, "--judge", name)
+        assert failed.status == 2
+        assert "answers are not judged, the others are kept" in failed.err
+        n_failing = 100
+        done = command("report", out, "--judge", name, "--format", "json")
+        assert done.status == 0, done.err
+        n_asked = len(server.requests)
+        assert command("report", out, "--judge", name, "--format", "json").rows == done.rows
+        assert len(server.requests) == n_asked
+    (row,) = [row for row in done.rows if (row["memory"], row["mode"]) == ("hermes", "official")]
+    assert row["averages"]["accuracy"]["value"] == 100
+    assert row["averages"]["mean score"]["value"] == 4
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ VALUE = Published(
 )  # fmt: skip
 ROW: dict[str, Any] = {
     "kind": "memory", "memory": "hermes", "model": "llava-onevision-qwen2-7b-ov-hf", "fps": 0.5, "budget_tokens": 4000,
-    "prompt": "videomme-official",
+    "prompt": "videomme-official", "judge": None,
 }  # fmt: skip
 
 
@@ -31,6 +31,7 @@ def test_the_same_setting_differs_in_nothing() -> None:
         ({"fps": 1.0}, "fps"),
         ({"budget_tokens": 6000}, "budget"),
         ({"prompt": "own-prompt"}, "prompt"),
+        ({"judge": {"name": "another"}}, "judge"),
     ],
 )
 def test_what_differs_is_named(change: dict[str, Any], name: str) -> None:

@@ -35,6 +35,7 @@ def benchmark(
     skip_missing: Annotated[bool, Parameter(negative="")] = False,
     shard: str | None = None,
     workers: int = 1,
+    judge: str | None = None,
     list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
     options: Annotated[BenchmarkOptions | None, Parameter(name="*")] = None,
@@ -55,6 +56,8 @@ def benchmark(
         A part of the videos, as in 0/4: run 0/4 to 3/4 anywhere, into one folder.
     workers
         Processes that share the videos; each on an accelerator of its own where there are several.
+    judge
+        Of open answers, as of hermes-stream report.
     list_
         Name the benchmarks, and what their data folders must hold.
     json
@@ -72,10 +75,10 @@ def benchmark(
         _run(task, loaded, options, out, part)
     if part.count > 1:
         say(f"{out}: part {part.index} of {part.count} is done; hermes-stream report {out} reads all parts")
-    elif task.is_judged:
-        say(f"{out}: the replies are there, and need a judge; hermes-stream report {out}")
+    elif task.is_judged and judge is None:
+        say(f"{out}: the replies are there, and need a judge; see hermes-stream report {out} --judge NAME")
     else:
-        _report(out, json=json)
+        _report(out, judge, json=json)
 
 
 def _prepare(
@@ -205,10 +208,10 @@ class BenchmarkListener:
         say(f"error: {video}{': ' if who else ''}{who}: {' '.join(reason.split())}")
 
 
-def _report(out: Path, *, json: bool) -> None:
+def _report(out: Path, judge: str | None, *, json: bool) -> None:
     from hermes_stream.cli.report import show_report
 
-    show_report([out], "json" if json else "terminal")
+    show_report([out], "json" if json else "terminal", judge=judge)
 
 
 def _list(*, json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,21 +12,28 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from hermes_stream.cli.eval_options import split_list
 from hermes_stream.cli.output import put_json, say
 from hermes_stream.errors import ConfigError
 
 if TYPE_CHECKING:
     from hermes_stream.evals.benchmark_tables import Table
+    from hermes_stream.evals.judge import Judge
     from hermes_stream.evals.saved_run import SavedRun
 
 Format = Literal["terminal", "markdown", "csv", "latex", "json"]
+_KEPT = "judge.jsonl"
 # Where nobody's window sets it: wide enough that no cell is cut.
 _WIDTH = 240
 
 
 def report(
-    *results: Path, format: Format = "terminal", plot: Path | None = None, data: Path | None = None  # noqa: A002
-) -> None:  # fmt: skip
+    *results: Path,
+    format: Format = "terminal",  # noqa: A002
+    plot: Path | None = None,
+    data: Path | None = None,
+    judge: str | None = None,
+) -> None:
     """Tables of results: accuracy with 95 % intervals, paired differences, forgetting, budgets, published values.
 
     Folders with the same benchmark, model and setting are joined: other parts, memories or budgets.
@@ -40,24 +48,49 @@ def report(
         A PNG or PDF: accuracy against budget; beside it, where delays are known, NAME-forgetting.
     data
         The benchmark's folder, if it has moved.
+    judge
+        Of open answers: exact, fuzzy, or a model as in http://localhost:8000/v1#judge-7b. With a second one behind a
+        comma, how far both agree is said. What a model says is kept in the first folder's judge.jsonl.
     """
     if not results:
         raise ConfigError("no result was given; name folders that hermes-stream eval BENCHMARK --out wrote")
-    show_report(results, format, plot=plot, data=data)
+    show_report(results, format, plot=plot, data=data, judge=judge)
 
 
-def show_report(results: Sequence[Path], style: Format, *, plot: Path | None = None, data: Path | None = None) -> None:
+def show_report(
+    results: Sequence[Path],
+    style: Format,
+    *,
+    plot: Path | None = None,
+    data: Path | None = None,
+    judge: str | None = None,
+) -> None:
     """Tables to standard output, and what is not in them to standard error."""
-    from hermes_stream.evals.benchmark_report import report_rows
+    from hermes_stream.evals.judges import open_named_judge
     from hermes_stream.evals.saved_run import read_runs
 
-    runs = read_runs(results, data)
-    of_runs = [report_rows(run) for run in runs]
+    with ExitStack() as stack:
+        names = [] if judge is None else split_list("--judge", judge)
+        judges = [stack.enter_context(open_named_judge(name, results[0] / _KEPT)) for name in names]
+        runs = read_runs(results, data, judges[0] if judges else None)
+        of_runs = [_rows(run, judges) for run in runs]
     for run in runs:
         _say_coverage(run)
     _show(of_runs, style)
     if plot is not None:
         _plot(of_runs, plot)
+
+
+def _rows(run: SavedRun, judges: Sequence[Judge]) -> list[dict[str, Any]]:
+    from hermes_stream.evals.benchmark_report import report_rows
+    from hermes_stream.evals.judged_run import agreement_on, judge_run
+
+    if not (judges and run.task.is_judged):
+        return report_rows(run)
+    judged = judge_run(run, judges[0])
+    for other in judges[1:]:
+        say(f"note: {run.task.name} on {run.model}: the judges {agreement_on(run, judged, other)}")
+    return report_rows(run)
 
 
 def _show(of_runs: Sequence[Sequence[dict[str, Any]]], style: Format) -> None:

@@ -41,6 +41,7 @@ def _who(run: SavedRun, mode: Mode) -> Row:
         "protocol": run.manifest["setting"]["protocol"],
         "prompt": run.manifest["prompt"]["label"],
         "fps": run.manifest["video"]["fps"],
+        "judge": None if run.task.judge is None or not run.task.is_judged else run.task.judge.manifest,
     }
 
 

@@ -62,4 +62,6 @@ def differs_in(value: Published, row: Mapping[str, Any]) -> list[str]:
         found.append("budget")
     if row["prompt"] == "own-prompt":
         found.append("prompt")
+    if row["judge"] is not None:
+        found.append("judge")
     return found
