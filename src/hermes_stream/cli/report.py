@@ -82,15 +82,17 @@ def show_report(
 
 
 def _rows(run: SavedRun, judges: Sequence[Judge]) -> list[dict[str, Any]]:
+    """Of one result; what its judges could not do or agree on is said."""
     from hermes_stream.evals.benchmark_report import report_rows
-    from hermes_stream.evals.judged_run import agreement_on, judge_run
+    from hermes_stream.evals.judged_run import agreement_on
 
-    if not (judges and run.task.is_judged):
-        return report_rows(run)
-    judged = judge_run(run, judges[0])
+    rows = report_rows(run)
+    for note in run.task.notes:
+        say(f"note: {run.task.name} on {run.model}: {note}")
     for other in judges[1:]:
-        say(f"note: {run.task.name} on {run.model}: the judges {agreement_on(run, judged, other)}")
-    return report_rows(run)
+        if (agreed := agreement_on(run, judges[0], other)) is not None:
+            say(f"note: {run.task.name} on {run.model}: the judges {agreed}")
+    return rows
 
 
 def _show(of_runs: Sequence[Sequence[dict[str, Any]]], style: Format) -> None:
