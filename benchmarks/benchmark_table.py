@@ -29,6 +29,8 @@ def main() -> None:
         sys.exit(status)
     rows = [row for saved in read_runs([arguments.out]) for row in report_rows(saved)]
     (manifest, *_) = read_manifests(arguments.out)
+    # Where the replies lay says nothing to others.
+    sys.argv = [arguments.out.name if word == str(arguments.out) else word for word in sys.argv]
     shown = {name: manifest[name] for name in ("bench", "model", "video", "setting", "prompt", "wall_clock", "runs")}
     print(record.save(arguments.name, shown, rows))
 

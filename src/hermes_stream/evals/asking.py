@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hermes_stream.engine.answer import AnswerStream
@@ -76,6 +76,16 @@ class Asker:
         for first in range(0, len(lanes), _MOST_AT_ONCE):
             yield from self._ask_lanes(lanes[first : first + _MOST_AT_ONCE])
 
+    def start(self, due: Due) -> Callable[[], list[Given]]:
+        """Ask now, of what has been watched; the function waits for what comes back, and asks what follows it."""
+        begun = self._begin(due)
+
+        def wait() -> list[Given]:
+            given, more = self._settle(begun)
+            return [given] if more is None else [given, *self.ask([more])]
+
+        return wait
+
     def knows(self, key: str) -> bool:
         """Whether an earlier run has the reply."""
         return key in self._known
@@ -103,13 +113,19 @@ class Asker:
         while lanes:
             begun = [self._begin(lane.popleft()) for lane in lanes]
             for lane, one in zip(lanes, begun, strict=True):
-                given = self._end(one)
-                if one.due.item.dialogue is not None:
-                    self._earlier[one.due.item.dialogue].append((given.item, given.ask, given.reply))
-                if (more := self._task.follow_up(given.item, given.ask, given.reply)) is not None:
-                    lane.appendleft(Due(given.item, more, one.due.seconds, one.due.flags))
+                given, more = self._settle(one)
+                if more is not None:
+                    lane.appendleft(more)
                 yield given
             lanes = [lane for lane in lanes if lane]
+
+    def _settle(self, begun: _Begun) -> tuple[Given, Due | None]:
+        """Wait for what comes back; and what is asked next because of it."""
+        due, given = begun.due, self._end(begun)
+        if due.item.dialogue is not None:
+            self._earlier[due.item.dialogue].append((given.item, given.ask, given.reply))
+        more = self._task.follow_up(given.item, given.ask, given.reply)
+        return given, None if more is None else Due(given.item, more, due.seconds, due.flags)
 
     def _begin(self, due: Due) -> _Begun:
         dialogue = due.item.dialogue

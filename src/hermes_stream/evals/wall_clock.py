@@ -18,7 +18,7 @@ from hermes_stream.evals.one_pass import BEFORE_THE_START, Clip
 from hermes_stream.evals.task import Task
 from hermes_stream.types import Frame
 
-# Questions that nothing orders may be under way together; more wait, and are asked late.
+# Threads that wait for answers: follow-ups of more questions than these at once come late.
 _MOST_AT_ONCE = 16
 _SUSTAIN_SECONDS = 3.0
 _SUSTAIN_INTERVALS = 3
@@ -93,8 +93,12 @@ class WallClock:
         self._wait_until(due.seconds)
         if due.seconds < self._first_seconds:
             due = replace(due, flags=(*due.flags, BEFORE_THE_START))
-        pool = self._ordered if self._asker.is_ordered(due) else self._free
-        self._running.append((due, pool.submit(lambda: list(self._asker.ask([due])))))
+        if self._asker.is_ordered(due):
+            running = self._ordered.submit(lambda: list(self._asker.ask([due])))
+        else:
+            # Before the next frame comes, not when a thread is free.
+            running = self._free.submit(self._asker.start(due))
+        self._running.append((due, running))
 
     def _finished(self, *, waits: bool = False) -> list[Given]:
         """What has come back since; whatever went wrong is the error of its question."""
