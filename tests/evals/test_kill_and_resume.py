@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hermes_stream.evals.reply_log import count_replies, read_replies
+from hermes_stream.evals.reply_log import ReplyLog, Shard, count_replies, read_replies
 from tests.evals.published import PutVideo, published
 
 pytestmark = pytest.mark.slow
@@ -71,6 +71,19 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_is_not(data: Pa
     assert finish(data, killed) == shown
     assert read_replies(killed).by_entry == read_replies(whole).by_entry
     assert_each_asked_once(killed)
+
+
+def test_a_worker_that_fails_is_named_and_what_the_others_have_stays(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    # Somebody else writes one part.
+    with ReplyLog(out, Shard(1, 2)):
+        running = start(data, out, "--workers", "2")
+        running.communicate(timeout=120)
+    assert running.returncode == 1
+    assert count_replies(out) >= 2 * 9
+    finish(data, out, "--workers", "2")
+    assert_each_asked_once(out)
 
 
 def test_workers_that_are_killed_go_on_with_one_command(data: Path, tmp_path: Path) -> None:
