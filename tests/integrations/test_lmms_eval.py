@@ -108,6 +108,14 @@ def test_pictures_are_frames(model: Any) -> None:
     assert model.generate_until([request(model, 0, content)])[0].text
 
 
+def test_a_memory_with_commas_stands_in_quotes(videos: list[str]) -> None:
+    watcher = integration.Watcher("tiny-llava-onevision", memory='"hermes(reindex=eager,budget=32)"', device="cpu")
+    with watcher.engine:
+        (answer,) = watcher.answer([(_messages(video(videos[0], QUESTIONS[0])), SETTINGS)])
+    assert answer.text
+    assert max(answer.held_tokens) < 32 + 16
+
+
 def test_what_it_cannot_do_is_said(model: Any) -> None:
     with pytest.raises(NotImplementedError, match="1 requests want likelihoods"):
         model.loglikelihood([object()])

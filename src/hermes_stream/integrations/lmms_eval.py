@@ -89,7 +89,8 @@ class Watcher:
     ) -> None:
         self.engine = Engine(load_adapter(model, **loading))
         self._fps = fps or self.engine.defaults.fps
-        self._memory, self._budget, self._chunk = memory, budget, chunk
+        # Where a value has commas, lmms-eval wants it in quotes, and hands these over too.
+        self._memory, self._budget, self._chunk = memory.strip("\"'"), budget, chunk
 
     def answer(self, requests: Sequence[tuple[Sequence[Mapping[str, Any]], Mapping[str, Any]]]) -> list[Answer]:
         """Answers to (messages, generation settings), in their order. What shows the same is watched once."""
@@ -166,7 +167,7 @@ def _model_class() -> type:
         """lmms-eval's model.
 
         Arguments of `--model_args`: `pretrained`, `memory`, `budget`, `chunk`, `fps`, and those of `load_adapter`.
-        Values with commas cannot be typed there.
+        A memory with commas stands in quotes.
         """
 
         is_simple = False
