@@ -38,7 +38,7 @@ class BenchmarkOptions(ModelOptions):
     Parameters
     ----------
     data
-        The folder that holds the benchmark as it was published; see hermes-stream eval --list.
+        The folder that holds the benchmark as it was published, or its hub id; see hermes-stream eval --list.
     memory
         Policies with options, separated by commas. The others are compared with the first.
     budget

@@ -126,9 +126,13 @@ def _say_problems(loaded: Loaded) -> None:
 
 def _data(task: Task, options: BenchmarkOptions) -> Path:
     """Raises ConfigError where a benchmark that reads files was given none."""
-    if options.data is None and task.needs_data:
-        raise ConfigError(f"{task.name} needs --data, a folder with {task.files}")
-    return options.data or Path()
+    from hermes_stream.evals.dataset_folder import dataset_folder
+
+    if options.data is None:
+        if task.needs_data:
+            raise ConfigError(f"{task.name} needs --data, a folder with {task.files}")
+        return Path()
+    return dataset_folder(options.data)
 
 
 def _run(task: Task, loaded: Loaded, options: BenchmarkOptions, out: Path, part: Shard) -> None:
