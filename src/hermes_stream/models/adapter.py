@@ -13,6 +13,7 @@ import torch
 
 from hermes_stream.memory.backends.base import Backend
 from hermes_stream.memory.rope import Rope
+from hermes_stream.models.commentary import CommentaryPrompts
 from hermes_stream.models.flops import TextSizes
 from hermes_stream.types import Frame, Turn, VisualTokens
 
@@ -128,6 +129,9 @@ class Adapter(Protocol):
     def backend(self) -> Backend:
         """Where the rows of all its memories live, and how they are attended to."""
         ...
+
+    @property
+    def commentary(self) -> CommentaryPrompts: ...
 
     @property
     def tokenizer(self) -> Any: ...
