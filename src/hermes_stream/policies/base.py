@@ -220,6 +220,11 @@ class Policy(Part, ABC):
         return Positions.COMPACT
 
     @property
+    def pins_instruction(self) -> bool:
+        """Whether the instruction of a commentary stands before everything that leaves, or is asked with round 0."""
+        return True
+
+    @property
     def archive(self) -> ArchiveSettings | None:
         """Precision and limits of the archive, for policies whose plans use one."""
         return None
