@@ -77,9 +77,10 @@ class NarratedTables:
     def second(
         self, words: Sequence[str], *, n_time: int, cells: tuple[int, int] = (2, 2), is_cut: bool = False
     ) -> None:
-        """What the policy takes away, the user's turn, then the reply."""
+        """The newline behind the last reply, what the policy takes away, the user's turn, then the reply."""
         number = self.second_index
         if number > 0:
+            self._said(number - 1, [(f"A{number - 1}.newline", Part.REPLY_CLOSE)])
             self.plan()
         self._turn(number, n_time, cells)
         self._said(
@@ -119,8 +120,7 @@ class NarratedTables:
         return list(zip(*self.memory.current.layers[0].table.position_RHN[:, 0].tolist(), strict=True))
 
     def _turn(self, number: int, n_time: int, cells: tuple[int, int]) -> None:
-        """The newline behind the last reply, then the user's turn, in one commit."""
-        newline = [(f"A{number - 1}.newline", Part.REPLY_CLOSE)] if number else []
+        """The user's turn, in one commit."""
         pads = [f"V{number}.{row}.{column}" for row in range(cells[0]) for column in range(cells[1])]
         before = [
             *numbered(f"U{number}.open", 3, Part.USER_OPEN),
@@ -132,10 +132,9 @@ class NarratedTables:
             *parts(self._query if number == 0 else [], Part.USER_CLOSE),
             *numbered(f"U{number}.close", 2, Part.USER_CLOSE),
         ]
-        named = [*newline, *before, *parts(pads, Part.FRAMES), *after]
+        named = [*before, *parts(pads, Part.FRAMES), *after]
         turn_N = torch.tensor([turn_of(number, part) for _, part in named])
-        turn_N[: len(newline)] = turn_of(number - 1, Part.REPLY_CLOSE)
-        self._see(named, turn_N, len(newline) + len(before), cells)
+        self._see(named, turn_N, len(before), cells)
 
     def _see(self, named: Named, turn_N: torch.Tensor, n_before: int, cells: tuple[int, int]) -> None:
         n, n_pads, n_axes = len(named), cells[0] * cells[1], self.memory.shape.n_axes
