@@ -5,7 +5,7 @@ Shape letters: N rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -66,13 +66,3 @@ def begin_text(base: MemoryVersion, text: TextRows) -> PendingAppend:
         features=base.features,
     )
     return PendingAppend(base, rows)
-
-
-def relabelled(version: MemoryVersion, n_newest: int, turn: int) -> MemoryVersion:
-    """The version whose newest rows, which stand last in all layers, are of another part of their round."""
-    tables: dict[int, TokenTable] = {}
-    for layer in version.layers:
-        if id(layer.table) not in tables:
-            tables[id(layer.table)] = layer.table.with_newest_turn(n_newest, turn)
-    layers = tuple(replace(layer, table=tables[id(layer.table)]) for layer in version.layers)
-    return replace(version, layers=layers, number=version.number + 1)

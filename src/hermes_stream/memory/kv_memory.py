@@ -16,7 +16,7 @@ from hermes_stream.memory.apply import apply_plan
 from hermes_stream.memory.archive_store import ArchiveSettings, ArchiveStore
 from hermes_stream.memory.backends.base import Backend
 from hermes_stream.memory.backends.reference import ReferenceBackend
-from hermes_stream.memory.committed_text import TextRows, begin_text, relabelled
+from hermes_stream.memory.committed_text import TextRows, begin_text
 from hermes_stream.memory.features import FeatureBank, token_kinds
 from hermes_stream.memory.laws import check_plan, check_version
 from hermes_stream.memory.place import draw_together
@@ -122,6 +122,11 @@ class KVMemory:
             )
         return tokens
 
+    def make_text_room(self, n_tokens: int, reserve: int = 0) -> None:
+        """Compact if so much text and a reserve would pass the model's limit; `begin_text` says if it is not enough."""
+        if self.current.next_position + n_tokens + reserve > self.shape.max_positions:
+            self.current = apply_plan(self.current, Plan(positions=self.compaction), self.shape, self.rope)
+
     def begin_prefix(self, n_tokens: int) -> PendingAppend:
         """Start the commit of the prefix; only on an empty memory."""
         if self.current.number != 0:
@@ -171,10 +176,6 @@ class KVMemory:
     def begin_text(self, text: TextRows) -> PendingAppend:
         """Start the commit of text. Raises LimitError before anything is written if the positions do not fit."""
         return begin_text(self.current, text)
-
-    def relabel_newest(self, n_newest: int, turn: int) -> None:
-        """State that the rows that came last, which no plan has seen yet, are of another part of their round."""
-        self.current = relabelled(self.current, n_newest, turn)
 
     def begin_leaving(
         self, tokens: VisualTokens, time_seconds: float, n_newest: int, reserve: int

@@ -52,8 +52,8 @@ def shown_after(seconds: float) -> IsGone:
 def shown_within(start_seconds: float, end_seconds: float) -> IsGone:
     """Rows in which there may be anything of frames that were shown in `[start, end)`.
 
-    What was made of several rows, or said of several frames, spans from the oldest to the newest frame in it, and nobody
-    knows what is between. A grid is of its frames, which are the first and the last.
+    What was made of several rows, or said of several frames, spans from the oldest to the newest frame in it, and
+    nobody knows what is between. A grid is of its frames, which are the first and the last.
     """
 
     def is_gone(table: TokenTable) -> torch.Tensor:

@@ -106,7 +106,7 @@ class TokenTable:
 
     @property
     def count_HN(self) -> torch.Tensor:
-        """How many vision tokens each row stands for: 1, more for a summary, 0 for a prototype and for committed text."""
+        """How many vision tokens each row stands for: 1, more for a summary, 0 for a prototype or committed text."""
         return self.data_CHN[_COUNT]
 
     @property
@@ -162,12 +162,6 @@ class TokenTable:
 
     def with_positions(self, position_RHN: torch.Tensor) -> TokenTable:
         return TokenTable(torch.cat((self.data_CHN[:_POSITION], position_RHN)), self.times_SHN)
-
-    def with_newest_turn(self, n_newest: int, turn: int) -> TokenTable:
-        """The last rows with another number of round and part."""
-        data_CHN = self.data_CHN.clone()
-        data_CHN[_TURN, :, self.n_tokens - n_newest :] = turn
-        return TokenTable(data_CHN, self.times_SHN)
 
     def span_of_all(self) -> torch.Tensor:
         """Times of the oldest and of the newest frame that any row of the first head was made of, float64 `[2, 1]`."""

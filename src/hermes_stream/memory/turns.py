@@ -1,7 +1,7 @@
 """What a row is in a stream with commentary: its round and its part of it, in one number.
 
-A stream with commentary is prefix, previous text, then one round for each time step: the user's turn with its frames and
-the reply. Runs of rows with one number are the stream's segments.
+A stream with commentary is prefix, previous text, then one round for each time step: the user's turn with its frames
+and the reply. Runs of rows with one number are the stream's segments.
 
 Shape letters: N rows.
 """

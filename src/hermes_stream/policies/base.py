@@ -114,6 +114,8 @@ class Policy(Part, ABC):
     is_per_frame: ClassVar[bool] = False
     # `LayerView.mass["newest"]`: the attention that the interval's last frame pays to each row.
     reads_newest: ClassVar[bool] = False
+    # Whether an interval of a stream with commentary ends with each of its rounds, once the reply is in.
+    plans_rounds: ClassVar[bool] = False
     # `MemoryView.encoded`: what the text model got of the interval's frames.
     needs_features: ClassVar[bool] = False
     # `MemoryView.texts`: standing texts of the policy's own, as the text model reads them.

@@ -39,8 +39,8 @@ class StreamingVLM(Policy):
     text_head, text_tail: words of the previous text, the first ones for ever and the newest; what is between is
     dropped. The source has 512 and 511 in a context of 13,000 tokens; here each is at most a quarter of what the budget
     leaves beside one frame, so that vision always has half of it.
-    positions: "contiguous" lays out afresh what is held, once a round; "native" leaves it where it was, with gaps, until
-    positions run out.
+    positions: "contiguous" lays out afresh what is held, once a round; "native" leaves it where it was, with gaps,
+    until positions run out.
 
     Preset `released`: windows counted in `rounds`, whatever their length; the instruction asked in the first round,
     with which it leaves; the last token of a reply lost where it has no marker (`strips`); a tail of 511.
@@ -52,6 +52,7 @@ class StreamingVLM(Policy):
         "released": {"windows": "rounds", "instruction": "first-round", "strips": "last", "text_tail": 511}
     }
     is_per_frame: ClassVar[bool] = True
+    plans_rounds: ClassVar[bool] = True
 
     seconds: float = Field(default=16.0, gt=0)
     vision_tokens: int | None = Field(default=None, ge=0)
