@@ -36,7 +36,7 @@ class SubtitleFile:
 
     def add(self, start_seconds: float, end_seconds: float, text: str) -> None:
         """A cue. What would end it early, or be taken for markup, is written as plain text."""
-        words = " ".join(text.split())
+        words = " ".join(text.split()).replace("-->", "->")
         if not words:
             return
         self._n_cues += 1
