@@ -17,7 +17,7 @@ Command = Callable[..., Done]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("checkpoints") / "qwen"
-    return save_checkpoint("qwen2_5_vl", place, num_hidden_layers=2, max_position_embeddings=1024)
+    return save_checkpoint("qwen2_5_vl", place, num_hidden_layers=2, max_position_embeddings=640)
 
 
 def test_rows_for_programs_and_a_file(command: Command, folder: Path, tmp_path: Path) -> None:
