@@ -11,6 +11,8 @@ import torch
 
 from hermes_stream import Engine, KeepAll, Policy, RecentFrames, Session, SlidingWindow, StreamingVLM, UsageError
 from hermes_stream.engine.commentary.narration import Remark
+from hermes_stream.memory.rope import rotate
+from hermes_stream.memory.token_table import TokenKind, TokenTable
 from hermes_stream.memory.turns import Part, segments_of
 from hermes_stream.models.load import load_adapter
 from hermes_stream.policies import POLICIES
@@ -289,3 +291,50 @@ def test_the_past_can_be_asked(qwen: Engine) -> None:
             assert past.ask("Which colour?", max_new_tokens=2).result().frames_seen == 4
             assert {index for name, index in parts(past) if name == "WORD"} == {0, 1}
             past.check_invariants()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "streaming-vlm + recent(frames=2)",
+        "dtd(drop=0.5) | hermes + fresh(frames=1)",
+        "change-gate | sliding-window(memory_bits=8)",
+    ],
+)
+def test_compositions_carry_a_commentary(engine: Engine, spec: str) -> None:
+    with engine.open(spec, budget=3 * (engine.model.tokens_per_frame + 70), chunk=4) as session:
+        narration = session.narrate(INSTRUCTION, tokens_per_second=N_TOKENS)
+        assert len(list(narration.watch(half_seconds(20)))) == 10
+        session.check_invariants()
+        assert session.stats.n_compressions > 0
+
+
+def laid_out_afresh(table: TokenTable) -> torch.Tensor:
+    """Text takes the same running number on all axes; cells stand in a grid that begins where text would."""
+    kinds, rows, columns = table.kind_HN[0].tolist(), table.row_HN[0].tolist(), table.column_HN[0].tolist()
+    frames, n_axes = table.frame_HN[0].tolist(), table.position_RHN.shape[0]
+    places, end, corner, grid = list[list[int]](), 0, 0, None
+    for kind, row, column, frame in zip(kinds, rows, columns, frames, strict=True):
+        if kind != TokenKind.VISION or n_axes == 1:
+            grid = None
+            places.append([end] * n_axes)
+        else:
+            corner, grid = (corner, grid) if frame == grid else (end, frame)
+            places.append([corner, corner + row, corner + column])
+        end = max(end, max(places[-1]) + 1)
+    return torch.tensor(places).T
+
+
+def test_after_a_plan_positions_are_those_of_a_fresh_layout_and_keys_stand_there(engine: Engine) -> None:
+    """Words that moved, and turns whose neighbours left, in one dimension and in three."""
+    policy = StreamingVLM(budget=600, seconds=3, text_seconds=4, text_head=6, text_tail=9)
+    with engine.open(policy) as session:
+        narration = session.narrate(INSTRUCTION, previous="red green", tokens_per_second=N_TOKENS)
+        list(narration.watch(half_seconds(24)))
+        rope = engine._adapter.rope
+        for layer in session.memory.layers:
+            assert torch.equal(layer.table.position_RHN[:, 0], laid_out_afresh(layer.table))
+            cos, sin = rope.tables(layer.table.position_RHN, torch.float32)
+            expected = rotate(layer.raw_keys(rope), cos, sin)
+            torch.testing.assert_close(layer.keys, expected, atol=1e-5, rtol=0)
+        assert session.memory.next_position == int(session.memory.layers[0].table.position_RHN.max()) + 1
