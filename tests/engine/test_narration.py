@@ -338,3 +338,29 @@ def test_after_a_plan_positions_are_those_of_a_fresh_layout_and_keys_stand_there
             expected = rotate(layer.raw_keys(rope), cos, sin)
             torch.testing.assert_close(layer.keys, expected, atol=1e-5, rtol=0)
         assert session.memory.next_position == int(session.memory.layers[0].table.position_RHN.max()) + 1
+
+
+def test_no_grid_reaches_over_a_gap_within_a_second(qwen: Engine) -> None:
+    """Each side is completed with its own frame: two grids of two frames that were shown."""
+    before, after = half_seconds(2)
+    with qwen.open(KeepAll()) as session:
+        narration = session.narrate(INSTRUCTION, tokens_per_second=N_TOKENS)
+        session.mark_gap(0.1, 0.4, "away")
+        narration.round(0, [before, after])
+        assert (session.memory.frames_seen, session.memory.grids_seen) == (2, 2)
+        table = session.memory.layers[0].table
+        is_vision_N = table.kind_HN[0] == TokenKind.VISION
+        assert table.seconds_HN[0, is_vision_N].unique().tolist() == [0.0, 0.5]
+
+
+def test_a_question_before_the_first_frame_has_a_turn_of_its_own(engine: Engine) -> None:
+    prompts, whole = engine.commentary, WholeCommentary(engine._adapter)
+    with engine.open(KeepAll()) as session:
+        session.narrate(INSTRUCTION)
+        answer = session.ask("Which colour?", max_new_tokens=1).result()
+    with torch.inference_mode():
+        for text in (prompts.opening(INSTRUCTION), prompts.previous_open, prompts.previous_close, prompts.user_open):
+            whole.text(text)
+        whole.text(prompts.question.format(text="Which colour?"))
+        whole.text(prompts.user_close + prompts.assistant_open)
+        assert answer.token_ids == (whole.next_token(),)

@@ -14,6 +14,7 @@ import torch
 from hermes_stream.engine.batch import CommitSegment, Segment
 from hermes_stream.engine.commentary.script import Script, embed_ids
 from hermes_stream.engine.commentary.state import Commentary
+from hermes_stream.engine.gaps import n_before_gap
 from hermes_stream.engine.ingest import Piece, chooser_for
 from hermes_stream.engine.jobs import WatchJob, Work
 from hermes_stream.engine.opening import reserved_positions
@@ -34,11 +35,13 @@ class RoundJob(WatchJob):
     step: int = 0
 
     def next_clip(self) -> Clip | None:
-        """All of them; the last one stands in where they are too few for whole grids."""
-        if not self.frames:
-            return None
-        frames, n_missing = list(self.frames), -len(self.frames) % self.stream.adapter.facts.frames_per_grid
-        return Clip([*frames, *[frames[-1]] * n_missing], 0.0, n_missing)
+        """All of them; where they are too few for whole grids, at the end or before a gap, the last one stands in."""
+        per_grid, left, shown = self.stream.adapter.facts.frames_per_grid, list(self.frames), list[Frame]()
+        while left:
+            n_joined = n_before_gap(self.stream.gaps, left)
+            shown += [*left[:n_joined], *[left[n_joined - 1]] * (-n_joined % per_grid)]
+            left = left[n_joined:]
+        return Clip(shown, 0.0, len(shown) - len(self.frames)) if shown else None
 
     def frames_together(self, clip: Clip) -> int:
         return len(clip.frames)
