@@ -102,7 +102,7 @@ def load_adapter(
         return _load_random(name, wishes)
     if device == "meta":
         raise ModelError(f"{name}: the device meta holds no weights; only models as random:SHAPE can be put there")
-    place = _resolve(name)
+    place = resolve_checkpoint(name)
     config = _load_config(name, place)
     if config.model_type not in _FAMILIES:
         raise ModelError(f"{name}: no adapter for {config.model_type!r}; supported: {', '.join(_FAMILIES)}")
@@ -115,7 +115,7 @@ def check_sharding(name: str, n_ranks: int) -> None:
     """Raise ModelError, before anything is loaded, for a checkpoint that cannot be spread over so many devices."""
     if name.startswith(_RANDOM):
         raise ModelError(f"{name}: random weights are made on one device; leave tensor_parallel out")
-    config = _load_config(name, _resolve(name))
+    config = _load_config(name, resolve_checkpoint(name))
     if quantization_method(config) is not None:
         raise ModelError(f"{name}: quantised weights cannot be spread by heads; leave tensor_parallel out")
     check_heads(name, config, n_ranks)
@@ -176,7 +176,8 @@ def _load_random(name: str, wishes: _Wishes) -> Adapter:
     return _adapt(model_type, checkpoint)
 
 
-def _resolve(name: str) -> str:
+def resolve_checkpoint(name: str) -> str:
+    """The folder of a bundled or a local checkpoint, or a hub id as it is. Raises ModelError for anything else."""
     bundled = bundled_models()
     if name in bundled:
         return str(bundled[name])
