@@ -181,6 +181,19 @@ def test_a_warm_up_takes_no_harm(pair: Pair) -> None:
 
 
 @pytest.mark.slow
+def test_what_is_said_of_a_stream_is_the_same_and_held_alike(pair: Pair) -> None:
+    said, held = [], []
+    for engine in pair:
+        with engine.open("streaming-vlm(budget=300)") as session:
+            remarks = session.narrate(QUESTION, tokens_per_second=4).watch(make_frames(8))
+            said.append([remark.token_ids for remark in remarks])
+            held.append(bits(session))
+    assert said[0] == said[1]
+    assert any(said[0])
+    assert_same_rows(*held)
+
+
+@pytest.mark.slow
 def test_slabs_that_nobody_uses_are_given_back(pair: Pair) -> None:
     engine = pair[1]
     with engine.open("sliding-window") as session:
