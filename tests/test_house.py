@@ -59,6 +59,8 @@ HOMES = {
     "uvicorn": ("server/",),
     "prometheus_client": ("server/",),
     "cryptography": ("sealing.py",),
+    "fsspec": ("server/fleet/",),
+    "ray": ("server/fleet/",),
 }
 UNWELCOME = {
     "torchvision", "torchcodec", "decord", "opencv-python", "opencv-python-headless", "gradio", "streamlit",

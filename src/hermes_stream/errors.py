@@ -12,6 +12,8 @@ HermesError
 ├── InvariantError   an invariant of the memory does not hold: a bug in this package
 ├── LimitError       a question, chunk or session does not fit the model's positions or the memory there is
 │   └── ContextError     a question is longer than the positions that are left for it
+├── StoreError       a store that servers share cannot be read or written now
+├── LeaseLost        another server owns the session by now
 ├── SessionError     a session's numbers are not finite any more; its memory can still be saved
 └── SessionClosed    the session or engine was closed, or the answer cancelled
 """
@@ -68,6 +70,14 @@ class LimitError(HermesError):
 
 class ContextError(LimitError):
     """A question is longer than the positions that are left for it."""
+
+
+class StoreError(HermesError):
+    """A store that several servers share cannot be read or written now."""
+
+
+class LeaseLost(HermesError):
+    """Another server owns the session by now."""
 
 
 class SessionError(HermesError):

@@ -1,0 +1,147 @@
+"""Checkpoints and identities of sessions in a store that several servers share; only a session's owner writes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from hermes_stream.errors import LeaseLost, SealError, SnapshotError
+from hermes_stream.sealing import open_sealed_bytes, seal_bytes
+from hermes_stream.server.fleet.lease import Commit, Leases
+from hermes_stream.server.fleet.store import Store
+from hermes_stream.server.live_session import Identity
+from hermes_stream.server.settings import SessionSpec
+from hermes_stream.server.state.checkpoints import (
+    PARTS,
+    Checkpoint,
+    Saved,
+    read_checkpoint,
+    surplus,
+    write_checkpoint,
+)
+
+
+class SharedCheckpoints:
+    """As `Checkpoints` asks for it; raises StoreError too. held: by name, the fence of each session that is owned here.
+
+    lost: names of sessions that turned out to be owned elsewhere; whoever finds them takes them out.
+    """
+
+    is_shared = True
+
+    def __init__(self, store: Store, leases: Leases, key: bytes | None = None) -> None:
+        self._store, self._leases, self._key = store, leases, key
+        self.held: dict[str, int] = {}
+        self.lost: set[str] = set()
+
+    def begin(self, identity: Identity) -> bool:
+        """Write down who a new session is; False where there is one of that name."""
+        record = {
+            "spec": identity.spec.model_dump(exclude_none=True),
+            "owner": identity.owner,
+            "created_s": identity.created_seconds,
+        }
+        return self._store.create(_identity(identity.name), self._sealed(json.dumps(record).encode()))
+
+    def identity(self, name: str) -> Identity | None:
+        """Who a session is; None where there is none. Raises SnapshotError if it cannot be read."""
+        data = self._store.read(_identity(name))
+        if data is None:
+            return None
+        try:
+            record = json.loads(data if self._key is None else open_sealed_bytes(data, self._key))
+            spec = SessionSpec.model_validate(record["spec"])
+            return Identity(name, spec, record["owner"], record["created_s"])
+        except (SealError, ValueError) as error:
+            raise SnapshotError(f"session {name} cannot be read: {error}; was it written with another key?") from error
+
+    def save(self, name: str, checkpoint: Checkpoint, time_seconds: float) -> Saved:
+        """Write a checkpoint behind the others. Raises LeaseLost where another server owns the session."""
+        fence = self._fence(name)
+        commits = self._leases.commits(name)
+        number = max((commit.number for commit in commits), default=0) + 1
+        commit = Commit(fence, number, round(time_seconds, 3))
+        with self._store.scratch() as folder, self._noting_loss(name):
+            self._leases.check(name, fence)
+            n_bytes = write_checkpoint(folder, checkpoint, self._key)
+            for part in PARTS:
+                self._store.put(folder / part, f"{_folder(name, commit)}/{part}")
+            self._leases.commit(name, commit)
+        return Saved(Path(_folder(name, commit)), number, commit.time_seconds, n_bytes)
+
+    def saved(self, name: str) -> list[Saved]:
+        return [_saved(name, commit) for commit in self._leases.commits(name)]
+
+    def load(self, saved: Saved) -> Checkpoint:
+        with ExitStack() as fetched:
+
+            def find(part: str) -> Path:
+                return fetched.enter_context(self._store.fetch(f"{saved.path.as_posix()}/{part}"))
+
+            return read_checkpoint(find, self._key)
+
+    def thin(self, name: str, n_older: int) -> None:
+        """Also removes what owners before left unfinished, or wrote too late."""
+        fence = self._fence(name)
+        commits = self._leases.commits(name)
+        saved = [_saved(name, commit) for commit in commits]
+        for gone in surplus(saved, n_older):
+            self._remove(gone.path.as_posix())
+        stems = {each.removesuffix(".commit") for each in self._store.names(f"sessions/{name}/checkpoints")}
+        for stem in stems - {commit.stem for commit in commits}:
+            if Commit.of_stem(stem).fence <= fence:
+                self._remove(f"sessions/{name}/checkpoints/{stem}")
+
+    def drop_since(self, name: str, time_seconds: float) -> int:
+        self._fence(name)
+        gone = [saved for saved in self.saved(name) if saved.time_seconds >= time_seconds]
+        for saved in gone:
+            self._remove(saved.path.as_posix())
+        return len(gone)
+
+    def drop(self, name: str) -> None:
+        """First its identity: from then on nobody finds the session."""
+        self._fence(name)
+        self._store.remove(_identity(name))
+        self._store.remove(f"sessions/{name}")
+        self.held.pop(name, None)
+
+    def close(self) -> None:
+        return
+
+    def _fence(self, name: str) -> int:
+        if name not in self.held:
+            self.lost.add(name)
+            raise LeaseLost(f"session {name} is not owned here any more; ask again")
+        return self.held[name]
+
+    @contextmanager
+    def _noting_loss(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except LeaseLost:
+            self.held.pop(name, None)
+            self.lost.add(name)
+            raise
+
+    def _remove(self, place: str) -> None:
+        """First what makes it count."""
+        self._store.remove(f"{place}.commit")
+        self._store.remove(place)
+
+    def _sealed(self, data: bytes) -> bytes:
+        return data if self._key is None else seal_bytes(data, self._key)
+
+
+def _saved(name: str, commit: Commit) -> Saved:
+    return Saved(Path(_folder(name, commit)), commit.number, commit.time_seconds)
+
+
+def _folder(name: str, commit: Commit) -> str:
+    return f"sessions/{name}/checkpoints/{commit.stem}"
+
+
+def _identity(name: str) -> str:
+    return f"sessions/{name}/identity.json"
