@@ -10,6 +10,7 @@ takes its sessions.
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Heartbeats:
         self._number = 0
         self._beaten_at = -float("inf")
         self._seen: dict[str, tuple[Beat, float]] = {}
+        self._looking = threading.Lock()
 
     def join(self) -> None:
         """Begin. Raises ConfigError for a store in which two can create the same file, StoreError for none."""
@@ -55,7 +57,11 @@ class Heartbeats:
         self._beaten_at = began
 
     def look(self) -> None:
-        """See what the others have said."""
+        """See what the others have said. One after the other: an earlier look must not undo a later one."""
+        with self._looking:
+            self._look()
+
+    def _look(self) -> None:
         beats = {}
         for file in self._store.names(_FOLDER):
             name = file.removesuffix(".json")

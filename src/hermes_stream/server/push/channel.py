@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 _log = logging.getLogger(__name__)
 
-NOT_READ, NO_FEED, NO_SESSION = 4408, 4409, 4410
+NOT_READ, NO_FEED, NO_SESSION, MOVED = 4408, 4409, 4410, 4411
 GOING_AWAY, FAILED = 1001, 1011
 _MOST_WAITING = 1024
 # For what fits into the buffers between us and a client that reads, a moment is enough.
