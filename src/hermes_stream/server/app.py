@@ -89,7 +89,7 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
         hub.on_close.append(puller.stop)
         app.state.server = server = Server(settings, hub, Asker(hub), sources, alerts)
         server.metrics.attach(hub, keeper, server.asker)
-        patrol = None if place is None else await _joined(server, place)
+        app.state.patrol = patrol = None if place is None else await _joined(server, place)
         background = [
             asyncio.create_task(each) for each in (_live(server, known), tell_stats(hub), alerts.webhooks.run())
         ]
@@ -121,6 +121,14 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
     _add_handlers(app)
     _add_gates(app, settings, ring)
     return app
+
+
+async def drain(app: FastAPI) -> None:
+    """Hand all sessions of a running application over to the other servers of its fleet, and take no new ones."""
+    server: Server = app.state.server
+    server.ready.clear()
+    server.hub.end_events()
+    await app.state.patrol.leave()
 
 
 def _add_gates(app: FastAPI, settings: ServerSettings, ring: KeyRing) -> None:

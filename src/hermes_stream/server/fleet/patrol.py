@@ -59,7 +59,9 @@ class Patrol:
             group.create_task(_often(self._adopt, beat_seconds))
 
     async def leave(self) -> None:
-        """Hand all sessions over, then be gone."""
+        """Hand all sessions over, then be gone; once is enough."""
+        if self._is_leaving:
+            return
         self._is_leaving, watching = True, self._watching()
         lives = [live for live in self._hub.sessions() if live.identity.is_kept]
         await asyncio.gather(*(self._fleet.let_go(live, "this server ends") for live in lives))
