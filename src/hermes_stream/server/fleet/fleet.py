@@ -75,6 +75,7 @@ class Fleet:
 
         Raises ApiError where a live server has it and does not hand it over.
         """
+        self._check_sure()
         async with self._lock(name):
             here = [live for live in self._hub.sessions(owner) if live.name == name]
             if here:

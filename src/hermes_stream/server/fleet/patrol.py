@@ -156,14 +156,17 @@ class Patrol:
 
 
 async def _often(work: Callable[[], Awaitable[None]], seconds: float, soon: asyncio.Event | None = None) -> None:
-    """Again and again; what goes wrong once is logged. soon: does not wait for the next time."""
-    soon = soon or asyncio.Event()
+    """Again and again; what goes wrong is logged, once while it is the same. soon: does not wait for the next time."""
+    soon, trouble = soon or asyncio.Event(), ""
     while True:
         soon.clear()
         try:
             await work()
+            trouble = ""
         except HermesError as error:
-            _log.error("the fleet: %s", error)
+            if str(error) != trouble:
+                _log.error("the fleet: %s", error)
+            trouble = str(error)
         except Exception:  # whatever it was, this server would be lost to the others if this came to an end
             _log.exception("the fleet")
         with suppress(TimeoutError):

@@ -22,9 +22,12 @@ class Routed:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket"):
-            _ROUTED.set(Headers(scope=scope).get(SESSION_HEADER))
-        await self._app(scope, receive, send)
+        name = Headers(scope=scope).get(SESSION_HEADER) if scope["type"] in ("http", "websocket") else None
+        token = _ROUTED.set(name)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            _ROUTED.reset(token)
 
 
 def is_routed(name: str) -> bool:
