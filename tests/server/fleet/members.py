@@ -67,7 +67,7 @@ class Member:
 
 @asynccontextmanager
 async def member(
-    engine: Engine, root: Path, name: str, *, ttl_seconds: float = 1.0, key: bytes | None = None, **limits: int
+    engine: Engine, root: Path, name: str, *, ttl_seconds: float = 4.0, key: bytes | None = None, **limits: int
 ) -> AsyncIterator[Member]:
     """Until it leaves as a server does that ends."""
     line: Any = Line(FolderStore(root))

@@ -130,7 +130,10 @@ def test_a_server_that_cannot_reach_the_store_lets_go_before_another_one_takes_o
     engine: Engine, tmp_path: Path
 ) -> None:
     async def play() -> None:
-        async with member(engine, tmp_path, "one") as one, member(engine, tmp_path, "two") as two:
+        async with (
+            member(engine, tmp_path, "one", ttl_seconds=2.0) as one,
+            member(engine, tmp_path, "two", ttl_seconds=2.0) as two,
+        ):
             live = await one.open("s")
             await asyncio.to_thread(live.watch, frames(0, 4))
             await one.hub.save_all()
@@ -230,17 +233,32 @@ def test_a_session_that_is_deleted_leaves_nothing_and_its_name_is_free(engine: E
 
 def test_checkpoints_are_thinned_and_what_others_left_unfinished_goes(engine: Engine, tmp_path: Path) -> None:
     async def play() -> None:
-        async with member(engine, tmp_path, "one") as one:
+        folder = tmp_path / "sessions" / "s" / "checkpoints"
+        async with member(engine, tmp_path, "one") as one, member(engine, tmp_path, "two") as two:
             live = await one.open("s")
-            folder = tmp_path / "sessions" / "s" / "checkpoints"
-            (folder / "0000000000000001-00000001-7.000").mkdir(parents=True)
             for second in range(6):
                 await asyncio.to_thread(live.watch, frames(second, second + 1))
                 await one.hub.save_all()
+            (folder / "0000000000000001-00000001-7.000").mkdir(parents=True)
+            (folder / "not ours").mkdir()
+            live = await two.find_routed("s")
+            await asyncio.to_thread(live.watch, frames(6, 7))
+            await two.hub.save_all()
             names = sorted(path.name for path in folder.iterdir())
             stems = [name for name in names if not name.endswith(".commit")]
-            assert [name.rpartition("-")[2] for name in stems] == ["0.000", stems[1].rpartition("-")[2], "5.000"]
+            assert [name.rpartition("-")[2] for name in stems] == ["0.000", stems[1].rpartition("-")[2], "6.000"]
             assert [name for name in names if name.endswith(".commit")] == [f"{stem}.commit" for stem in stems]
+            assert [saved.number for saved in two.place.checkpoints.saved("s")][-1] == 7
+
+    asyncio.run(play())
+
+
+def test_a_name_is_no_way_out_of_the_store(engine: Engine, tmp_path: Path) -> None:
+    async def play() -> None:
+        async with member(engine, tmp_path / "shared", "one") as one:
+            await one.open("s")
+            for path in ("", "..", "../sessions/s", "s/", "./s", "s/../s", "s\0"):
+                assert await code_of(one.find_routed(path.encode("ascii", "replace").decode())) == "not_found"
 
     asyncio.run(play())
 

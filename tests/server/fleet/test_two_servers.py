@@ -11,10 +11,12 @@ from typing import Any
 
 import httpx2
 import pytest
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from hermes_stream.shapestream import EVALUATION_SEEDS, make_questions, make_script
 from tests.server.conftest import RunningServer, server_process
-from tests.server.pushing import episode_jpeg, pushing, state_of, wait_for_frames, wait_until
+from tests.server.pushing import Pusher, episode_jpeg, pushing, state_of, wait_for_frames, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -151,6 +153,9 @@ def test_a_session_that_is_asked_for_elsewhere_is_handed_over_and_its_client_tol
                 pusher.push(moment, episode_jpeg(_SCRIPT, moment))
                 wait_for_frames(first, name, moment + 1)
             before = ask(first.http, name, ["What object came first?"])
+            realtime = connect(
+                f"{first.websocket_address}/v1/realtime?session_id={name}", subprotocols=[Subprotocol("realtime")]
+            )
             # Who was not routed here does not take a session from where somebody uses it.
             stray = second.http.get(f"/v1/sessions/{name}")
             assert (stray.status_code, stray.json()["error"]["code"]) == (421, "session_elsewhere")
@@ -158,9 +163,10 @@ def test_a_session_that_is_asked_for_elsewhere_is_handed_over_and_its_client_tol
                 assert ask(client, name, ["What object came first?"]) == before
                 assert state_of(second, name)["frames_seen"] == 8
                 [moved] = journal(client, name, "moved")
-            code, reason = pusher.closed()
-            assert code == 4411
-            assert "connect again" in reason
+            with realtime as socket:
+                closes = [pusher.closed(), Pusher(socket).closed()]
+            assert [code for code, _ in closes] == [4411, 4411]
+            assert all("connect again" in reason for _, reason in closes)
         assert moved["reason"] == "it was handed over"
         assert first.http.get(f"/v1/sessions/{name}").status_code == 421
         with routed(first, name) as back:

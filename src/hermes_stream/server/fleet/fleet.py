@@ -9,12 +9,13 @@ import secrets
 import socket
 import time
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from hermes_stream.errors import HermesError, LeaseLost
 from hermes_stream.server.fleet.heartbeats import Heartbeats
 from hermes_stream.server.fleet.lease import Claim, Commit, Leases
 from hermes_stream.server.fleet.object_store import open_store
-from hermes_stream.server.fleet.routing import SESSION_HEADER, is_routed
+from hermes_stream.server.fleet.routing import SESSION_HEADER, is_name, is_routed
 from hermes_stream.server.fleet.shared_checkpoints import SharedCheckpoints
 from hermes_stream.server.fleet.store import Store
 from hermes_stream.server.hub import Hub
@@ -56,7 +57,7 @@ class Fleet:
         self._hub, self._place = hub, place
         self._leases, self._checkpoints, self._heartbeats = place.leases, place.checkpoints, place.heartbeats
         # What happens to a session, one thing after the other.
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def begin(self, identity: Identity) -> None:
         """Own a new session. Raises ApiError where there is one of that name, StoreError where the store is away."""
@@ -68,7 +69,7 @@ class Fleet:
         if fence is None:
             raise ApiError(409, "session_exists", f"session {name!r} was taken by another server; ask again")
         await asyncio.to_thread(self._leases.settle, name, fence)
-        self._checkpoints.held[name] = fence
+        await asyncio.to_thread(self._checkpoints.hold, name, fence)
 
     async def bring(self, name: str, owner: str | None) -> LiveSession | None:
         """A session that is not here, taken over from where it was; None where there is none that belongs to the key.
@@ -76,6 +77,8 @@ class Fleet:
         Raises ApiError where a live server has it and does not hand it over.
         """
         self._check_sure()
+        if not is_name(name):
+            return None
         async with self._lock(name):
             here = [live for live in self._hub.sessions(owner) if live.name == name]
             if here:
@@ -93,7 +96,7 @@ class Fleet:
         One that cannot be saved stays.
         """
         async with self._lock(live.name):
-            fence = self._checkpoints.held.get(live.name)
+            held = self._checkpoints.held.get(live.name)
             try:
                 await self._hub.part(live, f"session {live.name} moves: {reason}; connect again to go on")
             except LeaseLost:
@@ -102,7 +105,7 @@ class Fleet:
                 _log.error("a session is not handed over: %s", error, extra={"session": live.name})
                 live.touch()
             else:
-                await self._release(live.name, fence)
+                await self._release(live.name, None if held is None else held.fence)
 
     async def give_up(self, live: LiveSession) -> None:
         """A session that another server may own by now: nothing of it is saved."""
@@ -125,7 +128,7 @@ class Fleet:
         name = identity.name
         try:
             base = await asyncio.to_thread(self._leases.settle, name, fence)
-            self._checkpoints.held[name] = fence
+            await asyncio.to_thread(self._checkpoints.hold, name, fence)
             live = await self._hub.revive(identity)
         except BaseException:
             await self._release(name, fence)

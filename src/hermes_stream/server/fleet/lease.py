@@ -15,6 +15,7 @@ comes from one that was too late is never read once the next one serves.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from hermes_stream.server.fleet.store import Store
 
 _FENCE_DIGITS, _NUMBER_DIGITS = 16, 8
 _COMMIT = ".commit"
+_STEM = re.compile(r"(\d+)-(\d+)-(-?\d+\.\d{3})")
+_MARK = re.compile(r"(\d+)-(claim|released|base)(?:-(\d+)-(\d+))?")
 _NO_BASE = (0, 0)
 
 
@@ -49,10 +52,10 @@ class Commit:
         return f"{self.fence:0{_FENCE_DIGITS}d}-{self.number:0{_NUMBER_DIGITS}d}-{self.time_seconds:.3f}"
 
     @staticmethod
-    def of_stem(stem: str) -> Commit:
-        """Raises ValueError for a name that is none."""
-        fence, number, time_text = stem.split("-")
-        return Commit(int(fence), int(number), float(time_text))
+    def of_stem(stem: str) -> Commit | None:
+        """None for a name that is none."""
+        found = _STEM.fullmatch(stem)
+        return None if found is None else Commit(int(found[1]), int(found[2]), float(found[3]))
 
 
 class Leases:
@@ -67,15 +70,14 @@ class Leases:
 
     def newest(self, name: str) -> Claim | None:
         """Who owns a session; None where nobody ever did."""
-        marks = [mark.split("-", 2) for mark in self._store.names(_leases(name))]
-        fences = [int(fence) for fence, kind, *_ in marks if kind == "claim"]
-        if not fences:
+        marks = self._marks(name)
+        fence = max((int(mark[1]) for mark in marks if mark[2] == "claim"), default=None)
+        if fence is None:
             return None
-        fence = max(fences)
         data = self._store.read(_claim(name, fence))
         if data is None:
             return None
-        is_released = any(kind == "released" and int(number) == fence for number, kind, *_ in marks)
+        is_released = any(mark[2] == "released" and int(mark[1]) == fence for mark in marks)
         return Claim(fence, json.loads(data)["holder"], is_released)
 
     def take(self, name: str, before: Claim | None, first_fence: int) -> int | None:
@@ -101,39 +103,34 @@ class Leases:
 
     def commits(self, name: str) -> list[Commit]:
         """The checkpoints of a session, oldest first; not those of owners that were too late."""
-        found = [
-            Commit.of_stem(each.removesuffix(_COMMIT))
-            for each in self._store.names(f"sessions/{name}/checkpoints")
-            if each.endswith(_COMMIT)
-        ]
-        return valid_commits(found, self._bases(name))
+        names = [each for each in self._store.names(f"sessions/{name}/checkpoints") if each.endswith(_COMMIT)]
+        found = [Commit.of_stem(each.removesuffix(_COMMIT)) for each in names]
+        return valid_commits([commit for commit in found if commit is not None], self._bases(name))
 
     def commit(self, name: str, commit: Commit) -> None:
         """Make a checkpoint count, all of whose files are there.
 
         Raises LeaseLost if the session has another owner: whether the checkpoint will be read is not known then.
         """
-        self.check(name, commit.fence)
         self._store.write(f"sessions/{name}/checkpoints/{commit.stem}{_COMMIT}", b"")
         self.check(name, commit.fence)
 
     def check(self, name: str, fence: int) -> None:
         """Raises LeaseLost unless this is the newest claim."""
-        if not self._is_newest(name, fence):
+        if max((int(mark[1]) for mark in self._marks(name) if mark[2] == "claim"), default=None) != fence:
             raise LeaseLost(f"session {name} has another owner by now; ask again")
 
     def release(self, name: str, fence: int) -> None:
         """Let a session go: whoever is asked for it next may claim it at once."""
         self._store.write(f"{_leases(name)}/{fence:0{_FENCE_DIGITS}d}-released", b"")
 
-    def _is_newest(self, name: str, fence: int) -> bool:
-        claims = [mark for mark in self._store.names(_leases(name)) if mark.endswith("-claim")]
-        return max(claims, default="") == f"{fence:0{_FENCE_DIGITS}d}-claim"
-
     def _bases(self, name: str) -> dict[int, tuple[int, int]]:
         """By fence, the fence and number of the checkpoint behind which it goes on."""
-        marks = [mark.split("-") for mark in self._store.names(_leases(name))]
-        return {int(mark[0]): (int(mark[2]), int(mark[3])) for mark in marks if mark[1] == "base"}
+        return {int(mark[1]): (int(mark[3]), int(mark[4])) for mark in self._marks(name) if mark[2] == "base"}
+
+    def _marks(self, name: str) -> list[re.Match[str]]:
+        found = [_MARK.fullmatch(mark) for mark in self._store.names(_leases(name))]
+        return [mark for mark in found if mark is not None]
 
 
 def valid_commits(commits: Iterable[Commit], bases: dict[int, tuple[int, int]]) -> list[Commit]:

@@ -30,6 +30,11 @@ class Routed:
             _ROUTED.reset(token)
 
 
+def is_name(text: str) -> bool:
+    """Whether a session may be called so; it is part of a path in the store."""
+    return _NAME.fullmatch(text) is not None
+
+
 def is_routed(name: str) -> bool:
     """Whether the request that is being answered was routed by this session's id."""
     return _ROUTED.get() == name
@@ -38,7 +43,7 @@ def is_routed(name: str) -> bool:
 def wanted_name() -> str | None:
     """What the client wants its new session to be called. Raises ApiError for what can be no name."""
     name = _ROUTED.get()
-    if name and not _NAME.fullmatch(name):
+    if name and not is_name(name):
         raise ApiError(
             400, "invalid_request", f"{SESSION_HEADER} is no name for a session; give up to 64 letters, digits, - and _"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from hermes_stream.errors import LeaseLost, SealError, SnapshotError
@@ -23,8 +24,16 @@ from hermes_stream.server.state.checkpoints import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A session that is owned here. commits: its checkpoints, oldest first; nobody else adds to them."""
+
+    fence: int
+    commits: list[Commit]
+
+
 class SharedCheckpoints:
-    """As `Checkpoints` asks for it; raises StoreError too. held: by name, the fence of each session that is owned here.
+    """As `Checkpoints` asks for it; raises StoreError too. held: by name, sessions that are owned here.
 
     lost: names of sessions that turned out to be owned elsewhere; whoever finds them takes them out.
     """
@@ -33,7 +42,7 @@ class SharedCheckpoints:
 
     def __init__(self, store: Store, leases: Leases, key: bytes | None = None) -> None:
         self._store, self._leases, self._key = store, leases, key
-        self.held: dict[str, int] = {}
+        self.held: dict[str, Held] = {}
         self.lost: set[str] = set()
 
     def begin(self, identity: Identity) -> bool:
@@ -57,22 +66,31 @@ class SharedCheckpoints:
         except (SealError, ValueError) as error:
             raise SnapshotError(f"session {name} cannot be read: {error}; was it written with another key?") from error
 
+    def hold(self, name: str, fence: int) -> None:
+        """This server owns a session from now on. What owners before left unfinished, or wrote too late, goes."""
+        commits = self._leases.commits(name)
+        stems = {each.removesuffix(".commit") for each in self._store.names(f"sessions/{name}/checkpoints")}
+        for stem in stems - {commit.stem for commit in commits}:
+            self._remove(f"sessions/{name}/checkpoints/{stem}")
+        self.held[name] = Held(fence, commits)
+
     def save(self, name: str, checkpoint: Checkpoint, time_seconds: float) -> Saved:
         """Write a checkpoint behind the others. Raises LeaseLost where another server owns the session."""
-        fence = self._fence(name)
-        commits = self._leases.commits(name)
-        number = max((commit.number for commit in commits), default=0) + 1
-        commit = Commit(fence, number, round(time_seconds, 3))
+        held = self._held(name)
+        number = max((commit.number for commit in held.commits), default=0) + 1
+        commit = Commit(held.fence, number, round(time_seconds, 3))
         with self._store.scratch() as folder, self._noting_loss(name):
-            self._leases.check(name, fence)
             n_bytes = write_checkpoint(folder, checkpoint, self._key)
             for part in PARTS:
                 self._store.put(folder / part, f"{_folder(name, commit)}/{part}")
             self._leases.commit(name, commit)
+            held.commits.append(commit)
         return Saved(Path(_folder(name, commit)), number, commit.time_seconds, n_bytes)
 
     def saved(self, name: str) -> list[Saved]:
-        return [_saved(name, commit) for commit in self._leases.commits(name)]
+        """None of a session that is not owned here."""
+        held = self.held.get(name)
+        return [] if held is None else [_saved(name, commit) for commit in held.commits]
 
     def load(self, saved: Saved) -> Checkpoint:
         with ExitStack() as fetched:
@@ -83,27 +101,16 @@ class SharedCheckpoints:
             return read_checkpoint(find, self._key)
 
     def thin(self, name: str, n_older: int) -> None:
-        """Also removes what owners before left unfinished, or wrote too late."""
-        fence = self._fence(name)
-        commits = self._leases.commits(name)
-        saved = [_saved(name, commit) for commit in commits]
-        for gone in surplus(saved, n_older):
-            self._remove(gone.path.as_posix())
-        stems = {each.removesuffix(".commit") for each in self._store.names(f"sessions/{name}/checkpoints")}
-        for stem in stems - {commit.stem for commit in commits}:
-            if Commit.of_stem(stem).fence <= fence:
-                self._remove(f"sessions/{name}/checkpoints/{stem}")
+        self._drop(name, surplus(self.saved(name), n_older))
 
     def drop_since(self, name: str, time_seconds: float) -> int:
-        self._fence(name)
         gone = [saved for saved in self.saved(name) if saved.time_seconds >= time_seconds]
-        for saved in gone:
-            self._remove(saved.path.as_posix())
+        self._drop(name, gone)
         return len(gone)
 
     def drop(self, name: str) -> None:
         """First its identity: from then on nobody finds the session."""
-        self._fence(name)
+        self._held(name)
         self._store.remove(_identity(name))
         self._store.remove(f"sessions/{name}")
         self.held.pop(name, None)
@@ -111,11 +118,12 @@ class SharedCheckpoints:
     def close(self) -> None:
         return
 
-    def _fence(self, name: str) -> int:
-        if name not in self.held:
+    def _held(self, name: str) -> Held:
+        held = self.held.get(name)
+        if held is None:
             self.lost.add(name)
             raise LeaseLost(f"session {name} is not owned here any more; ask again")
-        return self.held[name]
+        return held
 
     @contextmanager
     def _noting_loss(self, name: str) -> Iterator[None]:
@@ -125,6 +133,12 @@ class SharedCheckpoints:
             self.held.pop(name, None)
             self.lost.add(name)
             raise
+
+    def _drop(self, name: str, gone: list[Saved]) -> None:
+        numbers, commits = {saved.number for saved in gone}, self._held(name).commits
+        commits[:] = [commit for commit in commits if commit.number not in numbers]
+        for saved in gone:
+            self._remove(saved.path.as_posix())
 
     def _remove(self, place: str) -> None:
         """First what makes it count."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
 from hermes_stream.errors import ConfigError, StoreError
+
+_DAY_SECONDS = 86_400.0
 
 
 class Store(Protocol):
@@ -64,6 +67,7 @@ class FolderStore:
             root.chmod(0o700)
         except OSError as error:
             raise ConfigError(f"the shared folder {root} cannot be used: {error.strerror}") from error
+        self._sweep()
 
     def create(self, name: str, data: bytes) -> bool:
         """A link is made to a whole file, which either succeeds or finds that there is one already."""
@@ -114,6 +118,13 @@ class FolderStore:
     @contextmanager
     def fetch(self, name: str) -> Iterator[Path]:
         yield self._root / name
+
+    def _sweep(self) -> None:
+        """What servers that were killed left on its way, long enough ago to be nobody's any more."""
+        for path in self._scratch.iterdir():
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _DAY_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _path_to(self, name: str) -> Path:
         path = self._root / name

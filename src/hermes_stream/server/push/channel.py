@@ -149,10 +149,14 @@ class Channel:
         """Why the client must go. One that does not read keeps only this waiting."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
-                reason = close.reason.encode()[:_MOST_REASON_BYTES].decode("utf-8", "ignore")
-                await self._websocket.close(close.code, reason)
+                await self._websocket.close(close.code, close_reason(close.reason))
         except (TimeoutError, *_GONE) as error:
             _log.info("a client was gone before it was told to go: %r", error)
+
+
+def close_reason(text: str) -> str:
+    """As much of a reason as a close frame has room for."""
+    return text.encode()[:_MOST_REASON_BYTES].decode("utf-8", "ignore")
 
 
 def protocol_to_accept(offered: Sequence[str]) -> str | None:

@@ -157,9 +157,8 @@ class PushClient:
             async for event in listener:
                 if self._is_subscribed:
                     self._channel.put({**event.data, "type": event.kind})
-        if live.farewell:
-            self._channel.stop(Close(MOVED, live.farewell))
-            return
+                if event.kind == "moved":
+                    self._channel.stop(Close(MOVED, event.data["reason"]))
         is_closed = live.session.is_closed
         self._channel.stop(Close(NO_SESSION, f"session {live.name} was closed") if is_closed else Close(GOING_AWAY))
 
