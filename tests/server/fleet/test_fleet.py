@@ -64,7 +64,7 @@ def test_memory_journal_dialogues_standing_questions_and_deliveries_move_togethe
         assert moved.session.stats.frames_seen == 6
         assert await asyncio.to_thread(asked, moved) == before
         entries = two.hub.journal.entries("door")
-        assert [entry.kind for entry in entries] == ["answer", "moved"]
+        assert [entry.kind for entry in entries] == ["answer", "arrived"]
         assert entries[0].data == {"answer": "grey"}
         assert entries[1].data["from"] == "one"
         assert list(two.hub.journal.records("dialogue", "door")) == ["door/d"]
@@ -153,7 +153,7 @@ def test_a_server_that_cannot_reach_the_store_lets_go_before_another_one_takes_o
             one.line.is_cut = False
             await until(lambda: one.is_sure)
             assert await code_of(one.hub.find("s")) == "session_elsewhere"
-            [entry] = two.hub.journal.entries("s", kinds=["moved"])
+            [entry] = two.hub.journal.entries("s", kinds=["arrived"])
             assert "lost" in entry.data["reason"]
             assert (entry.time_seconds, entry.data["known_until_s"]) == (3.0, 3.0)
 

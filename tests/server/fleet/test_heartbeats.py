@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hermes_stream.server.fleet.heartbeats import Heartbeats
@@ -46,6 +46,7 @@ def test_one_that_beats_lives_and_one_that_does_not_is_dead_after_its_time() -> 
     assert one.dead() == {}
 
 
+@settings(deadline=None)
 @given(
     st.floats(0, 1e6),
     st.lists(st.tuples(st.floats(0, 4), st.sampled_from(["beat", "look", "neither"])), max_size=60),

@@ -23,7 +23,8 @@ _N_COMMITS = 3
 _PLACES = st.tuples(st.integers(1, 5), st.integers(1, 4))
 
 
-@given(st.sets(_PLACES), st.dictionaries(st.integers(1, 5), _PLACES))
+@settings(deadline=None)
+@given(st.sets(_PLACES, max_size=8), st.dictionaries(st.integers(1, 5), _PLACES, max_size=4))
 def test_the_checkpoints_that_count_are_those_of_the_history(commits: set[Place], bases: dict[int, Place]) -> None:
     bases = {fence: min(base, (fence - 1, 9)) for fence, base in bases.items()}
     found = valid_commits([Commit(fence, number, 0.0) for fence, number in commits], bases)

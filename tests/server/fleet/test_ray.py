@@ -111,7 +111,7 @@ def test_sessions_of_a_replica_that_is_killed_come_back_on_the_other(server: Run
         assert state.json()["frames_seen"] == 8
         assert ask(client, name) == before
         assert holder(shared, name) != first
-        [moved] = client.get(f"/v1/sessions/{name}/journal", params={"kind": "moved"}).json()["data"]
+        [moved] = client.get(f"/v1/sessions/{name}/journal", params={"kind": "arrived"}).json()["data"]
         assert (moved["from"], moved["known_until_s"]) == (first, 7.0)
         client.delete(f"/v1/sessions/{name}").raise_for_status()
 

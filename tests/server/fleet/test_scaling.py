@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hermes_stream.server.fleet.scaling import LAG, SHARE, Load, wanted_on_ray, wanted_replicas
@@ -28,6 +28,7 @@ def test_it_goes_down_one_at_a_time_and_not_while_anybody_is_behind() -> None:
     assert wanted_replicas([*[Load(0.0, 0.0)] * 4, Load(0.0, 3.0)], 5) == 6
 
 
+@settings(deadline=None)
 @given(_LOADS)
 def test_after_a_step_down_the_same_memory_does_not_ask_for_a_step_up(loads: list[Load]) -> None:
     loads = [Load(load.memory_share, 0.0) for load in loads]
@@ -39,6 +40,7 @@ def test_after_a_step_down_the_same_memory_does_not_ask_for_a_step_up(loads: lis
             assert wanted_replicas([Load(share, 0.0)] * wanted, wanted) <= wanted
 
 
+@settings(deadline=None)
 @given(_LOADS, st.integers(0, 3))
 def test_more_load_never_asks_for_fewer(loads: list[Load], index: int) -> None:
     n = len(loads)

@@ -106,7 +106,7 @@ def test_after_a_kill_the_other_answers_as_before_and_states_what_it_did_not_see
             n_right = sum(answer["answer"] == truth for answer, truth in zip(before, truths, strict=True))
             assert n_right > len(truths) / 2, "answers that are wrong anyway would show nothing"
             assert [row["number"] for row in journal(client, name, "answer")][: len(numbers)] == numbers
-            [moved] = journal(client, name, "moved")
+            [moved] = journal(client, name, "arrived")
             assert "lost" in moved["reason"]
             assert moved["known_until_s"] == _WATCHED_SECONDS - 1
             [kept] = client.get(f"/v1/sessions/{name}/alerts").json()["data"]
@@ -162,7 +162,7 @@ def test_a_session_that_is_asked_for_elsewhere_is_handed_over_and_its_client_tol
             with routed(second, name) as client:
                 assert ask(client, name, ["What object came first?"]) == before
                 assert state_of(second, name)["frames_seen"] == 8
-                [moved] = journal(client, name, "moved")
+                [moved] = journal(client, name, "arrived")
             with realtime as socket:
                 closes = [pusher.closed(), Pusher(socket).closed()]
             assert [code for code, _ in closes] == [4411, 4411]
