@@ -61,6 +61,8 @@ HOMES = {
     "cryptography": ("sealing.py",),
     "fsspec": ("server/fleet/",),
     "ray": ("server/fleet/",),
+    "pyarrow": ("evals/annotations.py",),
+    "openai": ("evals/judges/endpoint.py",),
 }
 UNWELCOME = {
     "torchvision", "torchcodec", "decord", "opencv-python", "opencv-python-headless", "gradio", "streamlit",
