@@ -17,7 +17,7 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, HTTPOptions, RequestRouterConfig
 
 from hermes_stream.engine.engine import Engine
-from hermes_stream.errors import ConfigError
+from hermes_stream.errors import ConfigError, SessionClosed
 from hermes_stream.server.app import drain, make_app
 from hermes_stream.server.context import Server
 from hermes_stream.server.fleet.scaling import LAG, SHARE
@@ -33,7 +33,7 @@ _POLICY = "hermes_stream.server.fleet.scaling:wanted_on_ray"
 _MOST_REQUESTS = 100_000
 _OBJECT_STORE_BYTES = 100 * 2**20
 _HAND_OVER_SECONDS = 60
-_POLL_SECONDS = 0.5
+_POLL_SECONDS, _PATIENCE_SECONDS = 0.5, 1.0
 
 
 def parse_replicas(text: str) -> tuple[int, int]:
@@ -65,7 +65,9 @@ class Replica:
 
     async def check_health(self) -> None:
         """Called by Ray, which replaces a replica that raises."""
-        self._engine.ping()
+        server: Server = self._app.state.server
+        if await server.pulse.take(self._engine, _PATIENCE_SECONDS) in ("stuck", "ended"):
+            raise SessionClosed(f"the engine of {self._engine.model.name} does not answer")
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Ray; what `scaling` decides by."""
