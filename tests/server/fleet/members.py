@@ -109,7 +109,7 @@ async def routed(name: str, work: Callable[[], Awaitable[T]]) -> T:
 
 def frames(start: int, stop: int) -> list[Frame]:
     """One a second, each of another grey."""
-    return [Frame(float(index), np.full((40, 40, 3), 40 + 8 * index, np.uint8)) for index in range(start, stop)]
+    return [Frame(float(index), np.full((40, 40, 3), (40 + 8 * index) % 256, np.uint8)) for index in range(start, stop)]
 
 
 async def until(is_so: Callable[[], bool]) -> None:
