@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -69,12 +70,10 @@ class Replica:
         if await server.pulse.take(self._engine, _PATIENCE_SECONDS) in ("stuck", "ended"):
             raise SessionClosed(f"the engine of {self._engine.model.name} does not answer")
 
-    def record_autoscaling_stats(self) -> dict[str, float]:
-        """Called by Ray; what `scaling` decides by."""
-        stats = self._engine.stats
-        limit_bytes = stats.limit_bytes or 0
-        room = max(limit_bytes - self._idle_bytes, 1)
-        server: Server = self._app.state.server
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Ray; what `scaling` decides by. Without a limit of memory, by lag alone."""
+        stats, server = self._engine.stats, self._app.state.server
+        room = math.inf if stats.limit_bytes is None else max(stats.limit_bytes - self._idle_bytes, 1)
         lags = [live.session.stats.lag_seconds for live in server.hub.sessions()]
         return {SHARE: (stats.used_bytes - self._idle_bytes) / room, LAG: max(lags, default=0.0)}
 
