@@ -16,6 +16,9 @@ from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answer import AnswerStream
 from hermes_stream.engine.as_of import as_of
+from hermes_stream.engine.commentary.ingest import RoundJob
+from hermes_stream.engine.commentary.opening import begin_commentary
+from hermes_stream.engine.commentary.state import CommentarySettings
 from hermes_stream.engine.forgetting import Forgotten, check_times, forget_times
 from hermes_stream.engine.gaps import check_behind
 from hermes_stream.engine.graphs.static_forwards import Capture
@@ -30,11 +33,12 @@ from hermes_stream.engine.snapshot import restore_stream
 from hermes_stream.engine.stream import Stream
 from hermes_stream.engine.warm_up import WarmUp, warm_up
 from hermes_stream.engine.worker import Worker
-from hermes_stream.errors import ConfigError, SessionClosed, SessionError
+from hermes_stream.errors import ConfigError, SessionClosed, SessionError, UsageError
 from hermes_stream.memory.budget import parse_budget
 from hermes_stream.memory.shape import MemoryBits
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.models.adapter import Adapter, ModelFacts, StreamDefaults
+from hermes_stream.models.commentary import CommentaryPrompts
 from hermes_stream.models.load import load_adapter
 from hermes_stream.models.placement import DeviceMap
 from hermes_stream.policies.base import Policy
@@ -91,6 +95,11 @@ class Engine:
     def defaults(self) -> StreamDefaults:
         """Sampling rate, interval and budget that suit the checkpoint."""
         return self._adapter.defaults
+
+    @property
+    def commentary(self) -> CommentaryPrompts:
+        """The strings of a stream with commentary."""
+        return self._adapter.commentary
 
     @property
     def stats(self) -> EngineStats:
@@ -206,6 +215,20 @@ class Engine:
         """Start answering a question; tokens go to `answer`."""
         self._worker.submit(AskJob(_running(session), answer.query, Channel(answer), remember=remember))
 
+    def begin_commentary(self, session: Session, settings: CommentarySettings) -> None:
+        """Make a session that has seen nothing one with commentary."""
+        self.call(session, lambda: begin_commentary(session.stream, settings))
+
+    def submit_round(self, session: Session, frames: Sequence[Frame], step: int) -> Future[None]:
+        """Put the frames of one step into a narrated session, behind the reply to those before."""
+        job = RoundJob(_running(session), deque(frames), Future(), step=step)
+        self._worker.submit(job)
+        return job.done
+
+    def submit_speech(self, session: Session, words: AnswerStream) -> None:
+        """Start speaking about the newest round; tokens go to `words`."""
+        self._worker.submit(AskJob(_running(session), words.query, Channel(words), speaks=True))
+
     def submit_score(self, session: Session, scores: PendingScores, choices: tuple[str, ...]) -> None:
         """Start scoring possible answers; the result goes to `scores`."""
         self._worker.submit(AskJob(_running(session), scores.query, Channel(scores), choices=choices))
@@ -272,16 +295,16 @@ class Engine:
             if budget is not None and policy.budget is not None:
                 raise ConfigError(f"two budgets: {policy.budget} in the memory and {budget} beside it; give one")
             if budget is not None:
-                policy = policy.with_budget(parse_budget(budget).tokens(self._bytes_per_token(policy, keep_raw)))
+                policy = policy.with_budget(parse_budget(budget).tokens(self.bytes_per_token(policy, keep_raw)))
         else:
             kind = parse_memory(memory, bytes_per_token=1)
             if memory_bits is not None:
                 kind = kind.with_memory_bits(memory_bits)
-            policy = parse_memory(memory, budget, bytes_per_token=self._bytes_per_token(kind, keep_raw))
+            policy = parse_memory(memory, budget, bytes_per_token=self.bytes_per_token(kind, keep_raw))
             policy = policy.with_memory_bits(kind.memory_bits)
         return policy.with_budget(self.defaults.budget_tokens)
 
-    def _bytes_per_token(self, policy: Policy, keep_raw: bool) -> int:
+    def bytes_per_token(self, policy: Policy, keep_raw: bool = True) -> int:
         """What a token that this policy holds takes over all layers: keys and values, or its embedding and taps."""
         shape = memory_shape(self.model)
         if policy.ingests == "features":
@@ -324,9 +347,11 @@ def _open(session: Session) -> Stream:
 
 
 def _watching(session: Session) -> Stream:
-    """The same, if it takes frames. Raises UsageError if it shows a past."""
+    """The same, if it takes frames. Raises UsageError if it shows a past, or has them from its commentary."""
     stream = _running(session)
     stream.check_open_ended()
+    if stream.commentary is not None:
+        raise UsageError("the session is narrated: give its frames to what `narrate()` returned")
     return stream
 
 

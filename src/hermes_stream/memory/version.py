@@ -74,7 +74,7 @@ class MemoryVersion:
         axis; they matter for models with absolute time and fall with each compaction.
     moved: how far compactions have moved the clock back since the stream began.
     features: encoded tokens that have not gone through the text model (policies that hold features).
-    n_seen: vision tokens committed since the stream began.
+    n_seen: vision tokens committed since the stream began. n_text: of commentary, as many tokens of text.
     frames_seen: sampled frames; grids_seen: frames as the memory numbers them (Qwen makes one grid of two frames).
     time_seconds: of the newest sampled frame.
     """
@@ -94,6 +94,7 @@ class MemoryVersion:
     number: int
     features: FeatureBank
     moved: int = 0
+    n_text: int = 0
 
     @property
     def held_tokens(self) -> tuple[int, ...]:
@@ -185,6 +186,24 @@ class MemoryVersion:
             frames_seen=self.frames_seen + tokens.n_frames,
             grids_seen=self.grids_seen + tokens.n_grids,
             time_seconds=time_seconds,
+            number=self.number + 1,
+        )
+
+    def with_text_features(
+        self, embeddings_NE: torch.Tensor, first_seconds: float, last_seconds: float
+    ) -> MemoryVersion:
+        """The version after words about frames of some time, `[N, E]`, which wait as features with the newest frame."""
+        features = self.features.append_text(
+            embeddings_NE,
+            self.shape,
+            frame=self.grids_seen - 1,
+            seconds_2=torch.tensor([first_seconds, last_seconds], dtype=torch.float64),
+            first_identity=self.next_identity,
+        )
+        return replace(
+            self,
+            features=features,
+            next_identity=self.next_identity + embeddings_NE.shape[0],
             number=self.number + 1,
         )
 

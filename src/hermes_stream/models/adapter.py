@@ -13,6 +13,7 @@ import torch
 
 from hermes_stream.memory.backends.base import Backend
 from hermes_stream.memory.rope import Rope
+from hermes_stream.models.commentary import CommentaryPrompts
 from hermes_stream.models.flops import TextSizes
 from hermes_stream.types import Frame, Turn, VisualTokens
 
@@ -74,7 +75,7 @@ class Clip:
     """Frames of one stream to be encoded, a multiple of `frames_per_grid`.
 
     since_seconds: presentation time of the stream's first frame.
-    n_repeated: how many of them, the last ones, stand in for partners that have not come.
+    n_repeated: how many of them stand in for partners that have not come: each is the frame before it.
     """
 
     frames: Sequence[Frame]
@@ -128,6 +129,9 @@ class Adapter(Protocol):
     def backend(self) -> Backend:
         """Where the rows of all its memories live, and how they are attended to."""
         ...
+
+    @property
+    def commentary(self) -> CommentaryPrompts: ...
 
     @property
     def tokenizer(self) -> Any: ...

@@ -18,6 +18,7 @@ from hermes_stream.memory.backends.choose import choose_backend
 from hermes_stream.memory.upload import upload
 from hermes_stream.models.adapter import Batch, Clip, ModelFacts, StreamDefaults
 from hermes_stream.models.attention_seam import ModelRope, attach, project_text, run_stock_text_model, run_text_model
+from hermes_stream.models.commentary import CommentaryPrompts
 from hermes_stream.models.flops import text_sizes
 from hermes_stream.models.quantization import quantization_method, stored_bytes
 from hermes_stream.models.stock import StockModel
@@ -69,6 +70,7 @@ class CheckpointAdapter:
         self,
         checkpoint: Checkpoint,
         prompts: Prompts,
+        commentary: CommentaryPrompts,
         *,
         family: str,
         n_axes: int,
@@ -96,6 +98,7 @@ class CheckpointAdapter:
             budget_tokens=int(given.get("budget", family_defaults.budget_tokens)),
             measured_layers=_measured_layers(checkpoint.name, given, text_config.num_hidden_layers),
         )
+        self.commentary = commentary.with_settings(given.get("commentary", {}))
         self._model = model
         self._text_model = model.model.language_model
         self._prompts = prompts

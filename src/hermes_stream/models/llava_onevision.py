@@ -15,6 +15,7 @@ from hermes_stream.errors import ModelError
 from hermes_stream.memory.upload import upload
 from hermes_stream.models.adapter import Clip, StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
+from hermes_stream.models.commentary import CommentaryPrompts
 from hermes_stream.models.flops import siglip_flops
 from hermes_stream.models.preprocess import FixedSizePreprocessor
 from hermes_stream.models.saliency import attention_received, siglip_layers
@@ -28,6 +29,22 @@ PROMPTS = Prompts(
     question=_QUESTION,
     question_first=_QUESTION,
     turn="{question}<|im_end|><|im_start|>assistant \n{answer}<|im_end|><|im_start|>user \n",
+)
+
+# The same turns; the learned newline, which ends a whole video, has no place where videos never end.
+COMMENTARY = CommentaryPrompts(
+    system="<|im_start|>system \nYou are a helpful assistant.<|im_end|>",
+    instruction="<|im_start|>user \n{text}<|im_end|>",
+    previous_open="<|im_start|>previous text \n",
+    previous_close="<|im_end|>",
+    user_open="<|im_start|>user ",
+    time="",
+    vision_open="",
+    vision_close="",
+    question="\n{text}",
+    user_close="<|im_end|>",
+    assistant_open="<|im_start|>assistant\n",
+    turn_end="",
 )
 
 
@@ -53,6 +70,7 @@ class LlavaOnevisionAdapter(CheckpointAdapter):
         super().__init__(
             checkpoint,
             PROMPTS,
+            COMMENTARY,
             family="llava-onevision",
             n_axes=1,
             tokens_per_frame=self._grid**2,

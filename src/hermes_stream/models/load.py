@@ -98,7 +98,7 @@ def load_adapter(
         return _load_random(name, wishes)
     if device == "meta":
         raise ModelError(f"{name}: the device meta holds no weights; only models as random:SHAPE can be put there")
-    place = _resolve(name)
+    place = resolve_checkpoint(name)
     config = _load_config(name, place)
     if config.model_type not in _FAMILIES:
         raise ModelError(f"{name}: no adapter for {config.model_type!r}; supported: {', '.join(_FAMILIES)}")
@@ -162,7 +162,8 @@ def _load_random(name: str, wishes: _Wishes) -> Adapter:
     return _adapt(model_type, checkpoint)
 
 
-def _resolve(name: str) -> str:
+def resolve_checkpoint(name: str) -> str:
+    """The folder of a bundled or a local checkpoint, or a hub id as it is. Raises ModelError for anything else."""
     bundled = bundled_models()
     if name in bundled:
         return str(bundled[name])

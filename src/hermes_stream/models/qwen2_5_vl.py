@@ -15,6 +15,7 @@ import torch
 from hermes_stream.memory.upload import upload
 from hermes_stream.models.adapter import Clip, StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
+from hermes_stream.models.commentary import chatml_commentary
 from hermes_stream.models.flops import qwen2_5_vision_flops
 from hermes_stream.models.patches import PatchPreprocessor, first_and_last, pixel_bounds
 from hermes_stream.types import Frame, VisualTokens
@@ -27,6 +28,13 @@ PROMPTS = Prompts(
     question="<|vision_end|>" + _ASK,
     question_first="<|vision_end|>" + _ASK,
     turn=_TURN,
+)
+# StreamingVLM, released code.
+COMMENTARY = chatml_commentary(
+    system="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
+    time="Time={start:.1f}-{end:.1f}s",
+    vision_open="<|vision_start|>",
+    vision_close="<|vision_end|>",
 )
 # Pixels of a frame in the family's video processor. The published files allow 21 times as many, more than a stream can
 # pay for; `max_pixels` asks for more.
@@ -62,6 +70,7 @@ class Qwen2_5VLAdapter(CheckpointAdapter):  # noqa: N801
         super().__init__(
             checkpoint,
             PROMPTS,
+            COMMENTARY,
             family="qwen2.5-vl",
             n_axes=3,
             tokens_per_frame=self._patches.most_tokens,

@@ -14,6 +14,7 @@ import torch
 from hermes_stream.memory.upload import upload
 from hermes_stream.models.adapter import Clip, StreamDefaults
 from hermes_stream.models.checkpoint_adapter import Checkpoint, CheckpointAdapter, Prompts
+from hermes_stream.models.commentary import chatml_commentary
 from hermes_stream.models.flops import qwen3_vision_flops
 from hermes_stream.models.patches import PatchPreprocessor, first_and_last, pixel_bounds
 from hermes_stream.types import Frame, VisualTokens
@@ -21,6 +22,8 @@ from hermes_stream.types import Frame, VisualTokens
 _ASK = "{text}<|im_end|>\n<|im_start|>assistant\n"
 _TURN = "{question}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>\n<|im_start|>user\n"
 PROMPTS = Prompts(prefix="<|im_start|>user\n", question=_ASK, question_first=_ASK, turn=_TURN)
+# Grids bring their times and separators along.
+COMMENTARY = chatml_commentary(system="", time="", vision_open="", vision_close="")
 _TIME = "<{seconds:.1f} seconds><|vision_start|>"
 _END = "<|vision_end|>"
 # The family's processor budgets a whole clip, which a stream does not know: 256 tokens a frame unless told otherwise.
@@ -56,6 +59,7 @@ class Qwen3VLAdapter(CheckpointAdapter):
         super().__init__(
             checkpoint,
             PROMPTS,
+            COMMENTARY,
             family="qwen3-vl",
             n_axes=3,
             tokens_per_frame=self._patches.most_tokens + n_separators,

@@ -86,8 +86,20 @@ class Wrapper(Policy):
         return self.inner.texts
 
     @property
+    def reads_history(self) -> bool:  # type: ignore[override]
+        return self.inner.reads_history
+
+    @property
     def recalls_at(self) -> Literal["questions", "always"]:  # type: ignore[override]
         return self.inner.recalls_at
+
+    @property
+    def plans_rounds(self) -> bool:  # type: ignore[override]
+        return self.inner.plans_rounds
+
+    @property
+    def pins_instruction(self) -> bool:
+        return self.inner.pins_instruction
 
     @property
     def archive(self) -> ArchiveSettings | None:
