@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from hermes_stream.shapestream import EVALUATION_SEEDS, make_script
-from tests.server.conftest import RunningServer, server_process
+from tests.server.conftest import RunningServer, run_command, server_process
 from tests.server.pushing import Pusher, episode_jpeg, pushing
 
 pytestmark = pytest.mark.ray
@@ -130,3 +130,12 @@ def test_when_replicas_are_stopped_sessions_are_saved_and_clients_told_to_come_b
     assert "released" in leases
     newest = max((tmp_path / "sessions" / name / "checkpoints").glob("*.commit"))
     assert newest.name.endswith("-3.000.commit")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["--replicas", "3/2", "--shared", "x"], "write a number"), ([], "--ray needs --shared")],
+)
+def test_what_cannot_be_is_refused_in_one_line(arguments: list[str], told: str) -> None:
+    done = run_command("serve", "--ray", "--port", "0", *arguments)
+    assert (done.returncode, told in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr
