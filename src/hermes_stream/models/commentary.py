@@ -30,6 +30,7 @@ class CommentaryPrompts:
         their time along, or need none. vision_open, vision_close: around a round's frames, empty where grids bring
         their separators along. question: of somebody who interrupts, with `{text}`.
     silence: ends the words of every round and is all of a silent one; `turn_close` follows it. Both are predicted.
+    answer_close: where a question came with a round, its reply begins with the answer and this.
     turn_end: stands between a reply and the next round; nobody predicts it.
     default_instruction: where nobody gives one.
     """
@@ -48,6 +49,7 @@ class CommentaryPrompts:
     turn_end: str
     silence: str = " ..."
     turn_close: str = "<|im_end|>"
+    answer_close: str = "\n"
     default_instruction: str = _INSTRUCTION
 
     def with_settings(self, settings: Mapping[str, Any]) -> CommentaryPrompts:
