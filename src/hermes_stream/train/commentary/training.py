@@ -26,16 +26,22 @@ from hermes_stream.train.commentary.layout import NO_LABEL, ChunkLayout, TextLim
 from hermes_stream.train.commentary.records import RecordFile
 
 # What a checkpoint folder holds beside weights and tokenizer.
-_SIDE_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json", "chat_template.json",
-               "chat_template.jinja", DEFAULTS_FILE)  # fmt: skip
+_SIDE_FILES = (
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "processor_config.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    DEFAULTS_FILE,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One run over some records. Defaults are the source's, but for the batch, which there is 512 chunks.
 
-    model: a bundled name, a folder or a hub id to begin with. records: files of `records`, a file may come twice. videos:
-    folder that their paths count from. out: the finished checkpoint's folder; what a run is resumed from lies in it too.
+    model: a bundled name, a folder or a hub id to begin with. records: files of `records`; one may come twice. videos:
+    folder that their paths count from. out: the finished checkpoint's folder; what a run is resumed from is there too.
     fps: sampled frames a second; None: the checkpoint's own. max_steps: instead of whole epochs.
     batch, accumulation: chunks in a forward, forwards in a step. lora_rank: 0 trains the whole language model.
     more: further settings of `TrainingArguments`, FSDP's among them.
@@ -183,8 +189,6 @@ def _arguments(stage: Stage) -> TrainingArguments:
         "weight_decay": stage.weight_decay,
         "bf16": stage.bf16,
         "use_cpu": not has_accelerator,
-        "gradient_checkpointing": stage.checkpoints_gradients,
-        "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "save_steps": stage.save_steps,
         "save_total_limit": 2,
         "logging_steps": 10,
