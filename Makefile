@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SOURCES := src tests benchmarks
 
-.PHONY: demo test browser check format clean help
+.PHONY: demo test slow browser check format clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -17,6 +17,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED)  ## watch a video, be questioned, see what is remembered
 	@$(BIN)/hermes-stream demo
+
+slow: $(INSTALLED)  ## servers that are killed, and what takes minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2
 
 browser: $(INSTALLED)  ## the page in a headless browser
 	@test -x /usr/bin/chromium || { apt-get update -q && apt-get install --yes --no-install-recommends chromium; } \

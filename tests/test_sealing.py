@@ -124,6 +124,12 @@ def test_another_key_and_what_is_not_sealed() -> None:
             seal(io.BytesIO(), key)
 
 
+@pytest.mark.parametrize("chunk_bytes", [0, -1, 2**30 + 1])
+def test_chunks_that_nobody_would_open_are_not_written(chunk_bytes: int) -> None:
+    with pytest.raises(ConfigError, match=f"chunks of {chunk_bytes} bytes; expected 1 to 1073741824"):
+        seal(io.BytesIO(), KEY, chunk_bytes=chunk_bytes)
+
+
 def test_keys_from_text() -> None:
     key = bytes(range(200, 232))
     standard, plain = base64.b64encode(key).decode(), base64.urlsafe_b64encode(key).decode().rstrip("=")

@@ -172,6 +172,8 @@ class _Chunks:
 
     @staticmethod
     def new(key: bytes, n_bytes: int) -> _Chunks:
+        if not 0 < n_bytes <= _LARGEST_CHUNK_BYTES:
+            raise ConfigError(f"chunks of {n_bytes} bytes; expected 1 to {_LARGEST_CHUNK_BYTES}")
         salt = secrets.token_bytes(_SALT_BYTES)
         file_key, check = _derive(key, salt)
         return _Chunks(_MAGIC + n_bytes.to_bytes(4, "big") + salt + check, _cipher(file_key), n_bytes)

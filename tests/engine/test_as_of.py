@@ -113,6 +113,16 @@ def test_with_everything_held_it_is_asked_as_it_was_then(adapter: Adapter, piece
     assert_same_snapshots(before, take_snapshot(stream))
 
 
+def test_text_over_the_frames_times_is_asked_as_it_was_then(tmp_path: Path) -> None:
+    """Qwen2.5-VL with transformers 5's place of text, behind rows and columns."""
+    folder = save_checkpoint("qwen2_5_vl", tmp_path / "qwen2_5_vl", num_hidden_layers=3)
+    stream = open_direct(load_adapter(str(folder), text_positions="overlap"), KeepAll(), chunk_frames=4)
+    for seconds, expected in watch_and_ask(stream, 8, 2).items():
+        past = as_of(stream, seconds)
+        assert assert_is_as_of(past, seconds).is_exact
+        assert torch.equal(question_logits(past, QUESTION), expected)
+
+
 def test_within_a_piece_it_differs_by_rounding_alone(adapter: Adapter) -> None:
     """Text stands where it would have stood, also where tokens were dropped at the end of a frame."""
     for memory in ("keep-all", "dtd(drop=0.4) | keep-all"):

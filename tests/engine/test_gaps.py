@@ -179,6 +179,15 @@ def test_intervals_go_on_over_a_gap(adapter: Adapter) -> None:
     assert stream.n_compressions > 0
 
 
+def test_text_over_the_frames_times_goes_on_behind_a_gap(tmp_path: Path) -> None:
+    """Qwen2.5-VL with transformers 5's place of text: its clock for limits is that of the frames."""
+    folder = save_checkpoint("qwen2_5_vl", tmp_path / "qwen2_5_vl", num_hidden_layers=3)
+    stream = start(load_adapter(str(folder), text_positions="overlap"), "hermes")
+    for round_ in range(3):
+        watch_direct(stream, shown(7, round_ * WEEK, seed=round_), 3)
+        assert_in_order(stream)
+
+
 @pytest.fixture
 def session(engine: Engine) -> Session:
     session = engine.open(SlidingWindow(budget=30), chunk=4)

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from hermes_stream import Engine, Frame
-from hermes_stream.server.alert import Alert, AlertRequest
-from hermes_stream.server.alerts import Alerts
+from hermes_stream.server.alerts.alert import Alert, AlertRequest
+from hermes_stream.server.alerts.alerts import Alerts
 from hermes_stream.server.bus import Event
 from hermes_stream.server.hub import Hub
-from hermes_stream.server.journal import Journal
-from hermes_stream.server.keeper import Keeper
 from hermes_stream.server.live_session import LiveSession
-from hermes_stream.server.networks import Networks
+from hermes_stream.server.pull.networks import Networks
 from hermes_stream.server.settings import Limits, SessionSpec
-from hermes_stream.server.state_folder import StateFolder
+from hermes_stream.server.state.journal import Journal
+from hermes_stream.server.state.keeper import Keeper
+from hermes_stream.server.state.state_folder import StateFolder
 from hermes_stream.shapestream import make_script, render_frame
 from hermes_stream.types import Scores
 

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ class RunningServer:
     address: str
     http: httpx2.Client
     process: subprocess.Popen[str]
-    said: list[str]
+    # Long: not to be shown whenever a test fails.
+    said: list[str] = field(repr=False)
 
     @property
     def websocket_address(self) -> str:

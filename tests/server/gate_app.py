@@ -7,13 +7,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request, WebSocket
 
-from hermes_stream.server.access import Access
-from hermes_stream.server.auth import Gate
-from hermes_stream.server.body_limit import BodyLimit
-from hermes_stream.server.client_secrets import ClientSecrets
-from hermes_stream.server.keys import KeyRing
-from hermes_stream.server.metrics import Metrics
-from hermes_stream.server.origins import Origins
+from hermes_stream.server.access.auth import Gate
+from hermes_stream.server.access.body_limit import BodyLimit
+from hermes_stream.server.access.client_secrets import ClientSecrets
+from hermes_stream.server.access.keys import KeyRing
+from hermes_stream.server.access.origins import Origins
+from hermes_stream.server.observe.access_log import Access
+from hermes_stream.server.observe.metrics import Metrics
 from hermes_stream.server.settings import Limits
 
 

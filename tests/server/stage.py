@@ -12,13 +12,13 @@ from typing import Any
 
 from hermes_stream import Engine
 from hermes_stream.server.hub import Hub
-from hermes_stream.server.journal import Journal
-from hermes_stream.server.keeper import Keeper
 from hermes_stream.server.live_session import LiveSession
-from hermes_stream.server.pull import Puller
+from hermes_stream.server.pull.puller import Puller
+from hermes_stream.server.pull.sources import Sources
 from hermes_stream.server.settings import Limits, ServerSettings, SessionSpec
-from hermes_stream.server.sources import Sources
-from hermes_stream.server.state_folder import StateFolder
+from hermes_stream.server.state.journal import Journal
+from hermes_stream.server.state.keeper import Keeper
+from hermes_stream.server.state.state_folder import StateFolder
 
 _PATIENCE_SECONDS = 30.0
 

@@ -18,10 +18,10 @@ from hermes_stream import Engine
 from hermes_stream.engine.standing import Trigger
 from hermes_stream.errors import ContextError, SessionClosed, UsageError
 from hermes_stream.models.load import load_adapter
-from hermes_stream.server.alert import Alert, AlertRequest
+from hermes_stream.server.alerts.alert import Alert, AlertRequest
 from hermes_stream.server.problems import ApiError
 from hermes_stream.server.settings import Limits
-from hermes_stream.server.thumbnails import to_jpeg
+from hermes_stream.server.state.thumbnails import to_jpeg
 from tests.engine.held_up import held_up
 from tests.server.alerting import APPEARED, APPEARS_SECONDS, HIT_SECONDS, KIND, frames, hold_looks, run, running, until
 from tests.server.receiver import receiver
@@ -393,7 +393,7 @@ def test_a_look_that_fails_is_counted_and_the_next_one_comes(engine: Engine) -> 
 
 
 def test_old_pictures_give_way(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hermes_stream.server.alert_looks.N_PICTURES", 2)
+    monkeypatch.setattr("hermes_stream.server.alerts.alert_looks.N_PICTURES", 2)
 
     async def test() -> None:
         async with running(engine) as server:

@@ -102,6 +102,7 @@ def test_more_questions_than_the_limit_are_refused(server: RunningServer, sessio
         assert "16 standing questions, its limit" in posed[-1].json()["error"]["message"]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_tells_what_it_had_to_tell_and_nothing_twice(tmp_path: Path) -> None:
     """The receiver fails as long as the first server lives."""
     options = ("--state-dir", tmp_path, "--save-seconds", "0.5", "--allow-network", "127.0.0.0/8")

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hermes_stream.server.backoff import Backoff
+from hermes_stream.server.pull.backoff import Backoff
 
 
 @given(seed=st.integers(0, 1000))

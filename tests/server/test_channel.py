@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
-from hermes_stream.server import channel as channel_module
-from hermes_stream.server.channel import Channel, Close, protocol_to_accept
+from hermes_stream.server.push import channel as channel_module
+from hermes_stream.server.push.channel import Channel, Close, protocol_to_accept
 
 
 class FakeSocket:

@@ -7,10 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hermes_stream.shapestream import EVALUATION_SEEDS, make_questions, make_script
 
 from .conftest import RunningServer, server_process
 from .pushing import episode_jpeg, pushing, state_of, wait_for_frames, wait_until
+
+pytestmark = pytest.mark.slow
 
 _SAVE_SECONDS = 1.0
 _SEED = EVALUATION_SEEDS[7]

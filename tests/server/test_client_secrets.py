@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from hermes_stream.server import client_secrets_api
-from hermes_stream.server.client_secrets import ClientSecrets
-from hermes_stream.server.keys import KeyRing, KeyStore, parse_api_key
+from hermes_stream.server.access import client_secrets_api
+from hermes_stream.server.access.client_secrets import ClientSecrets
+from hermes_stream.server.access.keys import KeyRing, KeyStore, parse_api_key
 from hermes_stream.server.problems import ApiError
 
 from .gate_app import gate_app

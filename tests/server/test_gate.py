@@ -13,7 +13,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from hermes_stream.server.keys import KeyRing, parse_api_key
+from hermes_stream.server.access.keys import KeyRing, parse_api_key
 from hermes_stream.server.settings import Limits
 
 from .gate_app import gate_app

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hermes_stream.server.guesses import Guesses
+from hermes_stream.server.access.guesses import Guesses
 
 
 class Clock:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from hermes_stream.server.images import PictureError, PictureFormat, from_base64
+from hermes_stream.server.push.images import PictureError, PictureFormat, from_base64
 
 FORM = PictureFormat(max_bytes=2**20, max_pixels=2**20)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hermes_stream.errors import ConfigError
 from hermes_stream.sealing import open_sealed_bytes, seal_bytes
-from hermes_stream.server.journal import Journal
+from hermes_stream.server.state.journal import Journal
 
 TIMES = st.floats(0, 100, allow_nan=False)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hermes_stream.errors import ConfigError
-from hermes_stream.server.keys import ApiKey, KeyRing, KeyStore, api_keys_from, parse_api_key
+from hermes_stream.server.access.keys import ApiKey, KeyRing, KeyStore, api_keys_from, parse_api_key
 
 _SECRET = "a-key-of-24-characters.."
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hermes_stream.server.logs import about_session, belongs_to, configure_logs
+from hermes_stream.server.observe.logs import about_session, belongs_to, configure_logs
 
 _log = logging.getLogger("hermes_stream.server.test")
 

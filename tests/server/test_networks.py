@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hermes_stream.server import networks
-from hermes_stream.server.networks import Forbidden, Networks
+from hermes_stream.server.pull import networks
+from hermes_stream.server.pull.networks import Forbidden, Networks
 
 # Blocks that are not globally reachable, and multicast.
 CLOSED = [

@@ -11,13 +11,13 @@ import pytest
 
 from hermes_stream import Engine
 from hermes_stream.server.hub import Hub
-from hermes_stream.server.journal import Journal
-from hermes_stream.server.keeper import Keeper
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.openai_api.answers import passing_session
 from hermes_stream.server.problems import ApiError
 from hermes_stream.server.settings import Limits, SessionSpec
-from hermes_stream.server.state_folder import StateFolder
+from hermes_stream.server.state.journal import Journal
+from hermes_stream.server.state.keeper import Keeper
+from hermes_stream.server.state.state_folder import StateFolder
 
 from ..tiny import make_frames
 

@@ -66,6 +66,7 @@ def test_a_refused_source_is_answered_400_in_one_line(server: RunningServer, sou
         assert len(client.get("/v1/sessions").json()["data"]) == len(before)
 
 
+@pytest.mark.slow
 def test_files_and_a_silent_camera_of_a_server_that_may(tmp_path: Path) -> None:
     write_raw(tmp_path / "a.mp4", "libx264", 50)
     arguments = ("--allow-local-files", tmp_path, "--allow-network", "127.0.0.1/32", "--state-dir", tmp_path / "state")

@@ -13,8 +13,8 @@ import pytest
 
 from hermes_stream import Engine
 from hermes_stream.errors import SourceError
-from hermes_stream.server import pull
 from hermes_stream.server.live_session import LiveSession
+from hermes_stream.server.pull import puller as pull
 
 from .pulling import HERE, Camera, make_films
 from .stage import stage, until

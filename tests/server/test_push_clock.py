@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes_stream.errors import UsageError
-from hermes_stream.server.push_clock import PushClock
+from hermes_stream.server.push.push_clock import PushClock
 
 from ..oracles.tick_oracle import first_at_or_after_ticks
 

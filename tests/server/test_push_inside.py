@@ -14,9 +14,9 @@ from starlette.websockets import WebSocketDisconnect
 
 from hermes_stream import Engine
 from hermes_stream.errors import LimitError
-from hermes_stream.server import push_feed
 from hermes_stream.server.app import make_app
 from hermes_stream.server.live_session import LiveSession
+from hermes_stream.server.push import push_feed
 from hermes_stream.server.settings import ServerSettings
 
 from .pushing import PATIENCE_SECONDS, jpeg_of
@@ -142,7 +142,7 @@ def test_while_a_client_that_pushes_sends_nothing_the_session_has_a_gap(
         wait_for(lambda: live.reason == "the client sends no frames")
         assert (live.state, live.feed) == ("gap", "push")
         push(socket, 300)
-        wait_for(lambda: live.newest_seconds == 300)
+        wait_for(lambda: live.to_json()["gaps"])
         assert live.to_json()["gaps"] == [{"start_s": 0.0, "end_s": 300.0, "reason": "the client sent no frames"}]
     wait_for(lambda: live.feed is None)
 

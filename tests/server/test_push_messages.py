@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hermes_stream.server.push_messages import (
+from hermes_stream.server.push.push_messages import (
     AudioChunk,
     MessageError,
     SessionConfig,

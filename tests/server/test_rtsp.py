@@ -15,9 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hermes_stream.errors import SourceError
-from hermes_stream.server.networks import Forbidden, Networks
-from hermes_stream.server.opening import CameraOpening
-from hermes_stream.server.rtsp import AnswerWatch, RtspForwarder
+from hermes_stream.server.pull.networks import Forbidden, Networks
+from hermes_stream.server.pull.opening import CameraOpening
+from hermes_stream.server.pull.rtsp import AnswerWatch, RtspForwarder
 
 from ..oracles.rtsp_oracle import is_redirected
 from ..video.clips import number_of, write_raw

@@ -141,6 +141,14 @@ def test_openais_client_makes_secrets_for_browsers(locked: tuple[RunningServer, 
         assert browser.post("/v1/realtime/client_secrets", json={}).status_code == 401
 
 
+def test_a_secret_opens_a_realtime_connection(locked: tuple[RunningServer, str, Path]) -> None:
+    server, made, _ = locked
+    with client_of(server.address, made) as owner:
+        secret = owner.realtime.client_secrets.create().value
+    with client_of(server.address, secret) as browser, connected(browser) as connection:
+        assert connection.recv().type == "session.created"
+
+
 def test_openais_client_reads_why_it_is_refused(locked: tuple[RunningServer, str, Path]) -> None:
     client = openai.OpenAI(base_url=f"{locked[0].address}/v1", api_key="wrong", max_retries=0)
     with client, pytest.raises(openai.AuthenticationError) as caught:
@@ -199,6 +207,7 @@ def test_a_name_that_points_here_is_not_let_in(server: RunningServer) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (403, "host_not_allowed")
 
 
+@pytest.mark.slow
 def test_a_signal_saves_all_and_ends_what_would_go_on(tmp_path: Path) -> None:
     """With a page that listens, a client that pushes, a source that is watched and a connection that does nothing."""
     options = ("--state-dir", tmp_path / "state", "--save-seconds", "3600")
@@ -239,6 +248,7 @@ def test_a_signal_saves_all_and_ends_what_would_go_on(tmp_path: Path) -> None:
             assert next("is back" in row["message"] for row in again.rows if row.get("session") == name)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once() -> None:
     with server_process() as server, server.client() as client:
         name = client.post("/v1/sessions", json={}).json()["id"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hermes_stream.errors import SourceError
-from hermes_stream.server.networks import Forbidden
-from hermes_stream.server.source_rules import Address, LocalFile, World, read_source
+from hermes_stream.server.pull.networks import Forbidden
+from hermes_stream.server.pull.source_rules import Address, LocalFile, World, read_source
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from hermes_stream.errors import SourceError
-from hermes_stream.server.networks import Forbidden
-from hermes_stream.server.opening import Opening
+from hermes_stream.server.pull.networks import Forbidden
+from hermes_stream.server.pull.opening import Opening
+from hermes_stream.server.pull.sources import Sources
 from hermes_stream.server.settings import Limits, ServerSettings
-from hermes_stream.server.sources import Sources
 
 from ..video.clips import number_of, write_raw
 from ..video.test_network import write_playlist

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import hermes_stream as hs
 from hermes_stream.errors import ConfigError, SnapshotError
-from hermes_stream.server.state_folder import Checkpoint, Saved, StateFolder, least_missed
-from hermes_stream.server.thumbnails import Thumbnails
+from hermes_stream.server.state.state_folder import Checkpoint, Saved, StateFolder, least_missed
+from hermes_stream.server.state.thumbnails import Thumbnails
 from tests.tiny import make_frames, save_llava_onevision
 
 KEY = b"k" * 32
@@ -98,7 +98,7 @@ def test_checkpoints_of_a_time_and_later_are_dropped(folder: StateFolder, checkp
     assert folder.saved("a") == []
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(n=st.integers(2, 2000), n_kept=st.integers(3, 12))
 def test_however_long_it_runs_checkpoints_of_all_ages_are_there(n: int, n_kept: int) -> None:
     kept: list[Saved] = []

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hermes_stream.server.thumbnails import Thumbnails, to_jpeg
+from hermes_stream.server.state.thumbnails import Thumbnails, to_jpeg
 from hermes_stream.types import Frame
 
 TIMES = st.lists(st.floats(0, 1000, allow_nan=False), min_size=1, max_size=200, unique=True).map(sorted)

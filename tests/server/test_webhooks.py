@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from hermes_stream.server.alert import AlertRequest, Webhook
-from hermes_stream.server.journal import Journal
-from hermes_stream.server.networks import Networks
+from hermes_stream.server.alerts.alert import AlertRequest, Webhook
+from hermes_stream.server.alerts.webhook_post import read_endpoint, signature
+from hermes_stream.server.alerts.webhooks import Connect, Delivery, Patience, Webhooks
 from hermes_stream.server.problems import ApiError
-from hermes_stream.server.webhook_post import read_endpoint, signature
-from hermes_stream.server.webhooks import Connect, Delivery, Patience, Webhooks
+from hermes_stream.server.pull.networks import Networks
+from hermes_stream.server.state.journal import Journal
 from tests.server.certificates import make_certificate
 from tests.server.receiver import Received, documented_check, dripping, receiver
 

@@ -12,7 +12,7 @@ from hermes_stream.cli.output import say
 from hermes_stream.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hermes_stream.server.keys import KeyStore
+    from hermes_stream.server.access.keys import KeyStore
 
 keys = App(name="keys", help="API keys of a server, kept as hashes in its state folder.", default_parameter=None)
 
@@ -64,7 +64,7 @@ def remove(name: str, *, state_dir: Path) -> None:
 
 def _store(state_dir: Path) -> KeyStore:
     try:
-        from hermes_stream.server.keys import KeyStore
+        from hermes_stream.server.access.keys import KeyStore
     except ImportError as error:
         raise ConfigError(f"{error.name} is not installed; pip install 'hermes-stream[server]'") from error
     return KeyStore(state_dir)

@@ -26,11 +26,11 @@ def serve(
     """
     settings = (server or ServeOptions()).read()
     try:
-        from hermes_stream.server.reach import bind
+        from hermes_stream.server.access.reach import bind
 
         # What cannot be is refused before anything slow is imported.
         sockets = bind(settings)
-        from hermes_stream.server.logs import configure_logs
+        from hermes_stream.server.observe.logs import configure_logs
         from hermes_stream.server.run import serve as run_server
     except ImportError as error:
         raise ConfigError(f"{error.name} is not installed; pip install 'hermes-stream[server]'") from error

@@ -16,38 +16,33 @@ from starlette.exceptions import HTTPException
 from hermes_stream.engine.engine import Engine
 from hermes_stream.errors import HermesError
 from hermes_stream.sealing import open_sealed_bytes, seal_bytes
-from hermes_stream.server import (
-    alerts_api,
-    ask_api,
-    client_secrets_api,
-    durable_api,
-    health_api,
-    policies_api,
-    push_api,
-    reference,
-    sessions_api,
-)
-from hermes_stream.server.access import Access
-from hermes_stream.server.alerts import Alerts
-from hermes_stream.server.auth import Gate
-from hermes_stream.server.body_limit import BodyLimit
+from hermes_stream.server import ask_api, policies_api, reference, sessions_api
+from hermes_stream.server.access import client_secrets_api
+from hermes_stream.server.access.auth import Gate
+from hermes_stream.server.access.body_limit import BodyLimit
+from hermes_stream.server.access.keys import KeyRing
+from hermes_stream.server.access.origins import Origins
+from hermes_stream.server.access.reach import key_ring
+from hermes_stream.server.alerts import alerts_api
+from hermes_stream.server.alerts.alerts import Alerts
 from hermes_stream.server.context import Server
 from hermes_stream.server.hub import Hub
-from hermes_stream.server.journal import Journal
-from hermes_stream.server.keeper import Keeper
-from hermes_stream.server.keys import KeyRing
 from hermes_stream.server.live_session import Identity
+from hermes_stream.server.observe import health_api
+from hermes_stream.server.observe.access_log import Access
+from hermes_stream.server.observe.ticker import tell_stats
 from hermes_stream.server.openai_api import chat_api, realtime_api
-from hermes_stream.server.origins import Origins
 from hermes_stream.server.page import add_page
 from hermes_stream.server.problems import Problem, malformed, problem_of
-from hermes_stream.server.pull import Puller
+from hermes_stream.server.pull.puller import Puller
+from hermes_stream.server.pull.sources import Sources
+from hermes_stream.server.push import push_api
 from hermes_stream.server.questions import Asker
-from hermes_stream.server.reach import key_ring
 from hermes_stream.server.settings import ServerSettings
-from hermes_stream.server.sources import Sources
-from hermes_stream.server.state_folder import StateFolder
-from hermes_stream.server.ticker import tell_stats
+from hermes_stream.server.state import durable_api
+from hermes_stream.server.state.journal import Journal
+from hermes_stream.server.state.keeper import Keeper
+from hermes_stream.server.state.state_folder import StateFolder
 
 _log = logging.getLogger(__name__)
 _TICK_SECONDS = 1.0
@@ -58,7 +53,6 @@ _ROUTERS = (
     policies_api.router,
     push_api.router,
     alerts_api.router,
-    policies_api.router,
     client_secrets_api.router,
     health_api.router,
     reference.router,

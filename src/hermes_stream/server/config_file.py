@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from hermes_stream.errors import ConfigError, unknown_name
 from hermes_stream.sealing import parse_key
-from hermes_stream.server.keys import api_keys_from
+from hermes_stream.server.access.keys import api_keys_from
 from hermes_stream.server.settings import Limits, ServerSettings
 
 ENCRYPTION_VARIABLE = "HERMES_STREAM_ENCRYPTION_KEY"

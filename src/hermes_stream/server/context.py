@@ -10,18 +10,18 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from hermes_stream.server.alerts import Alerts
-from hermes_stream.server.client_secrets import ClientSecrets
+from hermes_stream.server.access.client_secrets import ClientSecrets
+from hermes_stream.server.alerts.alerts import Alerts
 from hermes_stream.server.hub import Hub
-from hermes_stream.server.images import picture_threads
 from hermes_stream.server.live_session import LiveSession
-from hermes_stream.server.logs import belongs_to
-from hermes_stream.server.metrics import Metrics
+from hermes_stream.server.observe.logs import belongs_to
+from hermes_stream.server.observe.metrics import Metrics
+from hermes_stream.server.observe.pulse import Pulse
 from hermes_stream.server.problems import ApiError
-from hermes_stream.server.pulse import Pulse
+from hermes_stream.server.pull.sources import Sources
+from hermes_stream.server.push.images import picture_threads
 from hermes_stream.server.questions import Asker
 from hermes_stream.server.settings import ServerSettings
-from hermes_stream.server.sources import Sources
 
 # Who asks where no keys are configured.
 ANYBODY = "anybody"

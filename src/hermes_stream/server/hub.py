@@ -14,13 +14,13 @@ from hermes_stream.errors import HermesError, unknown_name
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.policies.spec import parse_memory
 from hermes_stream.server.bus import Bus
-from hermes_stream.server.journal import Journal
-from hermes_stream.server.keeper import Keeper
 from hermes_stream.server.live_session import Identity, LiveSession
-from hermes_stream.server.logs import about_session
+from hermes_stream.server.observe.logs import about_session
 from hermes_stream.server.problems import ApiError, not_found
 from hermes_stream.server.settings import Limits, SessionSpec
-from hermes_stream.server.thumbnails import Thumbnails
+from hermes_stream.server.state.journal import Journal
+from hermes_stream.server.state.keeper import Keeper
+from hermes_stream.server.state.thumbnails import Thumbnails
 
 _log = logging.getLogger(__name__)
 _N_NAME_BYTES = 8

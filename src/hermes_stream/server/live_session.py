@@ -13,10 +13,10 @@ from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.session import Session
 from hermes_stream.memory.held_map import known_seconds
 from hermes_stream.server.bus import Bus
-from hermes_stream.server.journal import Entry, Journal
 from hermes_stream.server.problems import ApiError
 from hermes_stream.server.settings import SessionSpec
-from hermes_stream.server.thumbnails import Thumbnails
+from hermes_stream.server.state.journal import Entry, Journal
+from hermes_stream.server.state.thumbnails import Thumbnails
 from hermes_stream.types import Frame
 from hermes_stream.video.location import mask_secrets
 

@@ -18,8 +18,8 @@ from hermes_stream.engine.session import Session
 from hermes_stream.errors import ContextError, SessionClosed, UsageError
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.live_session import LiveSession
-from hermes_stream.server.past import Past, session_at
 from hermes_stream.server.problems import ApiError, not_found
+from hermes_stream.server.state.past import Past, session_at
 from hermes_stream.types import Answer, Query, Turn
 
 MOST_LETTERS = 100_000

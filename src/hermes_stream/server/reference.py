@@ -16,7 +16,7 @@ _TAGS = {
     "sessions": "Streams with their memories: open, look, list, fork, end.",
     "questions": "Asking about what was seen, at any moment; it changes nothing.",
     "durable memory": "Snapshots, the past, and deletion.",
-    "standing questions": "Asked of every moment, and told when the answer is yes.",
+    "alerts": "Standing questions: asked of every moment, told when the answer is yes.",
     "openai": "The part of OpenAI's API that fits.",
     "realtime": "OpenAI's realtime API, and secrets for browsers.",
     "operation": "For programs that watch the server.",

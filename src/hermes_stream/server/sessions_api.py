@@ -12,7 +12,7 @@ from hermes_stream.memory.held_map import held_map
 from hermes_stream.server.context import LiveDep, OwnerDep, ServerDep
 from hermes_stream.server.problems import ApiError
 from hermes_stream.server.settings import SessionSpec
-from hermes_stream.server.thumbnails import to_jpeg
+from hermes_stream.server.state.thumbnails import to_jpeg
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 

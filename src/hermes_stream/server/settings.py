@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from hermes_stream.server.keys import ApiKey
+from hermes_stream.server.access.keys import ApiKey
 
 _MIB = 2**20
 

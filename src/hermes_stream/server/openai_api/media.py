@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from hermes_stream.errors import SourceError, UsageError
-from hermes_stream.server.images import PictureFormat
 from hermes_stream.server.openai_api.data_uri import data_of, is_data_uri
-from hermes_stream.server.opening import Opening
 from hermes_stream.server.problems import ApiError
+from hermes_stream.server.pull.opening import Opening
+from hermes_stream.server.pull.sources import Sources
+from hermes_stream.server.push.images import PictureFormat
 from hermes_stream.server.settings import Limits
-from hermes_stream.server.sources import Sources
 from hermes_stream.types import Frame
 from hermes_stream.video import Video, open_source
 from hermes_stream.video.outside import Opened

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Executor
 
-from hermes_stream.server.images import PictureFormat
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.openai_api.realtime_messages import ImageContent
 from hermes_stream.server.problems import ApiError
+from hermes_stream.server.push.images import PictureFormat
 from hermes_stream.server.settings import Limits
 
 _GAP = "nobody showed anything"

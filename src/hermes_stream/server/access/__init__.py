@@ -1,0 +1,1 @@
+"""Who may come in: keys, origins, limits of requests, where the server listens."""

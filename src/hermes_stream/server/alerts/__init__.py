@@ -1,0 +1,1 @@
+"""Standing questions: asked of every chunk, told when the answer is yes."""

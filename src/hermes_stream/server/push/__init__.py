@@ -1,0 +1,1 @@
+"""Streams that clients send: one WebSocket protocol, pictures of strangers, times and room."""

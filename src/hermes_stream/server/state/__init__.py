@@ -1,0 +1,1 @@
+"""What is kept: pictures, journal, checkpoints; earlier times; and what is deleted."""
