@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,27 @@ class Cut:
     def fewest_words(self) -> int:
         """What a chunk must have."""
         return 2 * self.chunk_seconds if self.least_words is None else self.least_words
+
+
+@dataclass(frozen=True, slots=True)
+class DenseCut:
+    """How clips for the annealing stage are cut: where somebody speaks without a longer pause. Defaults of the paper.
+
+    least_seconds, most_seconds: of a clip, whole. silence_seconds: the longest pause within one. Raises ConfigError for
+    numbers that cannot be.
+    """
+
+    least_seconds: int = 16
+    most_seconds: int = 64
+    silence_seconds: float = 3.0
+    words_per_second: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least_seconds <= self.most_seconds or self.silence_seconds < 1:
+            raise ConfigError(
+                f"clips of {self.least_seconds} to {self.most_seconds} s with pauses up to {self.silence_seconds:g} s "
+                "cannot be cut; give 1 <= least <= most, and 1 s of pause at least"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +152,27 @@ def cut(transcript: Transcript, video_seconds: float, how: Cut) -> Iterator[Reco
         record = _chunk(transcript, index * how.stride_seconds, how.chunk_seconds)
         if len(record.words) >= how.fewest_words:
             yield record
+
+
+def cut_dense(transcript: Transcript, video_seconds: float, how: DenseCut) -> Iterator[Record]:
+    """The clips of one video for the annealing stage, in time order and without overlap."""
+    for start, end in _spoken_spans(transcript.words, how.silence_seconds):
+        end = min(end, int(video_seconds + _SLACK_SECONDS))
+        for first in range(start, end, how.most_seconds):
+            seconds = min(how.most_seconds, end - first)
+            record = _chunk(transcript, first, seconds)
+            if seconds >= how.least_seconds and len(record.words) >= how.words_per_second * seconds:
+                yield record
+
+
+def _spoken_spans(words: Sequence[TimedWord], silence_seconds: float) -> Iterator[tuple[int, int]]:
+    """Whole seconds from and to which somebody speaks without a longer pause."""
+    first = 0
+    for index, word in enumerate(words):
+        is_last = index + 1 == len(words)
+        if is_last or words[index + 1].start_seconds - word.end_seconds > silence_seconds:
+            yield int(words[first].start_seconds + _SLACK_SECONDS), math.ceil(word.end_seconds - _SLACK_SECONDS)
+            first = index + 1
 
 
 def _chunk(transcript: Transcript, start: int, seconds: int) -> Record:

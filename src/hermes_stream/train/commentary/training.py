@@ -6,7 +6,6 @@ Shape letters: B batch, T tokens, C columns with labels, V vocabulary.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,25 +14,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from transformers import AutoModelForImageTextToText, AutoTokenizer, Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from hermes_stream.errors import ConfigError
 from hermes_stream.models.checkpoint_files import find_json, preprocessor_settings
 from hermes_stream.models.load import DEFAULTS_FILE, bundled_models
+from hermes_stream.train.commentary.checkpoints import copy_side_files, newest_whole_checkpoint
 from hermes_stream.train.commentary.dataset import Collator, CommentaryDataset
 from hermes_stream.train.commentary.inputs import FrameInputs, frame_inputs
 from hermes_stream.train.commentary.layout import NO_LABEL, ChunkLayout, TextLimits, Words
 from hermes_stream.train.commentary.records import RecordFile
-
-# What a checkpoint folder holds beside weights and tokenizer.
-_SIDE_FILES = (
-    "preprocessor_config.json",
-    "video_preprocessor_config.json",
-    "processor_config.json",
-    "chat_template.json",
-    "chat_template.jinja",
-    DEFAULTS_FILE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +60,7 @@ class Stage:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-class CommentaryTrainer(Trainer):
+class CommentaryTrainer(Trainer):  # type: ignore[misc]
     """The stock loop; logits are made only where something is learnt."""
 
     def __init__(self, *, frames: FrameInputs, **settings: Any) -> None:
@@ -118,9 +107,9 @@ def run_stage(stage: Stage) -> list[dict[str, float]]:
 
     Raises ConfigError if there is nothing to resume from, ModelError and SourceError for what cannot be read.
     """
-    checkpoint = _checkpoint(stage)
+    checkpoint = newest_whole_checkpoint(stage.out) if stage.resumes else None
     setup = prepare(stage)
-    setup.trainer.train(resume_from_checkpoint=checkpoint)
+    setup.trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     setup.trainer.save_state()
     _save(stage, setup)
     return list(setup.trainer.state.log_history)
@@ -189,6 +178,8 @@ def _arguments(stage: Stage) -> TrainingArguments:
         "weight_decay": stage.weight_decay,
         "bf16": stage.bf16,
         "use_cpu": not has_accelerator,
+        "activation_checkpointing": stage.checkpoints_gradients,
+        "activation_checkpointing_kwargs": {"use_reentrant": False},
         "save_steps": stage.save_steps,
         "save_total_limit": 2,
         "logging_steps": 10,
@@ -199,15 +190,6 @@ def _arguments(stage: Stage) -> TrainingArguments:
         "disable_tqdm": True,
     }
     return TrainingArguments(**{**settings, **stage.more})
-
-
-def _checkpoint(stage: Stage) -> str | None:
-    if not stage.resumes:
-        return None
-    found: str | None = get_last_checkpoint(str(stage.out)) if stage.out.is_dir() else None
-    if found is None:
-        raise ConfigError(f"{stage.out} holds no checkpoint to resume from; leave --resume out to begin anew")
-    return found
 
 
 def _save(stage: Stage, setup: Setup) -> None:
@@ -221,10 +203,7 @@ def _save(stage: Stage, setup: Setup) -> None:
     if not trainer.is_world_process_zero():
         return
     setup.tokenizer.save_pretrained(stage.out)
-    source = bundled_models().get(stage.model, Path(stage.model))
-    for name in _SIDE_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, stage.out / name)
+    copy_side_files(stage.model, stage.out)
 
 
 def learning_curve(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
