@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from transformers import AutoModelForImageTextToText, AutoTokenizer, Trainer, TrainingArguments
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from hermes_stream.errors import ConfigError
 from hermes_stream.models.checkpoint_files import find_json, preprocessor_settings
@@ -23,6 +24,8 @@ from hermes_stream.train.commentary.dataset import Collator, CommentaryDataset
 from hermes_stream.train.commentary.inputs import FrameInputs, frame_inputs
 from hermes_stream.train.commentary.layout import NO_LABEL, ChunkLayout, TextLimits, Words
 from hermes_stream.train.commentary.records import RecordFile
+
+_PLAIN_WEIGHTS = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,16 @@ class CommentaryTrainer(Trainer):  # type: ignore[misc]
         n_labels = (label_BC != NO_LABEL).sum() if num_items_in_batch is None else num_items_in_batch
         loss = total / n_labels
         return (loss, outputs) if return_outputs else loss
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """The stock loop looks for weights under other names than it wrote, and does not mind finding none."""
+        is_plain = any((Path(resume_from_checkpoint) / name).is_file() for name in _PLAIN_WEIGHTS)
+        if self.is_fsdp_enabled or not is_plain:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        model = self.model if model is None else model
+        saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
+        model.load_state_dict(saved.state_dict())
 
 
 @dataclass(frozen=True, eq=False)
