@@ -22,6 +22,7 @@ from hermes_stream.cli.output import say, saying_notes
 from hermes_stream.cli.serve import serve
 from hermes_stream.cli.sessions import sessions
 from hermes_stream.cli.shapestream import shapestream
+from hermes_stream.cli.train import train
 from hermes_stream.cli.watch import watch
 from hermes_stream.errors import HermesError, UsageError
 
@@ -43,6 +44,7 @@ app.command(map_memory, name="map")
 app.command(sessions)
 app.command(keys)
 app.command(shapestream)
+app.command(train)
 app.command(bench)
 app.command(evaluation)
 

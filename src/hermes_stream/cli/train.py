@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +161,8 @@ def commentary(
     """
     from hermes_stream.train.commentary.training import learning_curve, run_stage
 
-    curve = learning_curve(run_stage((options or StageOptions()).stage(model, records, videos, out)))
+    stage = (options or StageOptions()).stage(model, records, videos, out)
+    curve = learning_curve(run_stage(stage, _say_log))
     _say_curve(out, curve)
 
 
@@ -200,7 +202,11 @@ def shapestream(
     with progress_bar() as progress:
         task = progress.add_task("rendering", total=videos, note="")
         curve = train_shapestream(
-            recipe, out, resumes=resume, on_video=lambda done: progress.update(task, completed=done, note=f"{done}")
+            recipe,
+            out,
+            resumes=resume,
+            on_video=lambda done: progress.update(task, completed=done, note=f"{done}/{videos}"),
+            on_log=_say_log,
         )
     _say_curve(out, curve)
 
@@ -213,6 +219,11 @@ def _read_settings(path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ConfigError(f"--settings {path} holds {type(settings).__name__}; write an object of TrainingArguments")
     return settings
+
+
+def _say_log(row: Mapping[str, float]) -> None:
+    if "loss" in row:
+        say(f"step {row['step']}: loss {float(row['loss']):.3f}")
 
 
 def _say_curve(out: Path, curve: list[dict[str, float]]) -> None:

@@ -7,6 +7,8 @@ import logging
 import shutil
 from pathlib import Path
 
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -52,9 +54,20 @@ def _is_whole(folder: Path) -> bool:
     return isinstance(state, dict) and state.get("global_step") == _step(folder)
 
 
+def restore_type(model: str, out: Path) -> None:
+    """Give finished weights the type of those that the stage began with; it trains in float32."""
+    dtype = AutoConfig.from_pretrained(_place(model)).dtype
+    if dtype not in (None, torch.float32):
+        AutoModelForImageTextToText.from_pretrained(out, dtype=dtype).save_pretrained(out)
+
+
+def _place(model: str) -> Path:
+    return bundled_models().get(model, Path(model))
+
+
 def copy_side_files(model: str, out: Path) -> None:
     """Preprocessing, chat template and stream defaults, from the checkpoint that a stage began with, if it has them."""
-    source = bundled_models().get(model, Path(model))
+    source = _place(model)
     for name in _SIDE_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, out / name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,13 +46,23 @@ def tiny_stage(model: Path, records: Path, videos: Path, out: Path, recipe: Reci
         learning_rate=recipe.learning_rate,
         weight_decay=0.02,
         checkpoints_gradients=False,
-        save_steps=50,
+        save_steps=25,
         seed=recipe.seed,
+        more={
+            "warmup_steps": 15,
+            "lr_scheduler_type": "warmup_stable_decay",
+            "lr_scheduler_kwargs": {"num_decay_steps": recipe.steps // 4},
+        },
     )
 
 
 def train_shapestream(
-    recipe: Recipe, out: Path, *, resumes: bool = False, on_video: Callable[[int], None] | None = None
+    recipe: Recipe,
+    out: Path,
+    *,
+    resumes: bool = False,
+    on_video: Callable[[int], None] | None = None,
+    on_log: Callable[[Mapping[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
     """Write a checkpoint folder, what it was made of in `out/work`, and its learning curve, which is returned.
 
@@ -66,6 +76,6 @@ def train_shapestream(
     # Most seconds of this world are silent, so that no chunk may be left out for having few words.
     cut_file(transcripts, work / "videos", records, Cut(overlap_seconds=recipe.overlap_seconds, least_words=0))
     stage = replace(tiny_stage(start, records, work / "videos", out, recipe), resumes=resumes)
-    curve = learning_curve(run_stage(stage))
+    curve = learning_curve(run_stage(stage, on_log))
     (out / CURVE_FILE).write_text(json.dumps({"curve": curve}, indent=2) + "\n", encoding="utf-8")
     return curve

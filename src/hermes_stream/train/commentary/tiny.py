@@ -27,7 +27,7 @@ def make_start(folder: Path) -> Path:
     known = len(tokenizer)
     spelled = {word: tokenizer(word, add_special_tokens=False)["input_ids"] for word in NEW_WORDS}
     tokenizer.add_tokens([AddedToken(word, normalized=False) for word in NEW_WORDS])
-    model = AutoModelForImageTextToText.from_pretrained(source, dtype=torch.float32)
+    model = AutoModelForImageTextToText.from_pretrained(source, dtype=torch.bfloat16)
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     _begin_with_spelling(model, [spelled[word] for word in NEW_WORDS], known)
     model.save_pretrained(folder)

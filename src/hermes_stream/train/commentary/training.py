@@ -6,20 +6,19 @@ Shape letters: B batch, T tokens, C columns with labels, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from transformers import AutoModelForImageTextToText, AutoTokenizer, Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from hermes_stream.errors import ConfigError
-from hermes_stream.models.checkpoint_files import find_json, preprocessor_settings
-from hermes_stream.models.load import DEFAULTS_FILE, bundled_models
-from hermes_stream.train.commentary.checkpoints import copy_side_files, newest_whole_checkpoint
+from hermes_stream.models.load import load_checkpoint
+from hermes_stream.train.commentary.checkpoints import copy_side_files, newest_whole_checkpoint, restore_type
 from hermes_stream.train.commentary.dataset import Collator, CommentaryDataset
 from hermes_stream.train.commentary.inputs import FrameInputs, frame_inputs
 from hermes_stream.train.commentary.layout import NO_LABEL, ChunkLayout, TextLimits, Words
@@ -115,13 +114,27 @@ class Setup:
     trainer: CommentaryTrainer
 
 
-def run_stage(stage: Stage) -> list[dict[str, float]]:
-    """Train, write the finished checkpoint into `stage.out`, and return the learning curve.
+class _Teller(TrainerCallback):  # type: ignore[misc]
+    """Passes each line of the log on."""
 
+    def __init__(self, on_log: Callable[[Mapping[str, float]], None]) -> None:
+        self._on_log = on_log
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_: Any) -> None:  # noqa: ARG002
+        if logs is not None and state.is_world_process_zero:
+            self._on_log({"step": state.global_step, **logs})
+
+
+def run_stage(stage: Stage, on_log: Callable[[Mapping[str, float]], None] | None = None) -> list[dict[str, float]]:
+    """Train, write the finished checkpoint into `stage.out`, and return the trainer's log.
+
+    on_log: gets each line of the log, with its step. The weights have the type of those that the stage began with.
     Raises ConfigError if there is nothing to resume from, ModelError and SourceError for what cannot be read.
     """
     checkpoint = newest_whole_checkpoint(stage.out) if stage.resumes else None
     setup = prepare(stage)
+    if on_log is not None:
+        setup.trainer.add_callback(_Teller(on_log))
     setup.trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     setup.trainer.save_state()
     _save(stage, setup)
@@ -130,14 +143,12 @@ def run_stage(stage: Stage) -> list[dict[str, float]]:
 
 def prepare(stage: Stage) -> Setup:
     """Load the model, open the records, and make the trainer."""
-    place = str(bundled_models().get(stage.model, stage.model))
-    tokenizer = AutoTokenizer.from_pretrained(place)
-    model = AutoModelForImageTextToText.from_pretrained(place, dtype=torch.float32 if stage.bf16 else "auto")
-    defaults = find_json(place, DEFAULTS_FILE) or {}
+    checkpoint = load_checkpoint(stage.model)
+    model, tokenizer = checkpoint.model, checkpoint.tokenizer
     words = Words(tokenizer)
-    frames = frame_inputs(model.config, preprocessor_settings(stage.model, place), words, stage.max_pixels)
-    prompts = frames.prompts.with_settings(defaults.get("commentary", {}))
-    fps = stage.fps or float(defaults.get("fps", 2.0))
+    frames = frame_inputs(model.config, checkpoint.preprocessor, words, stage.max_pixels)
+    prompts = frames.prompts.with_settings(checkpoint.defaults.get("commentary", {}))
+    fps = stage.fps or float(checkpoint.defaults.get("fps", 2.0))
     files = [RecordFile(path) for path in stage.records]
     layout = ChunkLayout(prompts, words, stage.limits, frames.n_axes)
     dataset = CommentaryDataset(files, stage.videos, frames, layout, fps=fps)
@@ -153,6 +164,7 @@ def prepare(stage: Stage) -> Setup:
         train_dataset=dataset,
         data_collator=Collator(tokenizer.pad_token_id),
     )
+    trainer.remove_callback(PrinterCallback)
     return Setup(model, tokenizer, frames, dataset, trainer)
 
 
@@ -217,6 +229,7 @@ def _save(stage: Stage, setup: Setup) -> None:
         return
     setup.tokenizer.save_pretrained(stage.out)
     copy_side_files(stage.model, stage.out)
+    restore_type(stage.model, stage.out)
 
 
 def learning_curve(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
