@@ -93,6 +93,7 @@ class VisualTokens:
     n_skipped: positions of long gaps in time that were left out before the last of these grids; later ones follow it
         as many earlier than their times say (families with absolute time).
     is_text_N: bool, separators between grids; None where a family has none.
+    turn_N: int64, round and part of a stream with commentary, whose text comes along (`memory/turns.py`); None outside.
     deepstack: per tap, what is added to the visual (not text) rows after an early layer, `[n_visual, hidden]`.
     saliency_N: float32, mean attention that the vision encoder pays to the token's patches; None unless asked for.
     """
@@ -111,6 +112,14 @@ class VisualTokens:
     saliency_N: torch.Tensor | None = None
     n_skipped: int = 0
     grid_seconds_G2: torch.Tensor | None = None
+    turn_N: torch.Tensor | None = None
+
+    @property
+    def count_N(self) -> torch.Tensor:
+        """How many vision tokens each row stands for: 1, but 0 for the text of a stream with commentary; int64."""
+        if self.turn_N is None or self.is_text_N is None:
+            return self.frame_N.new_ones(self.frame_N.shape)
+        return (~self.is_text_N).long()
 
     @property
     def span_2N(self) -> torch.Tensor:
@@ -127,6 +136,11 @@ class VisualTokens:
         """Tokens of each grid."""
         n_rows: list[int] = self.frame_N.bincount(minlength=self.n_grids).tolist()
         return n_rows
+
+    def counts_of_grids(self) -> list[int]:
+        """Vision tokens of each grid, as the memory counts them."""
+        n_tokens: list[int] = self.frame_N[self.count_N > 0].bincount(minlength=self.n_grids).tolist()
+        return n_tokens
 
     def seconds_of_grids(self) -> list[tuple[float, float]]:
         """Times of the first and the last frame of each grid."""
@@ -161,6 +175,7 @@ class VisualTokens:
             deepstack=tuple(tap_NE[taps] for tap_NE in self.deepstack),
             saliency_N=None if self.saliency_N is None else self.saliency_N[rows],
             grid_seconds_G2=None if self.grid_seconds_G2 is None else self.grid_seconds_G2[start:stop],
+            turn_N=None if self.turn_N is None else self.turn_N[rows],
         )
 
     def at_times(self, time_N: torch.Tensor, time_axes: Sequence[int]) -> VisualTokens:

@@ -241,7 +241,7 @@ def test_shares_equal_those_written_out(seed: int, n_layers: int, n_rows: int, n
         n_table_heads = n_kv_heads if layer % 2 else 1
         kind_GN = torch.randint(0, 4, (n_table_heads, n_rows), generator=generator)
         frame_GN = torch.randint(0, 4, (n_table_heads, n_rows), generator=generator)
-        data_CHN = torch.zeros(7, n_table_heads, n_rows, dtype=torch.int64)
+        data_CHN = torch.zeros(8, n_table_heads, n_rows, dtype=torch.int64)
         data_CHN[0], data_CHN[1] = kind_GN, frame_GN
         tables.append(TokenTable(data_CHN, seconds[frame_GN].expand(3, -1, -1)))
         weight_HN = torch.rand(2 * n_kv_heads, n_rows, generator=generator)

@@ -63,10 +63,10 @@ def laid_out(tokens: Sequence[Token], *, absolute_time: bool) -> list[tuple[int,
 
 
 def tokens_of(embeddings: torch.Tensor, table_rows: Sequence[Sequence[int]], seconds: Sequence[float]) -> list[Token]:
-    """From tensors: one row of the table is kind, frame, row, column, count, identity, positions."""
+    """From tensors: one row of the table is kind, frame, row, column, count, identity, turn, positions."""
     return [
         Token(embedding, kind, frame, row, column, tuple(position), when, count)
-        for embedding, (kind, frame, row, column, count, _, *position), when in zip(
+        for embedding, (kind, frame, row, column, count, _, _, *position), when in zip(
             embeddings.tolist(), table_rows, seconds, strict=True
         )
     ]

@@ -57,17 +57,25 @@ class AnswerTask:
 
     def __init__(self, stream: Stream, query: Query, channel: Channel[TokenEvent, Answer]) -> None:
         """Pins what the stream has seen by now. Raises LimitError if the question does not fit the positions left."""
-        self.question = Question(stream, query)
+        self.question = self._question(stream, query)
         self.query = query
         self._channel = channel
         self._adapter = stream.adapter
         self._sampler = Sampler(query, stream.adapter.facts.device)
         self._pieces = TextStream(stream.adapter.tokenizer)
-        self._text = StopTexts(query.stop)
+        self._text = StopTexts((*query.stop, *self._stop_texts(stream)))
         self._token_ids: list[int] = []
         self._following: TailSegment | None = None
         self._complete: Answer | None = None
         self._ttft_seconds = 0.0
+
+    def _question(self, stream: Stream, query: Query) -> Question:
+        """What it answers."""
+        return Question(stream, query)
+
+    def _stop_texts(self, stream: Stream) -> tuple[str, ...]:
+        """Besides those of the query. Between rounds of a commentary answers are one line, and words may follow."""
+        return () if stream.commentary is None else (stream.adapter.commentary.answer_close,)
 
     @property
     def n_rows_at_most(self) -> int:

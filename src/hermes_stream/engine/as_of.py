@@ -37,6 +37,8 @@ def as_of(stream: Stream, time_seconds: float) -> Stream:
     if seen.moment.grids < stream.memory.current.grids_seen or not seen.is_certain:
         removal = twin.memory.remove(shown_after(time_seconds), forgets=False)
         twin.memory.current = _rewound(twin.memory.current, stream, seen, is_exact=is_exact)
+        if twin.commentary is not None:
+            twin.commentary = twin.commentary.closed()
         twin.encoded = None if stream.encoded is None else bank_without(stream.encoded, shown_after(time_seconds))
         if not is_exact:
             twin.state = forget_in_state(twin, removal, range(seen.moment.grids, stream.memory.current.grids_seen))

@@ -16,6 +16,9 @@ from hermes_stream.defaults import DEFAULT_MEMORY, DEFAULT_MODEL
 from hermes_stream.engine.admission import Ledger
 from hermes_stream.engine.answer import AnswerStream
 from hermes_stream.engine.as_of import as_of
+from hermes_stream.engine.commentary.ingest import RoundJob
+from hermes_stream.engine.commentary.opening import begin_commentary
+from hermes_stream.engine.commentary.state import CommentarySettings
 from hermes_stream.engine.forgetting import Forgotten, check_times, forget_times
 from hermes_stream.engine.gaps import check_behind
 from hermes_stream.engine.graphs.static_forwards import Capture
@@ -30,11 +33,12 @@ from hermes_stream.engine.snapshot import restore_stream
 from hermes_stream.engine.stream import Stream
 from hermes_stream.engine.warm_up import WarmUp, warm_up
 from hermes_stream.engine.worker import Worker
-from hermes_stream.errors import ConfigError, SessionClosed, SessionError
+from hermes_stream.errors import ConfigError, SessionClosed, SessionError, UsageError
 from hermes_stream.memory.budget import parse_budget
 from hermes_stream.memory.shape import MemoryBits
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.models.adapter import Adapter, ModelFacts, StreamDefaults
+from hermes_stream.models.commentary import CommentaryPrompts
 from hermes_stream.models.load import load_adapter
 from hermes_stream.models.placement import DeviceMap
 from hermes_stream.policies.base import Policy
@@ -91,6 +95,11 @@ class Engine:
     def defaults(self) -> StreamDefaults:
         """Sampling rate, interval and budget that suit the checkpoint."""
         return self._adapter.defaults
+
+    @property
+    def commentary(self) -> CommentaryPrompts:
+        """The strings of a stream with commentary."""
+        return self._adapter.commentary
 
     @property
     def stats(self) -> EngineStats:
@@ -205,6 +214,22 @@ class Engine:
     def submit_ask(self, session: Session, answer: AnswerStream, *, remember: bool) -> None:
         """Start answering a question; tokens go to `answer`."""
         self._worker.submit(AskJob(_running(session), answer.query, Channel(answer), remember=remember))
+
+    def begin_commentary(self, session: Session, settings: CommentarySettings) -> None:
+        """Make a session that has seen nothing one with commentary."""
+        self.call(session, lambda: begin_commentary(session.stream, settings))
+
+    def submit_round(self, session: Session, frames: Sequence[Frame], step: int) -> Future[None]:
+        """Put the frames of one step into a narrated session, behind the reply to those before."""
+        stream = _running(session)
+        check_behind(stream.gaps, frames)
+        job = RoundJob(stream, deque(frames), Future(), step=step)
+        self._worker.submit(job)
+        return job.done
+
+    def submit_speech(self, session: Session, words: AnswerStream) -> None:
+        """Start speaking about the newest round; tokens go to `words`."""
+        self._worker.submit(AskJob(_running(session), words.query, Channel(words), speaks=True))
 
     def submit_score(self, session: Session, scores: PendingScores, choices: tuple[str, ...]) -> None:
         """Start scoring possible answers; the result goes to `scores`."""
@@ -324,9 +349,11 @@ def _open(session: Session) -> Stream:
 
 
 def _watching(session: Session) -> Stream:
-    """The same, if it takes frames. Raises UsageError if it shows a past."""
+    """The same, if it takes frames. Raises UsageError if it shows a past, or has them from its commentary."""
     stream = _running(session)
     stream.check_open_ended()
+    if stream.commentary is not None:
+        raise UsageError("the session is narrated: give its frames to what `narrate()` returned")
     return stream
 
 

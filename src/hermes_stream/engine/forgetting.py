@@ -84,6 +84,8 @@ def _take_out(stream: Stream, start_seconds: float, end_seconds: float, frames: 
     removal = stream.memory.remove(is_gone, forgets=True)
     stream.history = ()
     stream.waiting = tuple(frame for frame in stream.waiting if not start_seconds <= frame.pts_seconds < end_seconds)
+    if stream.commentary is not None:
+        stream.commentary = stream.commentary.without(start_seconds, end_seconds)
     if stream.encoded is not None:
         stream.encoded = bank_without(stream.encoded, is_gone)
     if frames or not removal.is_empty:

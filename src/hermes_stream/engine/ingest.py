@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 import torch
 
@@ -55,7 +56,7 @@ class Piece:
         self._tokens, self._front_states = None, stream.front_states
         self._ends_G = [] if encoded is None else encoded.ends_of_grids()
         if encoded is not None:
-            self._tokens, self._front_states = stream.reduce(encoded)
+            self._tokens, self._front_states = self._reduced(encoded)
             stream.check_growth(self._tokens.frame_N.numel())
         # What enters the text model now: the same, unless newest frames are held back.
         self._entering = self._tokens
@@ -66,6 +67,10 @@ class Piece:
         if self._tokens is not None and stream.policy.ingests == "tokens":
             self._prepare_commit(self._tokens)
 
+    def _reduced(self, encoded: VisualTokens) -> tuple[VisualTokens, tuple[Any, ...]]:
+        """What enters of the encoded frames, and the front-ends' states after them."""
+        return self.stream.reduce(encoded)
+
     def segments(self) -> list[Segment]:
         """Empty for policies that hold features only, for frames that are held back and for one without a partner."""
         if self._pending is None or self._entering is None:
@@ -75,14 +80,8 @@ class Piece:
         if policy.reads_newest and self._ends_interval:
             self._commit.n_read = int((self._entering.frame_N == self._entering.frame_N[-1]).sum())
         if policy.recalls_at == "always":
-            self._commit.sees = self._chooser(self._pending)
+            self._commit.sees = chooser_for(self.stream, self._pending)
         return [self._commit, *self._segments.values()]
-
-    def _chooser(self, pending: PendingAppend) -> Chooser:
-        """New frames see what the policy recalls for them."""
-        stream, version = self.stream, pending.base
-        spec = stream.view_for(None)
-        return Chooser(stream.policy, stream.state, version, stream.adapter.rope, spec, version.next_position)
 
     def give_up(self) -> None:
         """Its forward has failed."""
@@ -133,7 +132,7 @@ class Piece:
         if self._pending is not None and not stream.held_back:
             clocks[:-1] = self._pending.base.clocks_after(self._entering or tokens, self._ends_G)[:-1]
         changes = [n_changes] * (tokens.n_grids - 1) + [stream.n_changes]
-        n_frames, n_tokens = tokens.n_frames // tokens.n_grids, list(accumulate(tokens.rows_of_grids()))
+        n_frames, n_tokens = tokens.n_frames // tokens.n_grids, list(accumulate(tokens.counts_of_grids()))
         return [
             Moment(
                 before.frames + n_frames * (index + 1), before.grids + index + 1, before.tokens + n_tokens[index],
@@ -203,3 +202,9 @@ class Piece:
         position_RT = (start + torch.arange(text_TE.shape[0], device=facts.device)).expand(facts.n_axes, -1)
         wants_query = probe.wants == "query"
         return ProbeSegment(text_TE, position_RT, pending, frozenset(probe.layers), wants_query)
+
+
+def chooser_for(stream: Stream, pending: PendingAppend) -> Chooser:
+    """New rows see what the policy recalls for them."""
+    version, spec = pending.base, stream.view_for(None)
+    return Chooser(stream.policy, stream.state, version, stream.adapter.rope, spec, version.next_position)

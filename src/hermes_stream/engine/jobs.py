@@ -6,9 +6,11 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from hermes_stream.engine.answer import AnswerTask
+from hermes_stream.engine.batch import Segment
+from hermes_stream.engine.commentary.speaking import SpeakTask
 from hermes_stream.engine.ingest import Piece
 from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.pending import Channel
@@ -17,6 +19,26 @@ from hermes_stream.engine.scoring import ScoreTask
 from hermes_stream.engine.stream import Stream
 from hermes_stream.models.adapter import Clip
 from hermes_stream.types import Frame, Query, VisualTokens
+
+
+class Work(Protocol):
+    """What goes into a forward for one stream and changes its memory after it.
+
+    n_frames, n_grids: of the job's that are in then.
+    """
+
+    n_frames: int
+    n_grids: int
+
+    def segments(self) -> list[Segment]: ...
+
+    def give_up(self) -> None:
+        """Its forward has failed."""
+        ...
+
+    def finish(self) -> None:
+        """After the forward. What fails leaves no trace."""
+        ...
 
 
 @dataclass(eq=False)
@@ -41,6 +63,10 @@ class WatchJob:
         if self.live is not None:
             self.frames.extend(self.live.take(self.stream.chunk_frames - len(self.frames)))
         return self.stream.next_clip(self.frames, self.most_grids)
+
+    def frames_together(self, clip: Clip) -> int:  # noqa: ARG002
+        """How many frames of a clip must not be parted."""
+        return self.stream.adapter.facts.frames_per_grid
 
     @property
     def encodes_one_grid(self) -> bool:
@@ -69,7 +95,7 @@ class WatchJob:
         """Rows of each grid that may go into the next forward."""
         return [] if self.encoded is None else self.encoded.rows_of_grids()[: self.stream.grids_at_once]
 
-    def piece(self, n_grids: int) -> Piece:
+    def piece(self, n_grids: int) -> Work:
         """The first encoded grids, or, with none, frames that lack a partner."""
         encoded = None if self.encoded is None else self.encoded.grids(0, n_grids)
         return Piece(self.stream, list(self.frames), encoded)
@@ -102,7 +128,7 @@ class WatchJob:
 class AskJob:
     """A question; once started, `task` holds its progress.
 
-    choices: answers to be scored, where none is to be given.
+    choices: answers to be scored, where none is to be given. speaks: whether it is no question but a round's words.
     """
 
     stream: Stream
@@ -110,11 +136,14 @@ class AskJob:
     channel: Channel[Any, Any]
     remember: bool = False
     choices: tuple[str, ...] = ()
+    speaks: bool = False
     task: Task | None = None
 
     def begin(self) -> Task:
         """Pin what the stream has seen by now. Raises LimitError or UsageError for what cannot be asked."""
-        if self.choices:
+        if self.speaks:
+            self.task = SpeakTask(self.stream, self.query, self.channel)
+        elif self.choices:
             self.task = ScoreTask(self.stream, self.query, self.choices, self.channel)
         else:
             self.task = AnswerTask(self.stream, self.query, self.channel)

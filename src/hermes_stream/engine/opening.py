@@ -1,6 +1,11 @@
-"""Streams begin here: what cannot work is refused before the first frame."""
+"""Streams begin here: what cannot work is refused before the first frame.
+
+Shape letters: T tokens, E model width.
+"""
 
 from __future__ import annotations
+
+import torch
 
 from hermes_stream.engine.batch import CommitSegment, PackedBatch
 from hermes_stream.engine.stream import Stream
@@ -43,24 +48,29 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
     _check_signals(adapter.facts, policy)
     state = policy.start(facts)
     _check_positions(adapter.facts, policy, facts, chunk_frames)
-    memory = KVMemory(
-        memory_shape(adapter.facts),
+    memory = new_memory(adapter, policy, memory_shape(adapter.facts), keep_raw=keep_raw)
+    front_states = (None,) * len(policy.front_ends)
+    texts = tuple(adapter.guidance(text) for text in policy.texts)
+    return Stream(adapter, memory, policy, facts, state, chunk_frames, front_states=front_states, texts=texts)
+
+
+def new_memory(adapter: Adapter, policy: Policy, shape: MemoryShape, *, keep_raw: bool) -> KVMemory:
+    """An empty memory as the policy wants it."""
+    return KVMemory(
+        shape,
         adapter.rope,
-        budgets_L=policy.layer_budgets(facts.n_layers),
+        budgets_L=policy.layer_budgets(shape.n_layers),
         compaction=policy.placement,
         keep_raw=keep_raw,
         memory_bits=policy.memory_bits,
         archive=policy.archive,
         backend=adapter.backend,
     )
-    front_states = (None,) * len(policy.front_ends)
-    texts = tuple(adapter.guidance(text) for text in policy.texts)
-    return Stream(adapter, memory, policy, facts, state, chunk_frames, front_states=front_states, texts=texts)
 
 
-def commit_prefix(stream: Stream) -> None:
-    """Put what stands before the first frame into an empty memory."""
-    prefix_TE = stream.adapter.prefix()
+def commit_prefix(stream: Stream, prefix_TE: torch.Tensor | None = None) -> None:
+    """Put what stands before the first frame into an empty memory; by default what the family puts there, `[T, E]`."""
+    prefix_TE = stream.adapter.prefix() if prefix_TE is None else prefix_TE
     pending = stream.memory.begin_prefix(prefix_TE.shape[0])
     stream.adapter.run(PackedBatch([CommitSegment(prefix_TE, pending)], stream.adapter.rope))
     stream.memory.commit(pending)

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from hermes_stream.engine.batch import DeepStack, TailSegment
+from hermes_stream.engine.commentary.script import Script, embed_ids
 from hermes_stream.engine.opening import reserved_positions
 from hermes_stream.engine.recall import Chooser, Settled, most_seen
 from hermes_stream.engine.stream import Stream
@@ -46,6 +47,7 @@ class Question:
         self.version = stream.memory.current
         self.frames_seen = self.version.frames_seen + len(stream.waiting)
         self.time_seconds = stream.waiting[-1].pts_seconds if stream.waiting else self.version.time_seconds
+        self._commentary = stream.commentary
         self._policy, self._state, self._state_bytes = stream.policy, stream.state, stream.state_bytes
         self._view = stream.view_for(query.text)
         self.fresh = fresh_bank(self.version, self._view, stream.encode_waiting())
@@ -106,6 +108,8 @@ class Question:
     def _text(self) -> torch.Tensor:
         """Embeddings `[T, E]` of the question in its template, up to the answer's first token."""
         query, after_video = self.query, self.frames_seen > 0
+        if self._commentary is not None:
+            return embed_ids(self.adapter, Script(self.adapter).asking(self._commentary, query))
         text_TE = self.adapter.question(query.prompt, after_video=after_video, turns=query.turns)
         if self.query.answer_start:
             text_TE = torch.cat((text_TE, self.adapter.guidance(self.query.answer_start)))

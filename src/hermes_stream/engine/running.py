@@ -19,8 +19,7 @@ from hermes_stream.engine.choosing import choose_tokens
 from hermes_stream.engine.faults import is_out_of_memory
 from hermes_stream.engine.forward import run_forward
 from hermes_stream.engine.graphs.static_forwards import Outcome, StaticForwards
-from hermes_stream.engine.ingest import Piece
-from hermes_stream.engine.jobs import AskJob, WatchJob
+from hermes_stream.engine.jobs import AskJob, WatchJob, Work
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import SessionError
 from hermes_stream.models.adapter import Adapter
@@ -33,7 +32,7 @@ class Chosen:
     """The work of one forward."""
 
     asks: Sequence[AskJob]
-    pieces: Sequence[tuple[WatchJob, Piece]] = ()
+    pieces: Sequence[tuple[WatchJob, Work]] = ()
 
     @property
     def n_jobs(self) -> int:
@@ -64,7 +63,7 @@ class Runner:
             if job.stream.stopped is None:
                 self._finish(job, piece)
 
-    def piece(self, job: WatchJob, n_grids: int) -> Piece | None:
+    def piece(self, job: WatchJob, n_grids: int) -> Work | None:
         """The first encoded grids of a job, or fewer where memory runs out; None if the job or a grid was given up."""
         try:
             return job.piece(n_grids)
@@ -136,7 +135,7 @@ class Runner:
         if piece is not None:
             self.run(Chosen((), [(job, piece)]))
 
-    def _finish(self, job: WatchJob, piece: Piece) -> None:
+    def _finish(self, job: WatchJob, piece: Work) -> None:
         try:
             piece.finish()
         except BaseException as error:

@@ -9,6 +9,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from hermes_stream.engine.answer import AnswerStream
+from hermes_stream.engine.commentary.narration import Narration
+from hermes_stream.engine.commentary.state import CommentarySettings
 from hermes_stream.engine.forgetting import Forgotten
 from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.question_attention import QuestionAttention, question_attention
@@ -133,6 +135,36 @@ class Session:
         stream = AnswerStream(query)
         self._engine.submit_ask(self, stream, remember=remember)
         return stream
+
+    def narrate(
+        self,
+        instruction: str | None = None,
+        *,
+        previous: str = "",
+        step_seconds: float = 1.0,
+        tokens_per_second: float = 20.0,
+        temperature: float = 0.0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+    ) -> Narration:
+        """Comment on a stream from its first frame on, step by step; the words become part of the memory.
+
+        instruction: what is wanted; by default the checkpoint's own, and "" for none. previous: words of before.
+        tokens_per_second: the most that is said. In a session that is narrated already (restored, or a fork) it goes
+        on, with the settings that it has: give none.
+        Raises UsageError if frames were watched before, or for settings that cannot be; PolicyError for a memory that
+        holds frames back from the text model.
+        """
+        commentary = self.stream.commentary
+        if commentary is None or instruction is not None:
+            text = self._engine.commentary.default_instruction if instruction is None else instruction
+            settings = CommentarySettings(
+                text, previous, step_seconds, tokens_per_second, temperature, repetition_penalty, seed
+            )
+            self._engine.begin_commentary(self, settings)
+        else:
+            settings = commentary.settings
+        return Narration(self._engine, self, settings)
 
     def score(self, query: str | Query, choices: Sequence[str] | None = None) -> PendingScores:
         """How probable the model finds each of these answers to a question about everything watched so far.

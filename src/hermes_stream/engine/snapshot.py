@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from hermes_stream.engine.commentary.opening import lay_opening
 from hermes_stream.engine.opening import commit_prefix, open_stream
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import SnapshotError
@@ -53,7 +54,10 @@ def restore_stream(adapter: Adapter, snapshot: Snapshot, own: Collection[type[An
         raise SnapshotError(f"the snapshot is one of another version of hermes-stream: it differs in {differing}")
     policy, facts = values["policy"], values["facts"]
     stream = open_stream(adapter, policy, chunk_frames=values["chunk_frames"], keep_raw=True, seed=facts.seed)
-    commit_prefix(stream)
+    if (commentary := values["commentary"]) is None:
+        commit_prefix(stream)
+    else:
+        lay_opening(stream, commentary.settings)
     fresh = stream.memory.current
     unpack_memory(snapshot.structure["memory"], reader, stream.memory)
     _check_prefix(fresh, stream.memory.current, snapshot.structure["model"]["name"])

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from hermes_stream.engine.commentary.state import Commentary
 from hermes_stream.engine.faults import Doubt, check_doubts
 from hermes_stream.engine.gaps import check_gap, check_outside, n_before_gap, with_gap
 from hermes_stream.engine.seen import SeenLog
@@ -52,6 +53,7 @@ class Stream:
     gaps: times in which nothing was seen, oldest first. seen: what there was after each grid. n_changes: how often
         anything but frames changed the memory or the policy's state.
     as_of: for a stream that was cut back to a moment of its past, and takes no more frames.
+    commentary: where that stands, for a stream that is narrated.
     front_states: of the policy's front-ends, after the newest committed frame.
     frames_dropped: frames for which memory ran out. stopped: why no more frames and questions are taken.
     doubts: signals of past intervals that the device has not answered for yet.
@@ -76,6 +78,7 @@ class Stream:
     seen: SeenLog = field(default_factory=SeenLog)
     n_changes: int = 0
     as_of: AsOf | None = None
+    commentary: Commentary | None = None
     front_states: tuple[Any, ...] = ()
     last_compression_seconds: float | None = None
     encoded: FeatureBank | None = None
@@ -268,6 +271,7 @@ def memory_view(version: MemoryVersion, stream: Stream, signals: Signals | None 
         features=_feature_view(version.features),
         encoded=_feature_view(stream.encoded or FeatureBank.empty(version.shape)),
         texts=stream.texts,
+        step_seconds=1.0 if stream.commentary is None else stream.commentary.settings.step_seconds,
     )
 
 

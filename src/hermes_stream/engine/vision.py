@@ -108,9 +108,13 @@ def _requests(adapter: Adapter, jobs: Sequence[WatchJob], room: int) -> list[tup
         return []
     most_rows, per_grid = adapter.facts.tokens_per_frame, adapter.facts.frames_per_grid
     clips = [job.next_clip() for job in jobs]
-    n_grids = share([[most_rows] * (len(clip.frames) // per_grid) if clip else [] for clip in clips], room)
+    wholes = [job.frames_together(clip) if clip else per_grid for job, clip in zip(jobs, clips, strict=True)]
+    rows = [
+        [most_rows * (whole // per_grid)] * (len(clip.frames) // whole) if clip else []
+        for clip, whole in zip(clips, wholes, strict=True)
+    ]
     return [
-        (job, replace(clip, frames=clip.frames[: n * per_grid]))
-        for job, clip, n in zip(jobs, clips, n_grids, strict=True)
+        (job, replace(clip, frames=clip.frames[: n * whole]))
+        for job, clip, whole, n in zip(jobs, clips, wholes, share(rows, room), strict=True)
         if clip and n
     ]

@@ -32,6 +32,7 @@ class NewRows:
     time_seconds: float
     next_identity: int
     n_seen: int
+    n_text: int
     features: FeatureBank
 
 

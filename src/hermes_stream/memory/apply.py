@@ -48,7 +48,7 @@ def apply_plan(
     # One plan object for layers of one size, so that they go on sharing one table.
     whole = {n: LayerPlan(torch.arange(n, device=shape.device)) for n in set(base.held_tokens)}
     layer_plans = plan.layers or tuple(whole[n] for n in base.held_tokens)
-    select_table = once_per_object(lambda table, p: table.select(with_prefix(p.keep, base.n_prefix)))
+    select_table = once_per_object(lambda table, p: table.select(with_prefix(p.rows, base.n_prefix)))
     layers = tuple(
         _apply_rows(layer, p, base, select_table(layer.table, p), rope)
         for layer, p in zip(base.layers, layer_plans, strict=True)
@@ -71,7 +71,7 @@ def apply_plan(
 
 
 def _apply_rows(layer: LayerMemory, plan: LayerPlan, base: MemoryVersion, table: TokenTable, rope: Rope) -> LayerMemory:
-    slab = layer.slab.select(with_prefix(plan.keep, base.n_prefix), capacity=layer.slab.capacity)
+    slab = layer.slab.select(with_prefix(plan.rows, base.n_prefix), capacity=layer.slab.capacity)
     mean = _MeanRows(layer, rope)
     for index, fold in enumerate(plan.folds):
         rows_N = fold.rows_N + base.n_prefix

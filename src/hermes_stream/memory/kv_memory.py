@@ -16,6 +16,7 @@ from hermes_stream.memory.apply import apply_plan
 from hermes_stream.memory.archive_store import ArchiveSettings, ArchiveStore
 from hermes_stream.memory.backends.base import Backend
 from hermes_stream.memory.backends.reference import ReferenceBackend
+from hermes_stream.memory.committed_text import TextRows, begin_text
 from hermes_stream.memory.features import FeatureBank, token_kinds
 from hermes_stream.memory.laws import check_plan, check_version
 from hermes_stream.memory.place import draw_together
@@ -121,6 +122,11 @@ class KVMemory:
             )
         return tokens
 
+    def make_text_room(self, n_tokens: int, reserve: int = 0) -> None:
+        """Compact if so much text and a reserve would pass the model's limit; `begin_text` says if it is not enough."""
+        if self.current.next_position + n_tokens + reserve > self.shape.max_positions:
+            self.current = apply_plan(self.current, Plan(positions=self.compaction), self.shape, self.rope)
+
     def begin_prefix(self, n_tokens: int) -> PendingAppend:
         """Start the commit of the prefix; only on an empty memory."""
         if self.current.number != 0:
@@ -131,7 +137,7 @@ class KVMemory:
             identity_N=positions_T,
             position_RN=positions_T.expand(self.shape.n_axes, -1),
         )
-        rows = NewRows(table, n_tokens, n_tokens, n_tokens, n_tokens, 0, 0, 0.0, n_tokens, 0, self.current.features)
+        rows = NewRows(table, n_tokens, n_tokens, n_tokens, n_tokens, 0, 0, 0.0, n_tokens, 0, 0, self.current.features)
         return PendingAppend(self.current, rows)
 
     def begin_vision(self, tokens: VisualTokens, time_seconds: float) -> PendingAppend:
@@ -152,16 +158,24 @@ class KVMemory:
             column_N=upload(tokens.column_N, device),
             seconds_N=upload(tokens.times_seconds_N, device),
             span_2N=upload(tokens.span_2N, device),
+            count_N=upload(tokens.count_N, device),
+            turn_N=None if tokens.turn_N is None else upload(tokens.turn_N, device),
         )
+        n_vision = int(tokens.count_N.sum())
         after = replace(
             base,
             next_identity=base.next_identity + n,
-            n_seen=base.n_seen + n,
+            n_seen=base.n_seen + n_vision,
+            n_text=base.n_text + n - n_vision,
             frames_seen=base.frames_seen + tokens.n_frames,
             grids_seen=base.grids_seen + tokens.n_grids,
             time_seconds=time_seconds,
         )
         return self._begin(table, tokens, after)
+
+    def begin_text(self, text: TextRows) -> PendingAppend:
+        """Start the commit of text. Raises LimitError before anything is written if the positions do not fit."""
+        return begin_text(self.current, text)
 
     def begin_leaving(
         self, tokens: VisualTokens, time_seconds: float, n_newest: int, reserve: int
@@ -203,6 +217,7 @@ class KVMemory:
             time_seconds=after.time_seconds,
             next_identity=after.next_identity,
             n_seen=after.n_seen,
+            n_text=after.n_text,
             features=after.features,
         )
         return PendingAppend(base, rows)
@@ -224,6 +239,7 @@ class KVMemory:
             newest_time=rows.newest_time,
             next_identity=rows.next_identity,
             n_seen=rows.n_seen,
+            n_text=rows.n_text,
             features=rows.features,
             frames_seen=rows.frames_seen,
             grids_seen=rows.grids_seen,

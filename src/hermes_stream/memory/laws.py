@@ -49,6 +49,10 @@ def _check_layer(version: MemoryVersion, index: int, layer: LayerMemory) -> None
         f"rows stand for {stands_for_H.tolist()} tokens, {layer.n_dropped_H.tolist()} were dropped, "
         f"{version.n_seen} were seen",
     )
+    n_text_H = table.is_commentary_text_HN.sum(dim=-1)
+    _require(
+        bool((n_text_H <= version.n_text).all()), index, f"{n_text_H.tolist()} rows of text, {version.n_text} came"
+    )
     _require(all(row.unique().numel() == row.numel() for row in table.identity_HN), index, "an identity is held twice")
     _require(
         int(end_of(table)) <= version.next_position <= version.shape.max_positions,

@@ -71,6 +71,8 @@ class LayerPlan:
     archive: rows `[n]` that are copied into the layer's archive, whether they are kept or not; sorted, unique.
     archive_means: rows `[n]` each, sorted, whose mean frame (`memory/mean_frame.py`) is archived behind these.
     keep_archive: rows of the archive, as it was before, that stay in it, likewise; None is all.
+    order: how the kept rows stand from now on, a permutation of their numbers in `keep`; None leaves them as they are.
+        Without folds and prototypes, and with the same rows in all heads.
     """
 
     keep: torch.Tensor
@@ -79,6 +81,12 @@ class LayerPlan:
     archive: torch.Tensor | None = None
     archive_means: tuple[torch.Tensor, ...] = ()
     keep_archive: torch.Tensor | None = None
+    order: torch.Tensor | None = None
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """The kept rows in the order in which they will stand."""
+        return self.keep if self.order is None else self.keep[self.order]
 
     @property
     def n_rows(self) -> int:
@@ -167,6 +175,8 @@ def _validate_layer(where: str, plan: LayerPlan, n: int) -> None:
     for rows_N in plan.archive_means:
         _validate_flat_rows(f"{where}: rows of an archived mean", rows_N, n)
     _validate_disjoint(where, plan)
+    if plan.order is not None:
+        _validate_order(where, plan, plan.order)
 
 
 def _validate_rows(what: str, rows: torch.Tensor, n: int) -> None:
@@ -204,6 +214,17 @@ def _validate_prototype(where: str, prototype: Prototype, n: int) -> None:
         (weight_N >= 0).all() & weight_N.isfinite().all() & (weight_N > 0).any(),
         f"{where}: a prototype's weights are negative, not finite, or all 0",
     )
+
+
+def _validate_order(where: str, plan: LayerPlan, order: torch.Tensor) -> None:
+    if plan.folds or plan.prototypes or plan.keep.dim() != 1:
+        raise PlanError(f"{where}: an order needs the same kept rows in all heads, without folds and prototypes")
+    if order.dtype != torch.int64 or order.shape != plan.keep.shape:
+        raise PlanError(
+            f"{where}: an order is {order.dtype} {list(order.shape)}, expected int64 {list(plan.keep.shape)}"
+        )
+    is_each_once = order.sort().values == torch.arange(order.numel(), device=order.device)
+    require(is_each_once.all(), f"{where}: an order does not name each kept row once")
 
 
 def _validate_disjoint(where: str, plan: LayerPlan) -> None:

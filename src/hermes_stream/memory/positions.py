@@ -91,13 +91,14 @@ def close_gaps(table: TokenTable, n_prefix: int, time_axes: Sequence[int]) -> to
     """What follows an evicted row comes to stand right behind what preceded it; int64 `[R, H, N]`.
 
     Rows that came one after the other move together, on all axes on which time shows: as if the rows that are held had
-    been laid out afresh (StreamingVLM). In one dimension the same as `compact_rows`.
+    been laid out afresh (StreamingVLM). Parts of a stream with commentary move each for itself, since others may come
+    between them. In one dimension the same as `compact_rows`.
     """
     position_RHN = table.position_RHN.clone()
     time_AHN = position_RHN[list(time_axes), :, n_prefix:]
     # Runs are numbered per head; there are as many as rows at most, so that no size depends on values.
     is_start_HN = torch.zeros_like(time_AHN[0])
-    is_start_HN[:, 1:] = table.identity_HN[:, n_prefix:].diff() != 1
+    is_start_HN[:, 1:] = (table.identity_HN[:, n_prefix:].diff() != 1) | (table.turn_HN[:, n_prefix:].diff() != 0)
     run_HN = is_start_HN.cumsum(dim=-1)
     low_HN = torch.zeros_like(run_HN).scatter_reduce_(1, run_HN, time_AHN.amin(dim=0), "amin", include_self=False)
     end_HN = torch.zeros_like(run_HN).scatter_reduce_(1, run_HN, time_AHN.amax(dim=0) + 1, "amax", include_self=False)

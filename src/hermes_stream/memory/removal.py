@@ -17,6 +17,7 @@ from hermes_stream.memory.archive_store import ArchiveStore
 from hermes_stream.memory.features import FeatureBank
 from hermes_stream.memory.once import once_per_object
 from hermes_stream.memory.token_table import TokenKind, TokenTable
+from hermes_stream.memory.turns import Part, parts_of
 from hermes_stream.memory.version import LayerMemory, MemoryVersion
 
 # Of each row of a table, bool `[H, N]`.
@@ -51,14 +52,15 @@ def shown_after(seconds: float) -> IsGone:
 def shown_within(start_seconds: float, end_seconds: float) -> IsGone:
     """Rows in which there may be anything of frames that were shown in `[start, end)`.
 
-    What was made of several rows spans from the oldest to the newest frame in it, and nobody knows what is between. A
-    grid is of its frames, which are the first and the last.
+    What was made of several rows, or said of several frames, spans from the oldest to the newest frame in it, and
+    nobody knows what is between. A grid is of its frames, which are the first and the last.
     """
 
     def is_gone(table: TokenTable) -> torch.Tensor:
         first_HN, last_HN = table.span_2HN
+        is_of_many_HN = (table.kind_HN == TokenKind.SUMMARY) | (parts_of(table.turn_HN) >= Part.WORD)
         overlaps_HN = (first_HN < end_seconds) & (last_HN >= start_seconds)
-        is_apart_HN = (first_HN < start_seconds) & (last_HN >= end_seconds) & (table.kind_HN != TokenKind.SUMMARY)
+        is_apart_HN = (first_HN < start_seconds) & (last_HN >= end_seconds) & ~is_of_many_HN
         gone_HN: torch.Tensor = overlaps_HN & ~is_apart_HN
         return gone_HN
 

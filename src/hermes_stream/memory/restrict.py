@@ -76,14 +76,22 @@ def with_newest(plan: Plan, partings: Sequence[Parting]) -> Plan:
 def _joined(plan: LayerPlan, parting: Parting) -> LayerPlan:
     kept, newest = _rows_of(plan.keep, parting.older), parting.newest
     newest = newest.expand(*kept.shape[:-1], -1)
+    order = None if plan.order is None else _order_of(plan.order, torch.cat((kept, newest), dim=-1))
     return replace(
         plan,
+        order=order,
         keep=torch.cat((kept, newest), dim=-1).sort(dim=-1).values,
         folds=tuple(_fold_of(fold, parting.older) for fold in plan.folds),
         prototypes=tuple(replace(made, rows_N=_rows_of(made.rows_N, parting.older)) for made in plan.prototypes),
         archive=None if plan.archive is None else _rows_of(plan.archive, parting.older),
         archive_means=tuple(_rows_of(rows_N, parting.older) for rows_N in plan.archive_means),
     )
+
+
+def _order_of(order: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The order of a part's rows, which stand first in `rows`, as one of all rows in time order: the others follow."""
+    place = rows.argsort().argsort()
+    return torch.cat((place[: order.numel()][order], place[order.numel() :]))
 
 
 def _fold_of(fold: Fold, rows_N: torch.Tensor) -> Fold:

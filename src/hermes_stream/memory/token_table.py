@@ -21,15 +21,17 @@ class TokenKind(IntEnum):
     SUMMARY = 3
 
 
-_KIND, _FRAME, _ROW, _COLUMN, _COUNT, _IDENTITY, _POSITION = range(7)
+# `turn` of a row outside commentary.
+NO_TURN = -1
+_KIND, _FRAME, _ROW, _COLUMN, _COUNT, _IDENTITY, _TURN, _POSITION = range(8)
 _SECONDS, _FIRST, _LAST = range(3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenTable:
-    """Immutable columns of the tokens of one layer, in time order.
+    """Immutable columns of the tokens of one layer, in time order (but for words that a plan has moved).
 
-    data_CHN: int64 `[6 + axes, heads, n_tokens]`: kind, frame, row, column, count, identity, positions.
+    data_CHN: int64 `[7 + axes, heads, n_tokens]`: kind, frame, row, column, count, identity, turn, positions.
     times_SHN: float64 `[3, heads, n_tokens]`: presentation time (of a summary: the mean over what it stands for), and
         those of the oldest and of the newest frame that the row was made of.
     """
@@ -57,6 +59,7 @@ class TokenTable:
         seconds_N: torch.Tensor | None = None,
         span_2N: torch.Tensor | None = None,
         count_N: torch.Tensor | None = None,
+        turn_N: torch.Tensor | None = None,
     ) -> TokenTable:
         """Rows of one kind (or of a kind each, `[n]`), the same for all heads; what is not given is -1, but count 1
         and seconds 0. span_2N: times of the oldest and the newest frame that a row was made of, if not of one.
@@ -69,6 +72,7 @@ class TokenTable:
             missing_N if column_N is None else column_N,
             torch.ones_like(identity_N) if count_N is None else count_N,
             identity_N,
+            missing_N if turn_N is None else turn_N,
             *position_RN,
         )
         seconds_N = torch.zeros_like(identity_N) if seconds_N is None else seconds_N.to(identity_N.device)
@@ -102,13 +106,23 @@ class TokenTable:
 
     @property
     def count_HN(self) -> torch.Tensor:
-        """How many vision tokens each row stands for: 1, more for a summary, 0 for a prototype."""
+        """How many vision tokens each row stands for: 1, more for a summary, 0 for a prototype or committed text."""
         return self.data_CHN[_COUNT]
 
     @property
     def identity_HN(self) -> torch.Tensor:
         """A number that a token keeps for life, the same in every layer."""
         return self.data_CHN[_IDENTITY]
+
+    @property
+    def turn_HN(self) -> torch.Tensor:
+        """Round and part of a stream with commentary, see `turns`; -1 outside."""
+        return self.data_CHN[_TURN]
+
+    @property
+    def is_commentary_text_HN(self) -> torch.Tensor:
+        """Which rows are text of a stream with commentary, which stands for no vision token; bool."""
+        return (self.kind_HN == TokenKind.TEXT) & (self.turn_HN != NO_TURN)
 
     @property
     def seconds_HN(self) -> torch.Tensor:

@@ -74,7 +74,7 @@ class MemoryVersion:
         axis; they matter for models with absolute time and fall with each compaction.
     moved: how far compactions have moved the clock back since the stream began.
     features: encoded tokens that have not gone through the text model (policies that hold features).
-    n_seen: vision tokens committed since the stream began.
+    n_seen: vision tokens committed since the stream began. n_text: of commentary, as many tokens of text.
     frames_seen: sampled frames; grids_seen: frames as the memory numbers them (Qwen makes one grid of two frames).
     time_seconds: of the newest sampled frame.
     """
@@ -94,6 +94,7 @@ class MemoryVersion:
     number: int
     features: FeatureBank
     moved: int = 0
+    n_text: int = 0
 
     @property
     def held_tokens(self) -> tuple[int, ...]:

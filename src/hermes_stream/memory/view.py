@@ -174,6 +174,7 @@ class MemoryView:
     frames_seen: frames as the token table numbers them; a family that pairs frames counts pairs.
     tokens_per_frame: what the model makes of a frame.
     texts: embeddings `[T, E]` of each of the policy's own `texts`.
+    step_seconds: how long a round of a stream with commentary is.
     features: tokens that have not gone through the text model (policies that hold features).
     encoded: the interval's frames as the text model got them (policies with `needs_features`).
     """
@@ -187,6 +188,7 @@ class MemoryView:
     features: FeatureView = field(default_factory=FeatureView.none)
     encoded: FeatureView = field(default_factory=FeatureView.none)
     texts: tuple[torch.Tensor, ...] = ()
+    step_seconds: float = 1.0
 
     @property
     def n_layers(self) -> int:

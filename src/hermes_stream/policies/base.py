@@ -114,6 +114,8 @@ class Policy(Part, ABC):
     is_per_frame: ClassVar[bool] = False
     # `LayerView.mass["newest"]`: the attention that the interval's last frame pays to each row.
     reads_newest: ClassVar[bool] = False
+    # Whether an interval of a stream with commentary ends with each of its rounds, once the reply is in.
+    plans_rounds: ClassVar[bool] = False
     # `MemoryView.encoded`: what the text model got of the interval's frames.
     needs_features: ClassVar[bool] = False
     # `MemoryView.texts`: standing texts of the policy's own, as the text model reads them.
@@ -218,6 +220,11 @@ class Policy(Part, ABC):
     def placement(self) -> Positions:
         """How positions are closed up where they run out between plans."""
         return Positions.COMPACT
+
+    @property
+    def pins_instruction(self) -> bool:
+        """Whether the instruction of a commentary stands before everything that leaves, or is asked with round 0."""
+        return True
 
     @property
     def archive(self) -> ArchiveSettings | None:

@@ -90,6 +90,10 @@ class Wrapper(Policy):
         return self.inner.recalls_at
 
     @property
+    def pins_instruction(self) -> bool:
+        return self.inner.pins_instruction
+
+    @property
     def archive(self) -> ArchiveSettings | None:
         return self.inner.archive
 
