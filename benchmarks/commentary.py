@@ -42,7 +42,8 @@ LIMITS = TextLimits(64, 64)
 MOST_TOKENS = 20
 # Of the run with native positions: its checkpoint knows 2,048, and would lay the rest out afresh when they are out.
 NATIVE_POSITIONS = 1 << 20
-_CACHE = f"streaming-vlm(seconds={WINDOW_SECONDS}, text_head={LIMITS.head_tokens}, text_tail={LIMITS.tail_tokens}"
+# Rows that bound nothing: the window and the limits of the text do.
+_CACHE = f"streaming-vlm(budget=640, seconds={WINDOW_SECONDS}, text_head={LIMITS.head_tokens}, text_tail={LIMITS.tail_tokens}"
 POLICIES = {
     "contiguous": f"{_CACHE})",
     "native": f'{_CACHE}, positions="native")',

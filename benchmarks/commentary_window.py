@@ -79,7 +79,7 @@ class ReencodedWindow:
             if token == self._ending[-1]:
                 break
             reply.append(token)
-            output = self._step(token, position, output.past_key_values)
+            output = self._step(token, position, output.cache)
             position = position + 1
         return reply
 
@@ -87,5 +87,5 @@ class ReencodedWindow:
         n_axes = self._frames.n_axes
         position_ids = position.expand(n_axes, 1, 1) if n_axes > 1 else position.expand(1, 1)
         return self._model(
-            input_ids=torch.tensor([[token]]), position_ids=position_ids, past_key_values=cache, use_cache=True
+            input_ids=torch.tensor([[token]]), position_ids=position_ids, cache=cache, use_cache=True
         )

@@ -18,6 +18,8 @@ NAME = "tiny-qwen2.5-vl-commentary"
 NEW_WORDS = (" ...", " enters", " leaves", " turns")
 # Times in digits would cost more tokens than the frames.
 SETTINGS = {"time": "", "default_instruction": "Describe the events."}
+# Rows of sixteen rounds and 128 words of before.
+BUDGET = 640
 
 
 def make_start(folder: Path) -> Path:
@@ -34,7 +36,7 @@ def make_start(folder: Path) -> Path:
     tokenizer.save_pretrained(folder)
     for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
         shutil.copyfile(source / name, folder / name)
-    defaults = json.loads((source / DEFAULTS_FILE).read_text()) | {"commentary": SETTINGS}
+    defaults = json.loads((source / DEFAULTS_FILE).read_text()) | {"budget": BUDGET, "commentary": SETTINGS}
     (folder / DEFAULTS_FILE).write_text(json.dumps(defaults, indent=2) + "\n")
     return folder
 
