@@ -58,7 +58,10 @@ class CommentaryDataset(Dataset[Sample]):
         return file[position]
 
     def __getitem__(self, index: int) -> Sample:
-        record = self.record(index)
+        return self.sample(self.record(index))
+
+    def sample(self, record: Record) -> Sample:
+        """A record with the frames of its seconds."""
         spans, vision = self._inputs.rounds(self._rounds(record))
         return Sample(self._layout(record, spans), vision)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,9 @@ def run_stage(stage: Stage, on_log: Callable[[Mapping[str, float]], None] | None
 
 
 def prepare(stage: Stage) -> Setup:
-    """Load the model, open the records, and make the trainer."""
+    """Load the model, open the records, and make the trainer. Raises ConfigError where accelerate is not installed."""
+    if find_spec("accelerate") is None:
+        raise ConfigError("training needs accelerate; install hermes-stream[train]")
     checkpoint = load_checkpoint(stage.model)
     model, tokenizer = checkpoint.model, checkpoint.tokenizer
     words = Words(tokenizer)
