@@ -173,7 +173,7 @@ def shapestream(
     videos: int = 240,
     seconds: float = 600,
     overlap_seconds: int = 12,
-    steps: int = 500,
+    steps: int = 200,
     seed: int = 42,
     resume: bool = False,
 ) -> None:

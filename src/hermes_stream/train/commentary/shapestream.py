@@ -26,7 +26,7 @@ class Recipe:
     n_videos: int = 240
     video_seconds: float = 600.0
     overlap_seconds: int = 12
-    steps: int = 500
+    steps: int = 200
     batch: int = 8
     learning_rate: float = 6e-4
     seed: int = 42
