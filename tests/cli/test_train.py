@@ -96,3 +96,11 @@ def _assert_one_line(done: Done, message: str) -> None:
     assert done.status == 2, done.err
     (line,) = done.err.splitlines()
     assert message in line
+
+
+def test_the_bundled_model_is_made_from_nothing(command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = command("train", "shapestream", "--out", out, "--videos", 1, "--seconds", 24, "--steps", 1)
+    assert done.status == 0, done.err
+    assert f"{out}: trained" in done.err
+    assert load_adapter(str(out)).commentary.default_instruction == "Describe the events."
