@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hermes_stream.engine.answer import AnswerStream
+    from hermes_stream.engine.commentary.following import Pulse
+    from hermes_stream.engine.commentary.narration import Narration, Remark
     from hermes_stream.engine.engine import Engine, load_model
     from hermes_stream.engine.forgetting import Forgotten
     from hermes_stream.engine.scoring import PendingScores
@@ -60,13 +62,16 @@ _HOME = {
     "HermesError": "errors",
     "InfiniPotV": "policies.infinipot_v",
     "KeepAll": "policies.keep_all",
+    "Narration": "engine.commentary.narration",
     "Pages": "policies.pages",
     "PendingScores": "engine.scoring",
     "Policy": "policies.base",
+    "Pulse": "engine.commentary.following",
     "Query": "types",
     "Random": "policies.random",
     "Recent": "policies.recent",
     "RecentFrames": "policies.recent_frames",
+    "Remark": "engine.commentary.narration",
     "SAVEMem": "policies.savemem",
     "Scores": "types",
     "Session": "engine.session",
@@ -105,13 +110,16 @@ __all__ = [
     "HermesError",
     "InfiniPotV",
     "KeepAll",
+    "Narration",
     "Pages",
     "PendingScores",
     "Policy",
+    "Pulse",
     "Query",
     "Random",
     "Recent",
     "RecentFrames",
+    "Remark",
     "SAVEMem",
     "Scores",
     "Session",

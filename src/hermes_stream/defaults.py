@@ -2,3 +2,6 @@
 
 DEFAULT_MODEL = "tiny-llava-onevision"
 DEFAULT_MEMORY = "hermes"
+# Of `hermes-stream narrate`.
+NARRATING_MODEL = "tiny-qwen2.5-vl"
+NARRATING_MEMORY = "streaming-vlm"

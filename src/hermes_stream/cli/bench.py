@@ -8,6 +8,7 @@ from hermes_stream.cli.bench_floor import floor
 from hermes_stream.cli.bench_ingest import ingest
 from hermes_stream.cli.bench_latency import latency
 from hermes_stream.cli.bench_memory import memory
+from hermes_stream.cli.bench_narrate import narrate
 from hermes_stream.cli.bench_peers import peers
 from hermes_stream.cli.bench_streams import streams
 
@@ -17,6 +18,7 @@ for command in (
     ingest,
     latency,
     memory,
+    narrate,
     peers,
     streams,
 ):

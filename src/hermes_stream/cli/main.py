@@ -18,6 +18,7 @@ from hermes_stream.cli.inspect import inspect
 from hermes_stream.cli.keys import keys
 from hermes_stream.cli.listing import models, policies
 from hermes_stream.cli.map import map_memory
+from hermes_stream.cli.narrate import narrate
 from hermes_stream.cli.output import say, saying_notes
 from hermes_stream.cli.serve import serve
 from hermes_stream.cli.sessions import sessions
@@ -38,7 +39,7 @@ app = App(
     exit_on_error=False,
     print_error=False,
 )
-for command in (demo, ask, watch, serve, inspect, doctor, models, policies):
+for command in (demo, ask, watch, narrate, serve, inspect, doctor, models, policies):
     app.command(command)
 app.command(map_memory, name="map")
 app.command(sessions)

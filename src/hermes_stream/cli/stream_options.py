@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from hermes_stream.cli.model_options import EngineOptions
 from hermes_stream.cli.output import say, settings_line
 from hermes_stream.cli.profiling import check_can_trace, profiling
-from hermes_stream.defaults import DEFAULT_MEMORY
+from hermes_stream.defaults import DEFAULT_MEMORY, NARRATING_MEMORY, NARRATING_MODEL
 from hermes_stream.errors import ConfigError
 from hermes_stream.memory.budget import parse_bytes
 
@@ -77,6 +77,15 @@ class StreamOptions(EngineOptions):
         if self.layers is not None:
             parse_layers(self.layers)
             policy.with_layers((0, 0))
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class NarrateOptions(StreamOptions):
+    """The model and the memory that suit a commentary."""
+
+    model: str = NARRATING_MODEL
+    memory: str = NARRATING_MEMORY
 
 
 Options = Annotated[StreamOptions | None, Parameter(name="*")]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hermes_stream.engine.answer import AnswerStream
+from hermes_stream.engine.commentary.following import Pulse, PulseMeter, StepQueue
 from hermes_stream.engine.commentary.state import CommentarySettings
-from hermes_stream.errors import UsageError
+from hermes_stream.engine.commentary.steps import in_steps
 from hermes_stream.types import Frame
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ class Remark:
     """What was said about one step of a stream; the text is empty where that is nothing.
 
     start_seconds, end_seconds: of the step. token_ids: as they were decoded. is_cut: whether the budget ended it.
-    was_skipped: whether nobody spoke, to keep up. seconds: from the frames to the last word; speaking_seconds: of
-    these, from when they were in.
+    was_skipped: whether nobody tried to speak. seconds: from the frames to the last word; speaking_seconds: of these,
+    from when they were in. lag_seconds: from when the source had brought them; 0 where it is not followed.
     """
 
     start_seconds: float
@@ -34,6 +35,7 @@ class Remark:
     was_skipped: bool = False
     seconds: float = 0.0
     speaking_seconds: float = 0.0
+    lag_seconds: float = 0.0
 
 
 class Narration:
@@ -44,54 +46,58 @@ class Narration:
 
     def __init__(self, engine: Engine, session: Session, settings: CommentarySettings) -> None:
         self._engine, self._session, self.settings = engine, session, settings
+        self._meter, self._n_dropped = PulseMeter(settings.step_seconds), 0
+
+    @property
+    def pulse(self) -> Pulse:
+        """How it keeps up."""
+        return self._meter.pulse(self._n_dropped)
 
     def watch(self, frames: Frame | Iterable[Frame]) -> Iterator[Remark]:
         """A remark for each step that has frames, as soon as the first frame of a later one is there, or none is left.
 
         Raises UsageError if times fall, or for frames of a step that is over.
         """
-        for step, shown in in_steps([frames] if isinstance(frames, Frame) else frames, self.settings):
+        for step, shown in in_steps([frames] if isinstance(frames, Frame) else frames, self.settings.step_seconds):
             yield self.round(step, shown)
 
-    def round(self, step: int, frames: Sequence[Frame], *, speaks: bool = True) -> Remark:
-        """Watch the frames of one step, then speak, or be silent without trying."""
-        began = time.perf_counter()
+    def follow(self, frames: Iterable[Frame], *, most_waiting: int = 4) -> Iterator[Remark]:
+        """The same for a source that brings frames at its own pace and is read on a thread of its own.
+
+        Where speaking takes too long, steps are watched in silence; where watching does, the oldest of more than
+        `most_waiting` steps are dropped, as `pulse` says. What the source raises comes behind its last step.
+        """
+        steps = StepQueue(frames, self.settings.step_seconds, most_waiting)
+        try:
+            while (due := steps.take()) is not None:
+                remark = self.round(due.step, due.frames, speaks=not due.waits_behind, arrived=due.arrived)
+                self._n_dropped = steps.n_dropped
+                yield remark
+        finally:
+            steps.stop()
+
+    def round(self, step: int, frames: Sequence[Frame], *, speaks: bool = True, arrived: float | None = None) -> Remark:
+        """Watch the frames of one step, then speak, or be silent without trying.
+
+        arrived: when the frames were there, by `time.monotonic`.
+        """
+        began = time.monotonic()
         stream = self._session.stream
-        n_before = stream.commentary.n_rounds if stream.commentary is not None else 0
+        n_before = 0 if stream.commentary is None else stream.commentary.n_rounds
         self._engine.submit_round(self._session, frames, step).result()
-        times, watched = self.settings.times_of(step), time.perf_counter()
-        commentary = stream.commentary
+        times, watched, commentary = self.settings.times_of(step), time.monotonic(), stream.commentary
         # Frames for which memory ran out, or that were forgotten on their way, begin no round.
         if commentary is None or commentary.n_rounds == n_before or not speaks:
-            return Remark(*times, "", was_skipped=True, seconds=watched - began)
-        with AnswerStream(self.settings.query(commentary.round_index)) as words:
+            remark = Remark(*times, "", was_skipped=True)
+        else:
+            remark = self._speak(commentary.round_index, times)
+        ended = time.monotonic()
+        speaking_seconds, lag_seconds = ended - watched, 0.0 if arrived is None else ended - arrived
+        self._meter.count(len(remark.token_ids), speaking_seconds, lag_seconds, was_skipped=remark.was_skipped)
+        return replace(remark, seconds=ended - began, speaking_seconds=speaking_seconds, lag_seconds=lag_seconds)
+
+    def _speak(self, round_index: int, times: tuple[float, float]) -> Remark:
+        with AnswerStream(self.settings.query(round_index)) as words:
             self._engine.submit_speech(self._session, words)
             said = words.result()
-        ended = time.perf_counter()
-        return Remark(
-            *times,
-            said.text,
-            said.token_ids,
-            is_cut=said.finish_reason == "length",
-            seconds=ended - began,
-            speaking_seconds=ended - watched,
-        )
-
-
-def in_steps(frames: Iterable[Frame], settings: CommentarySettings) -> Iterator[tuple[int, list[Frame]]]:
-    """Frames by the number of their step, in order. Raises UsageError if times fall."""
-    step, shown, last = None, list[Frame](), float("-inf")
-    for frame in frames:
-        if frame.pts_seconds < last:
-            raise UsageError(
-                f"a frame at {frame.pts_seconds:.3f} s came after one at {last:.3f} s; times must not fall"
-            )
-        last = frame.pts_seconds
-        now = settings.step_of(frame.pts_seconds)
-        if step is not None and now != step:
-            yield step, shown
-            shown = []
-        step = now
-        shown.append(frame)
-    if step is not None:
-        yield step, shown
+        return Remark(*times, said.text, said.token_ids, is_cut=said.finish_reason == "length")

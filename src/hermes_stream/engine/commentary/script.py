@@ -79,7 +79,7 @@ class Script:
         return Labelled(((Part.FRAMES, self._ids(self._prompts.vision_close)), (Part.USER_CLOSE, asked)))
 
     def reply(self, said: Sequence[int] | None) -> Labelled:
-        """From the end of the user's turn to the next one. said: with the silence marker if it came; None: silence."""
+        """From the end of the user's turn to the next one. said: with its silence marker if one came; None: silence."""
         marker = self._ids(self._prompts.silence)
         words, has_marker = tuple(said or ()), said is None
         if said is not None and words[len(words) - len(marker) :] == marker:

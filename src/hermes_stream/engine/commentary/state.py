@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from hermes_stream.engine.commentary.steps import TIME_SLACK
 from hermes_stream.errors import UsageError
 from hermes_stream.types import Query
 
 # What policies that look at questions are asked where there is no instruction.
 _NO_INSTRUCTION = "What happens?"
-# Times are floats: what is meant to be a whole number of steps must not be floored to the one below.
-_TIME_SLACK = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +42,11 @@ class CommentarySettings:
         """How the words of a round are drawn."""
         return Query(
             self.instruction.strip() or _NO_INSTRUCTION,
-            max_new_tokens=max(int(self.tokens_per_second * self.step_seconds + _TIME_SLACK), 1),
+            max_new_tokens=max(int(self.tokens_per_second * self.step_seconds + TIME_SLACK), 1),
             temperature=self.temperature,
             repetition_penalty=self.repetition_penalty,
             seed=self.seed + round_index,
         )
-
-    def step_of(self, seconds: float) -> int:
-        """The number of the step in which a frame of then is shown."""
-        return math.floor(seconds / self.step_seconds + _TIME_SLACK)
 
     def times_of(self, step: int) -> tuple[float, float]:
         """When a step begins and ends."""
