@@ -24,8 +24,8 @@ import record
 import torch
 from commentary_window import ReencodedWindow
 
-from hermes_stream.engine.commentary.narration import Remark, in_steps
-from hermes_stream.engine.commentary.state import CommentarySettings
+from hermes_stream.engine.commentary.narration import Remark
+from hermes_stream.engine.commentary.steps import in_steps
 from hermes_stream.engine.engine import load_model
 from hermes_stream.errors import LimitError
 from hermes_stream.evals.commentary import Said, score_commentary
@@ -43,7 +43,8 @@ MOST_TOKENS = 20
 # Of the run with native positions: its checkpoint knows 2,048, and would lay the rest out afresh when they are out.
 NATIVE_POSITIONS = 1 << 20
 # Rows that bound nothing: the window and the limits of the text do.
-_CACHE = f"streaming-vlm(budget=640, seconds={WINDOW_SECONDS}, text_head={LIMITS.head_tokens}, text_tail={LIMITS.tail_tokens}"
+_TEXT = f"text_head={LIMITS.head_tokens}, text_tail={LIMITS.tail_tokens}"
+_CACHE = f"streaming-vlm(budget=640, seconds={WINDOW_SECONDS}, {_TEXT}"
 POLICIES = {
     "contiguous": f"{_CACHE})",
     "native": f'{_CACHE}, positions="native")',
@@ -107,7 +108,7 @@ def _tell(model: str, memory: str, video: Path, folder: Path, seconds: int) -> T
             window = ReencodedWindow(model, None, seconds=WINDOW_SECONDS, limits=LIMITS, most_tokens=MOST_TOKENS)
             remarks, times = [], []
             began = time.perf_counter()
-            for remark in window.watch(in_steps(frames, CommentarySettings(""))):
+            for remark in window.watch(in_steps(frames, 1.0)):
                 remarks.append(remark)
                 times.append(time.perf_counter() - began)
                 began = time.perf_counter()

@@ -86,6 +86,4 @@ class ReencodedWindow:
     def _step(self, token: int, position: torch.Tensor, cache: Any) -> Any:
         n_axes = self._frames.n_axes
         position_ids = position.expand(n_axes, 1, 1) if n_axes > 1 else position.expand(1, 1)
-        return self._model(
-            input_ids=torch.tensor([[token]]), position_ids=position_ids, cache=cache, use_cache=True
-        )
+        return self._model(input_ids=torch.tensor([[token]]), position_ids=position_ids, cache=cache, use_cache=True)
