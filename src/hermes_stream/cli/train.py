@@ -90,7 +90,7 @@ class StageOptions:
     save_steps
         A checkpoint to resume from every so many steps.
     settings
-        A JSON file of further settings of transformers' TrainingArguments, as {"fsdp": "full_shard", ...}.
+        A JSON file of further settings of transformers' TrainingArguments, as {"fsdp": true, ...}.
     resume
         Go on from the newest checkpoint in --out.
     """

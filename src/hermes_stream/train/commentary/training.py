@@ -89,8 +89,11 @@ class CommentaryTrainer(Trainer):  # type: ignore[misc]
         label_BC = label_BT[:, column_C + 1]
         logits_BCV = outputs.logits.float()
         total = F.cross_entropy(logits_BCV.flatten(0, 1), label_BC.flatten(), ignore_index=NO_LABEL, reduction="sum")
-        n_labels = (label_BC != NO_LABEL).sum() if num_items_in_batch is None else num_items_in_batch
-        loss = total / n_labels
+        if num_items_in_batch is None:
+            loss = total / (label_BC != NO_LABEL).sum()
+        else:
+            # Counted over all devices, whose gradients are averaged afterwards.
+            loss = total / num_items_in_batch * (self.accelerator.num_processes // self.get_tp_size())
         return (loss, outputs) if return_outputs else loss
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
