@@ -59,6 +59,7 @@ HOMES = {
     "uvicorn": ("server/",),
     "prometheus_client": ("server/",),
     "cryptography": ("sealing.py",),
+    "pyarrow": ("evals/annotations.py",),
 }
 UNWELCOME = {
     "torchvision", "torchcodec", "decord", "opencv-python", "opencv-python-headless", "gradio", "streamlit",

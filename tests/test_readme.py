@@ -28,7 +28,7 @@ def talk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_python_example_runs(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the bundled checkpoint in place of the 7B one, and at its own budget."""
-    (code,) = blocks("python")
+    code, _ = blocks("python")
     assert "llava-hf/llava-onevision-qwen2-7b-ov-hf" in code
     code = code.replace("llava-hf/llava-onevision-qwen2-7b-ov-hf", "tiny-llava-onevision").replace("4096", "64")
     exec(compile(code, "README.md", "exec"), {})

@@ -6,6 +6,7 @@ HermesError
 │   ├── SourceError      a video cannot be opened or read
 │   ├── ModelError       a checkpoint cannot be loaded, or its family is not supported
 │   ├── PolicyError      a memory policy is unknown or cannot work as configured
+│   ├── TaskError        a benchmark's files, or its judge, cannot be used as they are
 │   ├── SealError        sealed bytes cannot be opened: another key, or damage
 │   └── SnapshotError    a snapshot cannot be written or read, or is of another model
 ├── PlanError        a policy returned a plan that its memory cannot execute
@@ -44,6 +45,10 @@ class ModelError(UsageError):
 
 class PolicyError(UsageError):
     """A memory policy is unknown or cannot work as configured."""
+
+
+class TaskError(UsageError):
+    """A benchmark's files, or its judge, cannot be used as they are."""
 
 
 class SealError(UsageError):

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from tests.server.conftest import RunningServer, server_process
 
@@ -44,6 +44,11 @@ class Watched:
         return [url for url in self.addresses if not url.startswith(("blob:", "data:")) and urlsplit(url).netloc != own]
 
 
+def told(message: ConsoleMessage) -> str:
+    """What the console says, and of what."""
+    return f"{message.text} {message.location['url']}"
+
+
 @contextmanager
 def watched_page(
     browser: Browser, server: RunningServer, path: str = "/", *, expected: str = "$.^", **context: Any
@@ -57,7 +62,7 @@ def watched_page(
     page = opened.new_page()
     watched = Watched(page)
     page.on("pageerror", lambda error: watched.errors.append(str(error)))
-    page.on("console", lambda message: message.type == "error" and watched.errors.append(message.text))
+    page.on("console", lambda message: message.type == "error" and watched.errors.append(told(message)))
     page.on("request", lambda request: watched.addresses.append(request.url))
     page.on("websocket", lambda socket: watched.addresses.append(socket.url))
     page.goto(server.address + path)

@@ -196,3 +196,12 @@ def _assert_one_line(done: Done, message: str) -> None:
 
 def _flat(options: dict[str, str]) -> list[str]:
     return [part for pair in options.items() for part in pair]
+
+
+def test_benchmarks_are_listed_for_people_and_programs(command: Command) -> None:
+    rows = command("eval", "--list", "--json").rows
+    assert {"shapestream", "videomme"} <= {row["name"] for row in rows}
+    shown = command("eval", "--list")
+    assert shown.status == 0
+    assert all(row["name"] in shown.out for row in rows)
+    _assert_one_line(command("eval"), "no benchmark was named")

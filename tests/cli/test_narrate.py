@@ -71,7 +71,7 @@ def test_a_file_at_its_own_pace(command: Command, clip: Path) -> None:
     [
         (("--step", "0"), "step_seconds is 0.0"),
         (("--srt", "/nowhere/a.srt"), "subtitles cannot be written to /nowhere/a.srt"),
-        (("--memory", "dscache"), "holds frames back from the text model"),
+        (("--memory", "hermse"), "did you mean hermes"),
         (("--question", "What?"), 'write "SECONDS=TEXT"'),
     ],
 )

@@ -50,7 +50,7 @@ class WholeCommentary:
 
     def next_token(self) -> int:
         deepstack = None
-        if self.adapter.facts.n_taps:
+        if self.taps and self.adapter.facts.n_taps:
             deepstack = torch.cat(self.is_visual), [torch.cat(tap) for tap in zip(*self.taps, strict=True)]
         embeddings_NE, position_RN = torch.cat(self.embeddings), torch.cat(self.positions, dim=1)
         hidden_NE, _ = self.adapter.run_stock(embeddings_NE, position_RN, deepstack, want_attentions=False)

@@ -154,3 +154,99 @@ def test_any_stream_equals_the_released_loop(
         assert tables.positions == expected
         values_ND = tables.memory.current.layers[0].values[0]
         assert values_ND[11:, 0].tolist() == tables.memory.current.layers[0].table.identity_HN[0, 11:].tolist()
+
+
+def vision_blocks(tables: NarratedTables) -> int:
+    return len({name.partition(".")[0] for name in tables.held if name.startswith("V")})
+
+
+@pytest.mark.parametrize(("policy", "n_blocks"), [(StreamingVLM(), 8), (StreamingVLM(**RELEASED), 16)])
+def test_a_window_is_seconds_whatever_a_round_is(policy: StreamingVLM, n_blocks: int) -> None:
+    """Rounds of two seconds, a window of sixteen: eight blocks; the release counts rounds and holds 32 s."""
+    tables = NarratedTables(policy.with_budget(100_000), step_seconds=2.0)
+    for index in range(20):
+        tables.second([f"w{index}"], n_time=2)
+    assert vision_blocks(tables) == n_blocks
+
+
+@pytest.mark.parametrize(("policy", "n_words"), [(StreamingVLM(), 20), (StreamingVLM(**RELEASED), 19)])
+def test_a_reply_without_a_marker_keeps_its_last_word(policy: StreamingVLM, n_words: int) -> None:
+    words = [f"w{index}" for index in range(20)]
+    one = policy.model_copy(update={"seconds": 1.0, "text_seconds": 1.0, "budget": 100_000})
+    tables = NarratedTables(one)
+    tables.second(words, n_time=2, is_cut=True)
+    tables.second([], n_time=2)
+    assert [name for name in tables.held if name in words] == words[:n_words]
+
+
+def test_no_words_leave_the_ends_of_the_block() -> None:
+    tables = NarratedTables(StreamingVLM(budget=1000, seconds=1, text_head=0, text_tail=0))
+    for index in range(4):
+        tables.second([f"w{index}a", f"w{index}b"], n_time=2)
+    assert tables.held[11:17] == [
+        *[f"previous.open.{index}" for index in range(4)],
+        *["previous.close.0"],
+        "previous.close.1",
+    ]
+
+
+def test_frames_that_wait_are_bounded_in_tokens() -> None:
+    """With their markers a block has six rows: three of them fit 20."""
+    tables = NarratedTables(StreamingVLM(budget=10_000, seconds=16, text_seconds=16, vision_tokens=20))
+    for index in range(12):
+        tables.second([f"w{index}"], n_time=2)
+    assert vision_blocks(tables) == 3 + 1
+    assert sum(name.startswith("w") for name in tables.held) == 12
+
+
+def test_frames_leave_before_replies_move_and_words_leave_last() -> None:
+    """As the budget shrinks: fewer blocks first, then fewer turns, and words of the block at the very end."""
+    seen = []
+    for budget in (400, 200, 120, 60, 20):
+        tables = NarratedTables(StreamingVLM(budget=budget, seconds=8, text_head=4, text_tail=4))
+        for index in range(12):
+            tables.second([f"w{index}"], n_time=2)
+        tables.plan()
+        turns = len({name.partition(".")[0] for name in tables.held if name.startswith("A")})
+        seen.append((vision_blocks(tables), turns, "w0" in tables.held))
+        assert len(tables.held) - 11 <= budget
+    blocks, turns, first_words = zip(*seen, strict=True)
+    assert list(blocks) == sorted(blocks, reverse=True)
+    assert list(turns) == sorted(turns, reverse=True)
+    assert (blocks[0], turns[0]) == (7, 7)
+    # Replies stay whole as long as there is vision to give up.
+    assert all(n == 7 for n, n_blocks in zip(turns, blocks, strict=True) if n_blocks > 0)
+    assert first_words[:-1] == (True,) * 4
+
+
+@settings(max_examples=40, deadline=None)
+@given(budget=st.integers(1, 80), head=st.integers(0, 6), tail=st.integers(0, 6), n_words=st.integers(0, 5))
+def test_no_budget_is_passed(budget: int, head: int, tail: int, n_words: int) -> None:
+    tables = NarratedTables(StreamingVLM(budget=budget, seconds=4, text_head=head, text_tail=tail))
+    for index in range(8):
+        tables.second([f"w{index}.{word}" for word in range(n_words)], n_time=2)
+    tables.plan()
+    assert len(tables.held) - 11 <= budget
+
+
+def test_native_positions_stay_where_they_were() -> None:
+    """What is left of a round stands where it was computed; with contiguous positions nothing is ever further on."""
+    ends = []
+    for positions in ("contiguous", "native"):
+        tables = NarratedTables(StreamingVLM(budget=1000, seconds=2, text_head=2, text_tail=2, positions=positions))
+        for index in range(20):
+            tables.second([f"w{index}"], n_time=2)
+        ends.append(tables.memory.current.next_position)
+        places = dict(zip(tables.held, tables.positions, strict=True))
+        ends.append(places["U19.open.0"][0])
+    assert ends[0] < 60 < ends[2]
+    assert ends[3] == ends[2] - (ends[0] - ends[1])
+
+
+def test_two_hundred_rounds_are_as_large_as_fifty() -> None:
+    tables = NarratedTables(StreamingVLM(budget=1000, seconds=4, text_head=8, text_tail=8))
+    sizes = []
+    for index in range(200):
+        tables.second([f"w{index}a", f"w{index}b"], n_time=3)
+        sizes.append((len(tables.held), tables.memory.current.next_position))
+    assert set(sizes[50:]) == {sizes[50]}

@@ -1,7 +1,4 @@
-"""What a commentary takes, second by second: time and memory of each step, and who keeps up with a live source.
-
-Shape letters: N rows, E model width.
-"""
+"""What a commentary takes, second by second: time and memory of each step, and who keeps up with a live source."""
 
 from __future__ import annotations
 
@@ -13,28 +10,20 @@ from statistics import median
 from typing import Any, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hermes_stream.bench.encoding import BenchAdapter
 from hermes_stream.bench.pictures import pictures
-from hermes_stream.bench.timing import percentile_ms, timed
-from hermes_stream.engine.batch import CommitSegment, PackedBatch
+from hermes_stream.bench.timing import percentile_ms
 from hermes_stream.engine.commentary.narration import Narration
-from hermes_stream.engine.commentary.opening import lay_opening
-from hermes_stream.engine.commentary.state import CommentarySettings
 from hermes_stream.engine.engine import Engine
-from hermes_stream.engine.opening import open_stream
 from hermes_stream.engine.session import Session
 from hermes_stream.errors import LimitError
 from hermes_stream.models.adapter import Adapter
-from hermes_stream.types import Frame, VisualTokens
+from hermes_stream.types import Frame
 
-RECOMPUTED = "recomputed window"
 _INSTRUCTION = "Say what happens, as it happens."
 _N_PICTURES = 8
-# Windows that are run again, for a median.
-_N_RECOMPUTED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,20 +38,18 @@ class NarrateLoad:
     tokens: int
     live_seconds: int = 0
 
-    @property
-    def settings(self) -> CommentarySettings:
-        return CommentarySettings(_INSTRUCTION, tokens_per_second=self.tokens)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NarrateRow:
     """One memory. Of first and last: the first and the last tenth of its steps, medians.
 
     steps: that it came to; ended: why no further, empty where it could have gone on.
-    step_ms: from frames to the last word, vision tower included. token_ms: the same, divided by the tokens of the step.
+    step_ms: from frames to the last word, vision tower included; cpu_ms: of the processor in that time, all threads,
+    which other work on the machine does not change. token_ms: step_ms divided by the tokens of the step.
     decode_ms: of each token alone. available_per_second: tokens that can be decoded in a second; needed_per_second: of
     video. sustained_fps: frames of a step in the time of one. lag_per_second: by how much it falls behind in a second
-    of video if it may drop nothing. held: rows of a layer. live_*: a live source, kept up with by silence.
+    of video if it may drop nothing. held: rows of a layer, and features. live_*: a live source, kept up with by
+    silence.
     """
 
     memory: str
@@ -71,6 +58,8 @@ class NarrateRow:
     step_ms_first: float
     step_ms_last: float
     step_ms_p95: float
+    cpu_ms_first: float
+    cpu_ms_last: float
     token_ms_first: float
     token_ms_last: float
     decode_ms: float
@@ -94,98 +83,50 @@ class NarrateRow:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One step: how long it took, the words alone, and what is held after it."""
+    """One step: how long it took, on the clock and of the processor; the words alone; what is held after it."""
 
     seconds: float
+    cpu_seconds: float
     speaking_seconds: float
     held: int
     n_bytes: int
 
 
-def measure_narration(adapter: Adapter, memory: str, load: NarrateLoad, *, budget: str | None) -> list[NarrateRow]:
-    """A commentary with this memory, and, where it has a window of time, what it would take to run that again.
+def measure_narration(adapter: Adapter, memory: str, load: NarrateLoad, *, budget: str | None) -> NarrateRow:
+    """A commentary with this memory, then, if the load says so, another one that follows a live source.
 
     Raises PolicyError or ConfigError for a memory that cannot work with the model.
     """
     shown = pictures(_N_PICTURES)
     with Engine(cast(Adapter, BenchAdapter(adapter, ()))) as engine, engine.open(memory, budget=budget) as session:
-        narration = _begun(session, load)
-        steps, ended = _narrated(session, narration, shown, load)
+        steps, ended = _narrated(session, shown, load)
         live = _followed(engine, memory, shown, load, budget) if load.live_seconds else {}
-        rows = [_row(memory, steps, ended, session, load, live)]
-        if session.policy.plans_rounds and not ended:
-            seconds = _recomputed(engine, session, shown, load)
-            again = [
-                _Step(s + steps[-1].speaking_seconds, steps[-1].speaking_seconds, *_held(session)) for s in seconds
-            ]
-            rows.append(_row(RECOMPUTED, again, "", session, load, {}))
-    return rows
+        return _row(memory, steps, ended, session, load, live)
 
 
 def _begun(session: Session, load: NarrateLoad) -> Narration:
     return session.narrate(_INSTRUCTION, tokens_per_second=load.tokens)
 
 
-def _narrated(
-    session: Session, narration: Narration, shown: Sequence[NDArray[np.uint8]], load: NarrateLoad
-) -> tuple[list[_Step], str]:
+def _narrated(session: Session, shown: Sequence[NDArray[np.uint8]], load: NarrateLoad) -> tuple[list[_Step], str]:
     """All steps, or as many as the model has positions for."""
     steps: list[_Step] = []
+    narration = _begun(session, load)
     for index in range(load.steps):
+        cpu_began = time.process_time()
         try:
             remark = narration.round(index, frames_of(index, shown, load.fps))
         except LimitError as error:
             return steps, str(error)
-        steps.append(_Step(remark.seconds, remark.speaking_seconds, *_held(session)))
+        cpu_seconds, version = time.process_time() - cpu_began, session.memory
+        held = max(version.held_tokens) + version.features.n_rows
+        steps.append(_Step(remark.seconds, cpu_seconds, remark.speaking_seconds, held, session.stats.memory_bytes))
     return steps, ""
-
-
-def _held(session: Session) -> tuple[int, int]:
-    stats = session.stats
-    return max(stats.held_tokens), stats.memory_bytes
 
 
 def frames_of(step: int, shown: Sequence[NDArray[np.uint8]], fps: int) -> list[Frame]:
     """The frames of one second."""
     return [Frame(step + index / fps, shown[(step * fps + index) % len(shown)]) for index in range(fps)]
-
-
-def _recomputed(engine: Engine, session: Session, shown: Sequence[NDArray[np.uint8]], load: NarrateLoad) -> list[float]:
-    """Seconds in which the frames that are held are encoded again, and all rows go through the text model in one."""
-    layer = session.memory.layers[0]
-    frame_N = layer.table.frame_HN[0, session.memory.n_prefix :]
-    is_vision_N = layer.table.count_HN[0, session.memory.n_prefix :] > 0
-    n_grids, n_rows = int(frame_N[is_vision_N].unique().numel()), max(session.memory.held_tokens)
-    n_frames = n_grids * engine.model.frames_per_grid
-    frames = [Frame(index / load.fps, shown[index % len(shown)]) for index in range(n_frames)]
-
-    def run() -> None:
-        session.stream.adapter.embed(frames, since_seconds=0.0)
-        _run_rows(session, load.settings, n_rows)
-
-    device = engine.model.device
-    return [engine.call(session, lambda: timed(run, device)[1]) for _ in range(_N_RECOMPUTED)]
-
-
-def _run_rows(session: Session, settings: CommentarySettings, n_rows: int) -> None:
-    """So many rows into an empty memory, in one forward; what they are does not change how long it takes."""
-    adapter = session.stream.adapter
-    stream = open_stream(adapter, session.policy, chunk_frames=1, keep_raw=True, seed=0)
-    lay_opening(stream, settings)
-    facts, zero_N = adapter.facts, torch.zeros(n_rows, dtype=torch.int64)
-    tokens = VisualTokens(
-        embeddings_NE=torch.zeros(n_rows, facts.hidden_size, dtype=facts.dtype, device=facts.device),
-        positions_RN=zero_N.expand(facts.n_axes, -1),
-        n_positions=1,
-        frame_N=zero_N,
-        row_N=zero_N,
-        column_N=zero_N,
-        times_seconds_N=zero_N.double(),
-        n_frames=1,
-        n_grids=1,
-    )
-    pending = stream.memory.begin_vision(tokens, 0.0)
-    adapter.run(PackedBatch([CommitSegment(tokens.embeddings_NE, pending)], adapter.rope))
 
 
 def _followed(
@@ -231,6 +172,8 @@ def _row(
         step_ms_first=_ms(step_first),
         step_ms_last=_ms(step_last),
         step_ms_p95=percentile_ms([step.seconds for step in steps], 95),
+        cpu_ms_first=_ms(median(step.cpu_seconds for step in first)),
+        cpu_ms_last=_ms(median(step.cpu_seconds for step in last)),
         token_ms_first=_ms(step_first / load.tokens),
         token_ms_last=_ms(step_last / load.tokens),
         decode_ms=_ms(speaking_seconds / load.tokens),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def narrate(
     *,
-    memory: str = "streaming-vlm,keep-all,sliding-window",
+    memory: str = "streaming-vlm,keep-all,sliding-window,recent-frames(frames=16)",
     budget: str | None = None,
     steps: int = 60,
     fps: int = 2,
@@ -30,7 +30,7 @@ def narrate(
 ) -> None:
     """Time and memory of a commentary, second by second: its first tenth against its last, memory against memory.
 
-    A memory with a window of time is also compared with running that window again for every second.
+    keep-all is full attention; recent-frames runs its window again for every second, as it was encoded.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def narrate(
     memories = parse_memories(memory, budget)
     run, load = begin(options or BenchOptions()), NarrateLoad(steps=steps, fps=fps, tokens=tokens, live_seconds=live)
     with each_note_once(), run.profiled():
-        rows = [row for text in memories for row in measure_narration(run.adapter, text, load, budget=budget)]
+        rows = [measure_narration(run.adapter, text, load, budget=budget) for text in memories]
     if json:
         run.put_json(rows)
     else:
@@ -79,6 +79,7 @@ def _table(rows: Sequence[NarrateRow], *, has_live: bool) -> list[str]:
         line("", [row.memory for row in rows]),
         line("seconds narrated", [f"{row.steps}{'' if not row.ended else ' (limit)'}" for row in rows]),
         line("ms per second, first and last", [f"{row.step_ms_first:.0f} {row.step_ms_last:.0f}" for row in rows]),
+        line("of the processor", [f"{row.cpu_ms_first:.0f} {row.cpu_ms_last:.0f}" for row in rows]),
         line("ms per token, first and last", [f"{row.token_ms_first:.1f} {row.token_ms_last:.1f}" for row in rows]),
         line("ms per token, decoding alone", [f"{row.decode_ms:.1f}" for row in rows]),
         line(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from hermes_stream.cli.eval_alerts import alerts
+from hermes_stream.cli.eval_benchmark import benchmark
 from hermes_stream.cli.eval_options import JudgedOptions, split_list
 from hermes_stream.cli.output import each_note_once, progress_bar
 from hermes_stream.errors import ConfigError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 evaluation = App(name="eval", help="Judge memory policies by how well questions are answered from what they keep.")
 evaluation.command(alerts)
+evaluation.default(benchmark)
 
 
 @Parameter(name="*")

@@ -50,8 +50,10 @@ def open_session(
     ----------
     source
         What the server opens itself; without one, frames are pushed to it.
-    memory, budget
-        As of hermes-stream watch.
+    memory
+        What to keep, as of hermes-stream watch.
+    budget
+        How much of it, as of hermes-stream watch.
     fps
         Frames per second to look at.
     speed
@@ -158,7 +160,9 @@ def forget(
 
     Parameters
     ----------
-    start, end
+    start
+        Seconds of the stream.
+    end
         Seconds of the stream; the end itself stays.
     rebuild
         Watch the source again without the range, so that nothing later knows of it; for sources that can be replayed.

@@ -75,7 +75,8 @@ class AnswerTask:
 
     def _stop_texts(self, stream: Stream) -> tuple[str, ...]:
         """Besides those of the query. Between rounds of a commentary answers are one line, and words may follow."""
-        return () if stream.commentary is None else (stream.adapter.commentary.answer_close,)
+        prompts = stream.adapter.commentary
+        return () if stream.commentary is None else (prompts.answer_close, prompts.silence)
 
     @property
     def n_rows_at_most(self) -> int:

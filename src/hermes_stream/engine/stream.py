@@ -192,6 +192,11 @@ class Stream:
         """How many of the newest frames wait as features before the text model reads them."""
         return self.policy.held_back(self.facts)
 
+    @property
+    def holds_features(self) -> bool:
+        """Whether its newest frames wait outside the text model."""
+        return self.policy.ingests == "features" or self.held_back > 0
+
     def view_for(self, question: str | None) -> ViewSpec:
         """What a question asked now may see; without one, what new frames may see."""
         asked_TE = None if question is None else self.adapter.guidance(question)

@@ -77,6 +77,39 @@ class FeatureBank:
             n_entered=self.n_entered + n,
         )
 
+    def append_text(
+        self,
+        embeddings_NE: torch.Tensor,
+        shape: MemoryShape,
+        *,
+        frame: int,
+        seconds_2: torch.Tensor,
+        first_identity: int,
+    ) -> FeatureBank:
+        """These rows, then words that belong to their newest frame, behind its own.
+
+        seconds_2: of the first and of the last frame that they are about.
+        """
+        n, device = embeddings_NE.shape[0], shape.device
+        of_frame_RN = self.table.position_RHN[:, 0, self.table.frame_HN[0] == frame]
+        start = int(of_frame_RN.max()) + 1 if of_frame_RN.numel() else 0
+        place_N = torch.arange(n, device=device)
+        new = TokenTable.build(
+            kind=TokenKind.TEXT,
+            identity_N=first_identity + place_N,
+            position_RN=(start + place_N).expand(shape.n_axes, -1),
+            frame_N=torch.full_like(place_N, frame),
+            seconds_N=seconds_2[1].expand(n),
+            span_2N=seconds_2[:, None].expand(-1, n).to(device),
+        )
+        return replace(
+            self,
+            embeddings_NE=torch.cat((self.embeddings_NE, embeddings_NE)) if self.n_entered else embeddings_NE,
+            table=self.table.concat(new),
+            taps=tuple(torch.cat((tap_NE, tap_NE.new_zeros(n, tap_NE.shape[1]))) for tap_NE in self.taps),
+            n_entered=self.n_entered + n,
+        )
+
     def select(self, rows_N: torch.Tensor) -> FeatureBank:
         """Some rows, for a question or a forward; a bank of its own, that says nothing of the others."""
         return FeatureBank(

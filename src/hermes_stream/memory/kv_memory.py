@@ -261,6 +261,12 @@ class KVMemory:
         self._peak_bytes = self.peak_bytes
         return self.current
 
+    def commit_text_features(self, embeddings_NE: torch.Tensor, text: TextRows) -> MemoryVersion:
+        """Hold words beside the memory, `[N, E]`, with the newest frame that waits there; they count as its own."""
+        self.current = self.current.with_text_features(embeddings_NE, text.first_seconds, text.last_seconds)
+        self._peak_bytes = self.peak_bytes
+        return self.current
+
     def apply(self, plan: Plan) -> MemoryVersion:
         """Execute a plan; readers of earlier versions are not disturbed.
 

@@ -189,6 +189,24 @@ class MemoryVersion:
             number=self.number + 1,
         )
 
+    def with_text_features(
+        self, embeddings_NE: torch.Tensor, first_seconds: float, last_seconds: float
+    ) -> MemoryVersion:
+        """The version after words about frames of some time, `[N, E]`, which wait as features with the newest frame."""
+        features = self.features.append_text(
+            embeddings_NE,
+            self.shape,
+            frame=self.grids_seen - 1,
+            seconds_2=torch.tensor([first_seconds, last_seconds], dtype=torch.float64),
+            first_identity=self.next_identity,
+        )
+        return replace(
+            self,
+            features=features,
+            next_identity=self.next_identity + embeddings_NE.shape[0],
+            number=self.number + 1,
+        )
+
     def prefix_moved(self, layer_index: int, n_positions: int, rope: Rope) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of a layer's prefix, `[K, N, D]`, as if it stood so many positions later on the time axes."""
         layer = self.layers[layer_index]

@@ -75,7 +75,7 @@ class Clip:
     """Frames of one stream to be encoded, a multiple of `frames_per_grid`.
 
     since_seconds: presentation time of the stream's first frame.
-    n_repeated: how many of them, the last ones, stand in for partners that have not come.
+    n_repeated: how many of them stand in for partners that have not come: each is the frame before it.
     """
 
     frames: Sequence[Frame]

@@ -97,7 +97,8 @@ class StreamingVLM(Policy):
             fits = self.vision_tokens is None or rounds.n_frame_rows(windows) <= self.vision_tokens
             if fits and (self.budget is None or stay_N.numel() <= self.budget):
                 return stay_N
-        return stay_N
+        # Not even the ends of an empty previous text.
+        return stay_N[max(stay_N.numel() - (self.budget or 0), 0) :]
 
     @property
     def _text_seconds(self) -> float:

@@ -90,6 +90,10 @@ class Wrapper(Policy):
         return self.inner.recalls_at
 
     @property
+    def plans_rounds(self) -> bool:  # type: ignore[override]
+        return self.inner.plans_rounds
+
+    @property
     def pins_instruction(self) -> bool:
         return self.inner.pins_instruction
 

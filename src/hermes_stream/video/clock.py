@@ -76,9 +76,19 @@ class PresentationClock(Generic[PictureT]):
         return self._origin_seconds or Fraction(0)
 
     @property
+    def knows_origin(self) -> bool:
+        """Whether a picture with a stamp has been placed."""
+        return self._origin_seconds is not None
+
+    @property
     def end_seconds(self) -> Fraction:
         """When the last placed picture has been shown for its interval; 0 before the first."""
         return Fraction(0) if self._last_seconds is None else self._last_seconds + self._last_interval_seconds
+
+    def has_placed(self, stamp_seconds: Fraction | None) -> bool:
+        """Whether a picture with this stamp, or a later one, has been placed: reading began anew before it."""
+        seconds = self._on_our_clock(stamp_seconds)
+        return seconds is not None and self._last_seconds is not None and seconds <= self._last_seconds
 
     def place(
         self, picture: PictureT, stamp_seconds: Fraction | None, interval_seconds: Fraction

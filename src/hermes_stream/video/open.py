@@ -30,6 +30,7 @@ class Video:
 
     Iterate it, or call `batches`; both take from the same stream, which is read once. Files: nothing is dropped. Live:
     when the consumer is slow the oldest waiting frames are dropped and counted in `n_dropped`.
+    start_seconds: of the first tick of the clock that frames are sampled by; what was shown before is passed over.
     after_seconds: frames up to this time are passed over, unconverted; the others are the same as without.
     Owns the source and closes it. Use it as a context manager, or call `close()`.
     """
@@ -40,12 +41,13 @@ class Video:
         *,
         fps: float | None,
         prefetch_frames: int = DEFAULT_PREFETCH_FRAMES,
+        start_seconds: float = 0.0,
         after_seconds: float = -math.inf,
     ) -> None:
         self._source = source
         try:
             self._prefetcher = Prefetcher(
-                _sampled_frames(source, fps, after_seconds),
+                _sampled_frames(source, fps, start_seconds, after_seconds),
                 _capacity(source.info, prefetch_frames),
                 is_live=source.info.is_live,
                 on_finish=source.close,
@@ -115,6 +117,7 @@ def open_video(
     fps: float | None,
     live: bool | None = None,
     prefetch_frames: int = DEFAULT_PREFETCH_FRAMES,
+    start_seconds: float = 0.0,
 ) -> Video:
     """Open a file, a network address or a device and sample it by time.
 
@@ -122,13 +125,19 @@ def open_video(
     fps: frames per second to look at, taken nearest to the ticks of a clock; None or 0 for every frame.
     live: True drops frames rather than fall behind, False never drops; None decides by the source.
     prefetch_frames: how many sampled frames may wait; fewer when they are very large.
+    start_seconds: look at nothing before this time; it is sought where the file allows that. Frames keep their times.
     Raises SourceError at once, with one line, if no picture can be decoded; ConfigError for impossible numbers.
     """
     # Numbers are checked before anything is opened.
     sample_by_time((), fps)
     if prefetch_frames < 1:
         raise ConfigError(f"prefetch_frames is {prefetch_frames}; at least 1 frame must be able to wait")
-    return Video(open_source(source, live=live), fps=fps, prefetch_frames=prefetch_frames)
+    if not (math.isfinite(start_seconds) and start_seconds >= 0):
+        raise ConfigError(f"start_seconds is {start_seconds}; give 0 or a time of the video")
+    opened = open_source(source, live=live)
+    if start_seconds:
+        opened.skip_to(start_seconds)
+    return Video(opened, fps=fps, prefetch_frames=prefetch_frames, start_seconds=start_seconds)
 
 
 def check_source(source: str | Path) -> None:
@@ -138,9 +147,12 @@ def check_source(source: str | Path) -> None:
         check_local_file(location)
 
 
-def _sampled_frames(source: VideoSource, fps: float | None, after_seconds: float) -> Iterator[Frame]:
+def _sampled_frames(
+    source: VideoSource, fps: float | None, start_seconds: float, after_seconds: float
+) -> Iterator[Frame]:
     """Sampling comes before conversion: a picture that is not wanted is never made RGB."""
-    sampled = sample_by_time(source.lazy_frames(), fps)
+    shown = (frame for frame in source.lazy_frames() if frame.pts_seconds >= start_seconds)
+    sampled = sample_by_time(shown, fps, start_seconds=start_seconds)
     return _converted(frame for frame in sampled if frame.pts_seconds > after_seconds)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -41,6 +42,7 @@ READ_TIMEOUT_SECONDS = 30.0
 _MOST_PIXELS = 8192 * 8192
 _FALLBACK_INTERVAL_SECONDS = Fraction(1, 25)
 _MISSING_SECONDS_TOLERATED = 1.0
+_FIRST_STEP_BACK_SECONDS = 2.0
 
 
 def open_source(
@@ -149,7 +151,8 @@ class PyAvSource:
         self._converter = RgbConverter()
         self._clock: PresentationClock[Any] = PresentationClock()
         self._is_closed = False
-        self._reader = self._read(read_timeout_seconds)
+        self._read_timeout_seconds = read_timeout_seconds
+        self._reader = self._read()
         first = next(self._reader, None)
         if first is None:
             raise SourceError(self._no_picture())
@@ -190,6 +193,36 @@ class PyAvSource:
         for frame in self.lazy_frames():
             yield frame.to_frame()
 
+    def skip_to(self, seconds: float) -> None:
+        """Go on with the last key frame at or before a time of this video; what lies between is not decoded.
+
+        Times stay those since the video's first picture. Where a file cannot be sought in, nothing happens: whoever
+        wants no earlier pictures passes over them. Only right after opening, or to a time later than any given yet.
+        """
+        if not self._clock.knows_origin:
+            return
+        clock, back_seconds = self._clock, 0.0
+        while self._seek(seconds - back_seconds):
+            self._reader.close()
+            self._clock = copy(clock)
+            self._reader = self._read()
+            first = next(self._reader, None)
+            self._pictures = itertools.chain([] if first is None else [first], self._reader)
+            # Containers without an index (MPEG-TS) may land behind the last key frame before the time, or at the end.
+            if back_seconds > seconds or (first is not None and first[1] <= seconds):
+                return
+            self._tally.end_reason = ""
+            back_seconds = max(2 * back_seconds, _FIRST_STEP_BACK_SECONDS)
+
+    def _seek(self, seconds: float) -> bool:
+        """Whether the container could."""
+        stamp = (self._clock.origin_seconds + Fraction(seconds)) / Fraction(self._stream.time_base or 1)
+        try:
+            self._container.seek(int(stamp), stream=self._stream, backward=True)
+        except av.FFmpegError:
+            return False
+        return True
+
     def close(self) -> None:
         """Close the container. Only from the thread that iterates, or when none does."""
         if self._is_closed:
@@ -227,16 +260,18 @@ class PyAvSource:
         if self._is_live and not context.has_b_frames:
             context.flags |= Flags.low_delay
 
-    def _read(self, read_timeout_seconds: float) -> Generator[tuple[Any, Fraction], None, None]:
-        """Pictures and their seconds; damage is counted, never raised."""
-        chooser = StampChooser()
+    def _read(self) -> Generator[tuple[Any, Fraction], None, None]:
+        """Pictures and their seconds; damage is counted, never raised. After a seek, none that was given before."""
+        chooser, has_sought = StampChooser(), self._clock.knows_origin
         # The stream's, because pictures that were flushed out of the decoder carry none (PyAV 18.1).
         time_base = Fraction(self._stream.time_base or _FALLBACK_INTERVAL_SECONDS)
         for picture in decode_pictures(
-            self._container, self._stream, self._location, self._tally, read_timeout_seconds
+            self._container, self._stream, self._location, self._tally, self._read_timeout_seconds
         ):
             stamp = chooser.choose(picture.pts, picture.dts)
             stamp_seconds = None if stamp is None else stamp * time_base
+            if has_sought and self._clock.has_placed(stamp_seconds):
+                continue
             interval_seconds = (picture.duration or 0) * time_base or self._nominal_interval_seconds
             yield from self._clock.place(picture, stamp_seconds, interval_seconds)
         yield from self._clock.flush()

@@ -14,11 +14,13 @@ import torch
 from hermes_stream.engine.batch import CommitSegment, Segment
 from hermes_stream.engine.commentary.script import Script, embed_ids
 from hermes_stream.engine.commentary.state import Commentary
+from hermes_stream.engine.gaps import n_before_gap
 from hermes_stream.engine.ingest import Piece, chooser_for
 from hermes_stream.engine.jobs import WatchJob, Work
 from hermes_stream.engine.opening import reserved_positions
 from hermes_stream.engine.stream import Signals, Stream
 from hermes_stream.errors import InvariantError
+from hermes_stream.memory.append import PendingAppend
 from hermes_stream.memory.committed_text import TextRows
 from hermes_stream.memory.turns import Part, turns_of
 from hermes_stream.models.adapter import Clip
@@ -33,11 +35,13 @@ class RoundJob(WatchJob):
     step: int = 0
 
     def next_clip(self) -> Clip | None:
-        """All of them; the last one stands in where they are too few for whole grids."""
-        if not self.frames:
-            return None
-        frames, n_missing = list(self.frames), -len(self.frames) % self.stream.adapter.facts.frames_per_grid
-        return Clip([*frames, *[frames[-1]] * n_missing], 0.0, n_missing)
+        """All of them; where they are too few for whole grids, at the end or before a gap, the last one stands in."""
+        per_grid, left, shown = self.stream.adapter.facts.frames_per_grid, list(self.frames), list[Frame]()
+        while left:
+            n_joined = n_before_gap(self.stream.gaps, left)
+            shown += [*left[:n_joined], *[left[n_joined - 1]] * (-n_joined % per_grid)]
+            left = left[n_joined:]
+        return Clip(shown, 0.0, len(shown) - len(self.frames)) if shown else None
 
     def frames_together(self, clip: Clip) -> int:
         return len(clip.frames)
@@ -72,7 +76,10 @@ class RoundJob(WatchJob):
 
 
 class ReplyPiece:
-    """The reply of the newest round, which becomes memory; then the policy decides, if it plans rounds."""
+    """The reply of the newest round, which becomes memory; then the policy decides, if it plans rounds.
+
+    Where frames wait outside the text model, so do the words about them.
+    """
 
     n_frames = 0
     n_grids = 1
@@ -82,40 +89,52 @@ class ReplyPiece:
         stream.check_running()
         commentary = _commentary_of(stream)
         self._stream, self._commentary = stream, commentary
-        self._text = Script(stream.adapter).reply(commentary.reply)
-        n_rows = len(self._text.ids)
-        stream.check_growth(n_rows)
-        before = stream.memory.current
-        stream.memory.make_text_room(n_rows, reserved_positions(stream.memory.shape.max_positions))
-        stream.n_changes += stream.memory.current is not before
-        rows = TextRows(self._text.turn_N(commentary.round_index), commentary.first_seconds, commentary.last_seconds)
-        self._pending = stream.memory.begin_text(rows)
+        text = Script(stream.adapter).reply(commentary.reply)
+        self._ids, turn_N = text.ids, text.turn_N(commentary.round_index)
+        self._text = TextRows(turn_N, commentary.first_seconds, commentary.last_seconds)
+        stream.check_growth(len(self._ids))
+        self._pending = None if stream.holds_features else self._begin()
+
+    def _begin(self) -> PendingAppend:
+        memory, before = self._stream.memory, self._stream.memory.current
+        memory.make_text_room(len(self._ids), reserved_positions(memory.shape.max_positions))
+        self._stream.n_changes += memory.current is not before
+        return memory.begin_text(self._text)
 
     def segments(self) -> list[Segment]:
-        stream = self._stream
-        commit = CommitSegment(embed_ids(stream.adapter, self._text.ids), self._pending)
-        if stream.policy.recalls_at == "always":
-            commit.sees = chooser_for(stream, self._pending)
+        if self._pending is None:
+            return []
+        commit = CommitSegment(embed_ids(self._stream.adapter, self._ids), self._pending)
+        if self._stream.policy.recalls_at == "always":
+            commit.sees = chooser_for(self._stream, self._pending)
         return [commit]
 
     def give_up(self) -> None:
-        self._pending.give_up()
+        if self._pending is not None:
+            self._pending.give_up()
 
     def finish(self) -> None:
         stream = self._stream
         before = dict(stream.__dict__), stream.memory.current
         try:
-            stream.memory.commit(self._pending)
-            stream.n_changes += 1
-            stream.interval_tokens += len(self._text.ids)
-            stream.commentary = self._commentary.closed()
-            if stream.policy.plans_rounds:
-                stream.end_interval(Signals())
-            stream.check_growth(0)
+            self._finish()
         except BaseException:
             stream.__dict__.update(before[0])
             stream.memory.current = before[1]
             raise
+
+    def _finish(self) -> None:
+        stream = self._stream
+        if self._pending is None:
+            stream.memory.commit_text_features(embed_ids(stream.adapter, self._ids), self._text)
+        else:
+            stream.memory.commit(self._pending)
+        stream.n_changes += 1
+        stream.interval_tokens += len(self._ids)
+        stream.commentary = self._commentary.closed()
+        if stream.policy.plans_rounds:
+            stream.end_interval(Signals())
+        stream.check_growth(0)
 
 
 class RoundPiece(Piece):
@@ -141,6 +160,8 @@ class RoundPiece(Piece):
         seconds_2 = relative.times_seconds_N[[0, -1]]
         tokens = _in_turn(reduced, before_TE, after_TE, seconds_2)
         parts = [*before.lengths, (Part.FRAMES, reduced.n_rows), *after.lengths]
+        if stream.holds_features:
+            return tokens, front_states
         return replace(tokens, turn_N=turns_of(commentary.n_rounds, parts)), front_states
 
     def _finish(self) -> None:

@@ -56,7 +56,7 @@ class Narration:
     def watch(self, frames: Frame | Iterable[Frame]) -> Iterator[Remark]:
         """A remark for each step that has frames, as soon as the first frame of a later one is there, or none is left.
 
-        Raises UsageError if times fall, or for frames of a step that is over.
+        Frames of one step that come in two calls are two rounds. Raises UsageError if times fall.
         """
         for step, shown in in_steps([frames] if isinstance(frames, Frame) else frames, self.settings.step_seconds):
             yield self.round(step, shown)

@@ -9,7 +9,7 @@ from hermes_stream.engine.commentary.script import Labelled, Script, embed_ids
 from hermes_stream.engine.commentary.state import Commentary, CommentarySettings
 from hermes_stream.engine.opening import commit_prefix, memory_shape, new_memory
 from hermes_stream.engine.stream import Stream
-from hermes_stream.errors import PolicyError, UsageError
+from hermes_stream.errors import UsageError
 from hermes_stream.memory.committed_text import TextRows
 
 # Words of before the stream are older than any frame, and nothing that is forgotten is about them.
@@ -19,13 +19,14 @@ _BEFORE_SECONDS = -1.0
 def begin_commentary(stream: Stream, settings: CommentarySettings) -> None:
     """Make an empty stream one with commentary.
 
-    Raises UsageError if it has seen frames, PolicyError if its frames do not go through the text model as they come.
+    Raises UsageError if it has seen frames.
     """
     _check(stream)
     before = dict(stream.__dict__)
     try:
         lay_opening(stream, settings)
-        _commit_text(stream, Script(stream.adapter).previous(settings.previous))
+        if not stream.holds_features:
+            _commit_text(stream, Script(stream.adapter).previous(settings.previous))
         stream.check_growth(0)
     except BaseException:
         stream.__dict__.update(before)
@@ -43,6 +44,8 @@ def lay_opening(stream: Stream, settings: CommentarySettings) -> None:
     stream.memory = new_memory(adapter, policy, shape, keep_raw=keep_raw)
     script = Script(adapter)
     ids = script.opening(stream.commentary, pins_instruction=policy.pins_instruction)
+    # Questions to features may see nothing else of what is held.
+    ids += script.previous(settings.previous).ids if stream.holds_features else []
     # A frame brings the text of its round along: policies that count frames have room for fewer.
     n_text = script.rows_of_round(settings.query(0).max_new_tokens)
     n_frame = policy.tokens_after(adapter.facts.tokens_per_frame)
@@ -60,11 +63,6 @@ def _check(stream: Stream) -> None:
         raise UsageError("the session is narrated already; go on with `narrate()`, without settings")
     if stream.newest_seconds is not None:
         raise UsageError("the session has seen frames before; narrate one from its first frame on")
-    if stream.policy.ingests == "features" or stream.held_back:
-        raise PolicyError(
-            f"{stream.policy.title} holds frames back from the text model, which a commentary is about; take a memory "
-            "that reads them as they come"
-        )
 
 
 def _commit_text(stream: Stream, text: Labelled) -> None:

@@ -105,17 +105,15 @@ class Script:
 
     def asking(self, commentary: Commentary, query: Query) -> list[int]:
         """A question up to its answer: in the user's turn if that is open, else in one of its own."""
-        ids = [] if commentary.is_open else [*self._between(commentary.n_rounds), *self._ids(self._prompts.user_open)]
+        user_open, turn_close = self._ids(self._prompts.user_open), self._ids(self._prompts.turn_close)
+        ids = [] if commentary.is_open else list(user_open)
         for turn in query.turns:
-            answered = [*self._ids(turn.answer), *self._ids(self._prompts.turn_close), *self._between(1)]
-            ids += [*self._asked(turn.question), *self.speaking(), *answered, *self._ids(self._prompts.user_open)]
+            answered = [*self._ids(turn.answer), *turn_close, *self._ids(self._prompts.turn_end)]
+            ids += [*self._asked(turn.question), *self.speaking(), *answered, *user_open]
         return [*ids, *self._asked(query.prompt), *self.speaking(), *self._ids(query.answer_start)]
 
     def _asked(self, text: str) -> list[int]:
         return list(self._ids(self._prompts.question.format(text=text)))
-
-    def _between(self, n_rounds: int) -> list[int]:
-        return list(self._ids(self._prompts.turn_end)) if n_rounds else []
 
 
 def embed_ids(adapter: Adapter, ids: Sequence[int]) -> torch.Tensor:

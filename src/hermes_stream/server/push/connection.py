@@ -130,7 +130,7 @@ class PushClient:
 
     async def _open(self, spec: SessionSpec) -> LiveSession:
         """A session of the client's own; should it leave meanwhile, that is still there to be closed."""
-        self._own = asyncio.create_task(self._server.hub.open(spec, self._owner))
+        self._own = asyncio.create_task(self._server.hub.open(spec, self._owner, is_kept=False))
         try:
             return await asyncio.shield(self._own)
         except HermesError:

@@ -50,7 +50,7 @@ export class AlertPanel {
 
   async #refresh() {
     try {
-      const { data } = await getJson(this.path);
+      const { data } = await getJson(this.path, this.lane.signal);
       if (this.#isOver) return;
       for (const alert of data) this.#rowOf(alert).update(alert);
       const names = new Set(data.map((/** @type {any} */ alert) => alert.id));
@@ -59,13 +59,13 @@ export class AlertPanel {
       await Promise.all([...this.#rows.values()].filter((row) => row.isStale).map((row) => this.#look(row)));
     } catch (error) {
       // A session that is gone is told of elsewhere; a server that is away comes back.
-      if (!(error instanceof ApiError)) throw error;
+      if (!this.#isOver && !(error instanceof ApiError)) throw error;
     }
   }
 
   /** @param {AlertRow} row */
   async #look(row) {
-    row.show(await getJson(`${this.path}/${encodeURIComponent(row.id)}`));
+    row.show(await getJson(`${this.path}/${encodeURIComponent(row.id)}`, this.lane.signal));
   }
 
   /** @param {string} question */

@@ -66,8 +66,7 @@ function showFeed() {
 /** Bring into view what the address names. */
 async function route() {
   const ids = idsInAddress();
-  watch?.leave();
-  watch = null;
+  leave();
   list.mark(ids);
   openRail(false);
   if (!ids.length) return showStart();
@@ -85,6 +84,11 @@ async function route() {
     location.hash = addressOf([]);
   }
   return undefined;
+}
+
+function leave() {
+  watch?.leave();
+  watch = null;
 }
 
 /** The list of sessions, where there is no room to show it always. @param {boolean} isOpen */
@@ -125,9 +129,15 @@ async function deleteAll(sessions) {
   const text = `Everything that was kept of ${what} is deleted: memory, pictures, questions and answers.`;
   if (!(await confirm(`Delete ${titleOf(sessions[0])}?`, text, "Delete"))) return;
   for (const feed of feeds) if (sessions.some(({ id }) => feed.feeds(id))) feed.stop();
-  await Promise.all(sessions.map(({ id }) => remove(`/v1/sessions/${encodeURIComponent(id)}`)));
-  await list.refresh();
-  if (sessions.some(({ id }) => idsInAddress().includes(id))) location.hash = addressOf([]);
+  const isInView = sessions.some(({ id }) => idsInAddress().includes(id));
+  // Whoever still follows them would ask for what is gone.
+  if (isInView) leave();
+  try {
+    await Promise.all(sessions.map(({ id }) => remove(`/v1/sessions/${encodeURIComponent(id)}`)));
+    await list.refresh();
+  } finally {
+    if (isInView) location.hash = addressOf([]);
+  }
 }
 
 async function compare() {

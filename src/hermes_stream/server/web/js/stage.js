@@ -71,7 +71,7 @@ export class Stage {
       const isWanted = !this.#feed && !document.hidden && (session.state === "live" || this.image.hidden);
       if (isWanted && session.frames_seen) {
         try {
-          const { url, timeSeconds } = await getPicture(`${path}/picture`);
+          const { url, timeSeconds } = await getPicture(`${path}/picture`, this.lane.signal);
           if (timeSeconds === shown || this.#isOver) URL.revokeObjectURL(url);
           else await this.#show(url, timeSeconds);
           shown = timeSeconds;
