@@ -15,8 +15,9 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from hermes_stream.evals.commentary import Said, score_commentary
 from hermes_stream.models.load import bundled_models
 from hermes_stream.policies.spec import parse_memory
 from hermes_stream.shapestream import make_script, write_episode
-from hermes_stream.shapestream.commentary import commentary_events
+from hermes_stream.shapestream.commentary import Event, commentary_events
 from hermes_stream.train.commentary.layout import TextLimits
 from hermes_stream.video.open import open_video
 
@@ -50,17 +51,21 @@ POLICIES = {
     "native": f'{_CACHE}, positions="native")',
     "keep-all": "keep-all",
 }
+REENCODED = f"window of {WINDOW_SECONDS} s, encoded again each second"
 MEMORIES = ("contiguous", "native", "re-encoded", "keep-all")
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A narrated stream. end_seconds: where it ended; held_tokens, seconds: of each step, as far as they are known."""
+    """A narrated stream. end_seconds: where it ended. held_tokens, cpu_ms: of each step; no tokens where none are held.
+
+    Time is that of the processor: machines are shared.
+    """
 
     remarks: tuple[Remark, ...]
     end_seconds: float
+    cpu_ms: tuple[float, ...]
     held_tokens: tuple[int, ...] = ()
-    seconds: tuple[float, ...] = ()
 
 
 def main() -> None:
@@ -79,57 +84,55 @@ def main() -> None:
         video = Path(folder) / "stream.mp4"
         write_episode(script, video, fps=FPS, width=192, height=108)
         events = commentary_events(script, fps=FPS)
-        for model in arguments.model.split(","):
-            for memory in arguments.memory.split(","):
-                began = time.monotonic()
-                told = _tell(model, memory, video, Path(folder), arguments.seconds)
-                said = [Said(remark.start_seconds, remark.end_seconds, remark.text) for remark in told.remarks]
-                scores = score_commentary(events, said, end_seconds=arguments.seconds, n_parts=arguments.parts)
-                (whole,) = score_commentary(events, said, end_seconds=told.end_seconds)
-                rows.append(
-                    {
-                        "model": Path(model).name,
-                        "memory": memory,
-                        "policy": POLICIES.get(memory, f"window of {WINDOW_SECONDS} s, encoded again each second"),
-                        "end_seconds": told.end_seconds,
-                        "whole": whole.to_row(),
-                        "parts": [score.to_row() for score in scores],
-                        "run_seconds": round(time.monotonic() - began, 1),
-                        **_first_and_last(told),
-                    }
-                )
-                print(_line(rows[-1]), flush=True)
-                print(record.save(arguments.name, vars(arguments), rows), flush=True)
+        for model, memory in product(arguments.model.split(","), arguments.memory.split(",")):
+            began = time.monotonic()
+            told = _tell(model, memory, video, Path(folder), arguments.seconds)
+            row = {"model": Path(model).name, "memory": memory, "policy": POLICIES.get(memory, REENCODED)}
+            row |= _scores(events, told, arguments.seconds, arguments.parts) | _first_and_last(told)
+            rows.append(row | {"run_seconds": round(time.monotonic() - began, 1)})
+            print(_line(rows[-1]), flush=True)
+            print(record.save(arguments.name, vars(arguments), rows), flush=True)
+
+
+def _scores(events: Sequence[Event], told: Told, seconds: int, n_parts: int) -> dict[str, Any]:
+    """Of the whole stream as far as it was told, and of equal parts of all of it."""
+    said = [Said(remark.start_seconds, remark.end_seconds, remark.text) for remark in told.remarks]
+    (whole,) = score_commentary(events, said, end_seconds=told.end_seconds)
+    parts = score_commentary(events, said, end_seconds=seconds, n_parts=n_parts)
+    return {
+        "end_seconds": told.end_seconds,
+        "whole": whole.to_row(),
+        "parts": [score.to_row() for score in parts],
+    }
 
 
 def _tell(model: str, memory: str, video: Path, folder: Path, seconds: int) -> Told:
     with open_video(video, fps=FPS) as frames:
         if memory == "re-encoded":
             window = ReencodedWindow(model, None, seconds=WINDOW_SECONDS, limits=LIMITS, most_tokens=MOST_TOKENS)
-            remarks, times = [], []
-            began = time.perf_counter()
-            for remark in window.watch(in_steps(frames, 1.0)):
-                remarks.append(remark)
-                times.append(time.perf_counter() - began)
-                began = time.perf_counter()
-            return Told(tuple(remarks), float(seconds), seconds=tuple(times))
+            return _hear(window.watch(in_steps(frames, 1.0)), float(seconds))
         place = _with_positions(model, folder / "native") if memory == "native" else model
-        return _narrate(place, POLICIES[memory], frames, float(seconds))
+        with load_model(place) as engine, engine.open(memory=parse_memory(POLICIES[memory])) as session:
+            narration = session.narrate(tokens_per_second=MOST_TOKENS)
+            return _hear(narration.watch(frames), float(seconds), lambda: max(session.stats.held_tokens))
 
 
-def _narrate(model: str, policy: str, frames: Any, seconds: float) -> Told:
+def _hear(narration: Iterator[Remark], seconds: float, count_held: Callable[[], int] | None = None) -> Told:
+    """Listen to the end, or until positions run out."""
     remarks: list[Remark] = []
+    cpu_ms: list[float] = []
     held: list[int] = []
-    with load_model(model) as engine, engine.open(memory=parse_memory(policy)) as session:
-        narration = session.narrate(tokens_per_second=MOST_TOKENS)
-        try:
-            for remark in narration.watch(frames):
-                remarks.append(remark)
-                held.append(max(session.stats.held_tokens))
-        except LimitError as error:
-            print(f"ended: {error}", flush=True)
-            seconds = remarks[-1].end_seconds
-    return Told(tuple(remarks), seconds, tuple(held), tuple(remark.seconds for remark in remarks))
+    began = time.process_time()
+    try:
+        for remark in narration:
+            remarks.append(remark)
+            cpu_ms.append(1000 * (time.process_time() - began))
+            held += [] if count_held is None else [count_held()]
+            began = time.process_time()
+    except LimitError as error:
+        print(f"ended: {error}", flush=True)
+        seconds = remarks[-1].end_seconds
+    return Told(tuple(remarks), seconds, tuple(cpu_ms), tuple(held))
 
 
 def _with_positions(model: str, folder: Path) -> str:
@@ -142,15 +145,16 @@ def _with_positions(model: str, folder: Path) -> str:
 
 
 def _first_and_last(told: Told) -> dict[str, Any]:
-    """Memory and time of a step, first against last tenth of the stream."""
-    found: dict[str, Any] = {}
-    for name, values, digits in (("held_tokens", told.held_tokens, 0), ("step_ms", told.seconds, 2)):
-        tenth = len(values) // 10
-        if tenth:
-            factor = 1000 if name == "step_ms" else 1
-            first, last = (factor * _median(part) for part in (values[tenth : 2 * tenth], values[-tenth:]))
-            found[name] = {"second_tenth": round(first, digits), "last_tenth": round(last, digits)}
-    return found
+    """Medians of a step's memory and time: the second tenth of the stream, when the window is full, and the last."""
+    columns = {"held_tokens": told.held_tokens, "cpu_ms": told.cpu_ms}
+    return {
+        name: {
+            "second_tenth": round(_median(values[tenth : 2 * tenth]), 1),
+            "last_tenth": round(_median(values[-tenth:]), 1),
+        }
+        for name, values in columns.items()
+        if (tenth := len(values) // 10)
+    }
 
 
 def _median(values: Sequence[float]) -> float:
