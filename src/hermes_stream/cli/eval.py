@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 evaluation = App(name="eval", help="Judge memory policies by how well questions are answered from what they keep.")
 evaluation.command(alerts)
+evaluation.command(benchmark)
 evaluation.default(benchmark)
 
 
