@@ -38,7 +38,7 @@ def test_rows_for_programs_and_a_file(command: Command, folder: Path, tmp_path: 
         assert row["lag_per_second"] == pytest.approx(max(row["step_ms_last"] / 1000 - 1, 0), abs=1e-3)
         assert row["machine"]["torch"]
     content = json.loads((tmp_path / "narrate.json").read_text())
-    assert content["command"].startswith("hermes-stream ")
+    assert content["command"].startswith("hermes-stream")
     assert [row["memory"] for row in content["rows"]] == [row["memory"] for row in done.rows]
 
 

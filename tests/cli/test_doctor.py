@@ -19,7 +19,7 @@ from tests.tiny import save_checkpoint
 Command = Callable[..., Done]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
 def test_every_family_passes(command: Command, tmp_path: Path, family: str, dtype: str) -> None:
     folder = save_checkpoint(family, tmp_path / family)

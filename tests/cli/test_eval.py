@@ -60,6 +60,7 @@ def test_one_row_for_each_policy_and_budget_and_figures_beside_them(command: Com
         assert (tmp_path / "out" / f"{name}.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_saved_answers_give_the_same_rows_and_runs_are_joined(command: Command, tmp_path: Path) -> None:
     runs = [tmp_path / memory for memory in ("uniform", "sliding-window")]
     together = SMALL | {"--memory": "uniform,sliding-window", "--budget": "16", "--episodes": "2", "--seconds": "8"}
@@ -123,6 +124,7 @@ def test_no_run_to_report_is_refused(command: Command, tmp_path: Path) -> None:
         _assert_one_line(command("eval", "report", *folders), message)
 
 
+@pytest.mark.slow
 def test_ten_minutes_with_questions_about_anything_since_the_start(command: Command) -> None:
     given = {"--memory": "sliding-window", "--budget": "16", "--episodes": "1", "--seconds": "600", "--every": "20"}
     done = command("eval", "shapestream", *_flat(SMALL | given), "--json")
