@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SOURCES := src tests benchmarks
 
-.PHONY: demo test slow browser check format clean help
+.PHONY: demo test slow browser soak fuzz lock check format clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -25,6 +25,17 @@ browser: $(INSTALLED)  ## the page in a headless browser
 	@test -x /usr/bin/chromium || { apt-get update -q && apt-get install --yes --no-install-recommends chromium; } \
 	  || { echo "these tests need Debian's chromium: apt-get install chromium, as root"; exit 1; }
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser -m browser -n 2 --dist loadfile
+
+soak: $(INSTALLED)  ## 36,000 frames, disturbed at every turn; about an hour
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
+
+fuzz: $(INSTALLED)  ## changed videos, messages, snapshots and requests; FUZZ_SECONDS for each, 60 by default
+	test -x .venv/schemathesis/bin/schemathesis || { $(PYTHON) -m venv .venv/schemathesis && \
+	  .venv/schemathesis/bin/python -m pip install --quiet --disable-pip-version-check schemathesis==4.32.5; }
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fuzz -m fuzz -s
+
+lock:  ## what the server's image is made of: hashes, licences, SBOM
+	deploy/lock.sh
 
 test: $(INSTALLED)  ## format, lint, types, tests
 	@$(MAKE) --no-print-directory check

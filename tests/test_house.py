@@ -60,6 +60,7 @@ HOMES = {
     "prometheus_client": ("server/",),
     "cryptography": ("sealing.py",),
     "pyarrow": ("evals/annotations.py",),
+    "openai": ("evals/judges/endpoint.py",),
 }
 UNWELCOME = {
     "torchvision", "torchcodec", "decord", "opencv-python", "opencv-python-headless", "gradio", "streamlit",

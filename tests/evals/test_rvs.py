@@ -131,6 +131,38 @@ def test_what_the_judge_says_unreadably_is_strictly_wrong_and_officially_not_the
     assert {mark.key for mark in strict.marks if not mark.is_parsed} >= {"demo-01/0", "demo-01/3"}
 
 
+@pytest.mark.parametrize("mode", ["official", "strict"])
+def test_what_the_judge_cannot_be_asked_about_is_counted_apart(items: Sequence[Item], mode: Mode) -> None:
+    """A second start judges these, and these only."""
+    judge = ScriptedJudge({"good": Verdict(True, 4.0, "")}, unreachable=["lost", "gone"])
+    task = RvsEgo(judge=judge)
+    replies = {
+        item.qid: Reply(key=item.qid, text=text)
+        for item, text in zip(items, ["good", "yes", "no", "lost", "yes", "gone"], strict=True)
+    }
+    half = task.score(items, replies, mode)
+    assert half.extras == {"not judged": 2.0}
+    assert {mark.key.partition(":")[0] for mark in half.marks if not mark.is_counted} == {items[3].qid, items[5].qid}
+    assert half.mean("open") == 1.0
+    assert task.notes == ["nobody is there"]
+    n_asked = len(judge.asked)
+    judge.unreachable = ()
+    whole = task.score(items, replies, mode)
+    assert len(judge.asked) == n_asked + 2
+    assert (whole.extras, whole.mean("open")) == ({}, pytest.approx(1 / 3))
+
+
+def test_what_a_judge_decides_are_answers_that_no_rule_decides(items: Sequence[Item]) -> None:
+    replies = {
+        item.qid: Reply(key=item.qid, text=text) for item, text in zip(items, ["a", "yes", "", "b"], strict=False)
+    }
+    asked = {mode: [case.key for case in RvsEgo().cases(items, replies, mode)] for mode in RvsEgo.modes}
+    assert asked == {
+        "official": [items[0].qid, items[1].qid, items[3].qid],
+        "strict": [items[0].qid, items[3].qid],
+    }
+
+
 def test_scores_are_officially_cut_to_whole_numbers(items: Sequence[Item]) -> None:
     judge = ScriptedJudge({"good": Verdict(True, 4.8, "")})
     official, strict = (score([items[0]], ["good"], mode, judge) for mode in ("official", "strict"))  # type: ignore[arg-type]

@@ -150,9 +150,14 @@ def test_the_example_of_a_configuration_is_the_defaults_and_complete() -> None:
     assert set(values["limits"]) == set(Limits.model_fields) - {"idle_seconds"}
 
 
-def test_pins_cover_what_the_server_is_installed_with_and_satisfy_it() -> None:
+def constrained() -> dict[str, str]:
+    """Version by name, of everything in the image."""
     lines = (DEPLOY / "constraints.txt").read_text().splitlines()
-    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def test_pins_cover_what_the_server_is_installed_with_and_satisfy_it() -> None:
+    pins = constrained()
     assert sorted(pins) == list(pins)
     for text in requires("hermes-stream") or ():
         wanted = Requirement(text)
@@ -179,3 +184,27 @@ def test_the_image_runs_as_nobody_in_particular_and_is_asked_how_it_is() -> None
     assert int(user[1]) > 0
     assert health is not None
     compile(json.loads(health[1])[2], "healthcheck", "exec")
+
+
+def locked() -> dict[str, str]:
+    """Version by name, of what the image installs by hash."""
+    text = (DEPLOY / "requirements.lock").read_text()
+    return dict(re.findall(r"^([a-z0-9._-]+)==(\S+) \\$", text, re.MULTILINE))
+
+
+def test_everything_in_the_image_but_torch_is_pinned_by_hash() -> None:
+    text = (DEPLOY / "requirements.lock").read_text()
+    entries = re.split(r"(?m)^(?=\S)", text)[1:]
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert len(entries) == len(locked())
+    assert {**locked(), "torch": constrained()["torch"]} == constrained()
+
+
+def test_the_bill_of_materials_names_what_is_locked_with_licences() -> None:
+    bill = json.loads((DEPLOY / "sbom.json").read_text())
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    listed = {each["name"].lower().replace("_", "-"): each for each in bill["components"]}
+    assert {name: listed[name]["version"] for name in locked()} == locked()
+    assert listed["torch"]["version"].split("+")[0] == constrained()["torch"]
+    licences = (PROJECT / "docs/licences.md").read_text().lower()
+    assert not [name for name in locked() if name not in licences.replace("_", "-")]

@@ -11,6 +11,8 @@ from hermes_stream.server.app import make_app
 from hermes_stream.server.reference import describe, operations, to_html
 from hermes_stream.server.settings import ServerSettings
 
+from .conftest import RunningServer
+
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
@@ -32,6 +34,19 @@ def test_errors_are_described_as_they_are(document: dict[str, Any]) -> None:
     assert set(document["components"]["schemas"]["Error"]["properties"]["error"]["properties"]) == {
         "message", "type", "code", "param",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/v1/sessions/{session_id}/ask", "/v1/chat/completions"])
+def test_what_answers_either_way_says_so(document: dict[str, Any], path: str) -> None:
+    answers = document["paths"][path]["post"]["responses"]["200"]["content"]
+    assert set(answers) == {"application/json", "text/event-stream"}
+
+
+@pytest.mark.parametrize("address", ["journal?after={}", "alerts/a/hits/{}/picture"])
+def test_a_number_beyond_all_numbers_is_refused(server: RunningServer, session: str, address: str) -> None:
+    told = server.http.get(f"/v1/sessions/{session}/{address.format(2**63)}")
+    assert told.status_code == 400
+    assert str(2**63) in told.json()["error"]["message"]
 
 
 def test_every_reference_in_it_leads_somewhere(document: dict[str, Any]) -> None:

@@ -154,6 +154,24 @@ class Annotations:
         self._hash.update(content)
         return [Record(row, name, index) for index, row in _numbered(_rows(path, content))]
 
+    def has(self, pattern: str) -> bool:
+        """Whether a file matches."""
+        return any(path.is_file() for path in self.data.glob(pattern))
+
+    def mapping(self, path: Path) -> dict[str, Any]:
+        """A JSON object, as of labels by id. Raises TaskError for other content."""
+        content = path.read_bytes()
+        self._hash.update(content)
+        try:
+            values = json.loads(content)
+        except ValueError as error:
+            raise TaskError(f"{path} is not readable as JSON ({error}); download it again") from error
+        if not isinstance(values, dict):
+            raise TaskError(
+                f"{path} holds no labels by id, but {type(values).__name__}; give the file as it is published"
+            )
+        return values
+
     def make(self, records: Iterable[Record], make: Callable[[Record], Iterable[_T]]) -> Iterator[_T]:
         """What is made of each record; a malformed one is a problem, and nothing is made of it."""
         for record in records:

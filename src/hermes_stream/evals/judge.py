@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+HIGHEST_SCORE = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """is_right: None where the judge's own reply could not be read. score: on the judge's scale, None without one.
+    """is_right: None where the judge's own reply could not be read. score: 0 to `HIGHEST_SCORE`, None without one.
 
     raw: what the judge wrote.
     """

@@ -10,14 +10,14 @@ from typing import ClassVar
 from hermes_stream.errors import ConfigError
 from hermes_stream.evals.extraction import strict_yes_no
 from hermes_stream.evals.item import Ask, Earlier, Item, Reply
-from hermes_stream.evals.judge import Judge, Verdict
+from hermes_stream.evals.judge import HIGHEST_SCORE, Judge, Verdict
+from hermes_stream.evals.judges.judging import Case, judge_all
 from hermes_stream.evals.scores import Average, Mark, Mode, Scores
 from hermes_stream.evals.task import Setting, Task
 from hermes_stream.types import Query
 
 YES_NO, OPEN = "yes-no", "open"
 _SCORE = "score"
-_HIGHEST_SCORE = 5
 # "No one" is an answer of its own.
 _YES_NO = re.compile(r"\s*(yes|no)\s*([.,;:!]|$)", re.IGNORECASE)
 
@@ -38,7 +38,7 @@ class OpenTask(Task):
         Average(YES_NO, (YES_NO,)),
         Average(OPEN, (OPEN,)),
         Average("accuracy", (YES_NO, OPEN)),
-        Average("mean score", (_SCORE,), scale=_HIGHEST_SCORE),
+        Average("mean score", (_SCORE,), scale=HIGHEST_SCORE),
     )
 
     def __init__(self, setting: Setting | None = None, judge: Judge | None = None) -> None:
@@ -54,10 +54,30 @@ class OpenTask(Task):
         n_tokens, penalty = self.setting.max_new_tokens or self.max_new_tokens, self.setting.repetition_penalty
         return Query(item.question, max_new_tokens=n_tokens, repetition_penalty=penalty)
 
+    def cases(self, items: Sequence[Item], replies: Mapping[str, Reply], mode: Mode) -> Sequence[Case]:
+        """What a judge has to decide, by the items' ids: an answer that is not empty, where no rule decides."""
+        found = ((item, replies.get(item.qid)) for item in items)
+        return [
+            Case(item.qid, item.question, item.truth, reply.text.replace("\n", ""))
+            for item, reply in found
+            if reply is not None and _is_for_a_judge(item, reply, mode)
+        ]
+
     def score(self, items: Sequence[Item], replies: Mapping[str, Reply], mode: Mode) -> Scores:
-        """Raises ConfigError where a judge is needed and there is none, TaskError where it cannot be reached."""
-        marks = [mark for item in items for mark in self._marks(item, replies.get(item.qid), mode)]
-        return Scores(mode, tuple(marks), self.averages)
+        """Raises ConfigError where a judge is needed and there is none.
+
+        Where the judge cannot be asked, the answer is not counted: `extras` say how many, and `notes` why.
+        """
+        cases = self.cases(items, replies, mode)
+        verdicts = self._verdicts_of(cases) if cases else {}
+        not_judged = {case.key for case in cases} - verdicts.keys()
+        marks = [
+            replace(mark, is_counted=False) if item.qid in not_judged else mark
+            for item in items
+            for mark in self._marks(item, replies.get(item.qid), mode, verdicts)
+        ]
+        extras = {"not judged": float(len(not_judged))} if not_judged else {}
+        return Scores(mode, tuple(marks), self.averages, extras)
 
     def baselines(self, items: Sequence[Item], mode: Mode) -> Mapping[str, Scores]:
         """Always yes, and always no, by the rule: nobody is asked whether that answers open questions."""
@@ -69,25 +89,31 @@ class OpenTask(Task):
         )
         return Scores(mode, tuple(mark for item, each in verdicts for mark in _judged(item, each, mode)), self.averages)
 
-    def _marks(self, item: Item, reply: Reply | None, mode: Mode) -> Sequence[Mark]:
-        if reply is None or reply.error is not None:
-            return [replace(mark, is_answered=False) for mark in _judged(item, Verdict(False, None, ""), mode)]
-        return _judged(item, self._verdict(item, reply.text, mode), mode)
-
-    def _verdict(self, item: Item, text: str, mode: Mode) -> Verdict:
-        if not text.strip():
-            return Verdict(False, None, "")
-        if mode == "strict" and item.split == YES_NO:
-            return _of_rule(text, item.truth)
+    def _verdicts_of(self, cases: Sequence[Case]) -> Mapping[str, Verdict]:
+        """By the cases' keys, without those for which the judge could not be asked."""
         if self.judge is None:
             raise ConfigError(
                 f"answers to {self.title} need a judge; name one, or ask the split {YES_NO} alone and read it strictly"
             )
-        asked = item.question, item.truth, text.replace("\n", "")
-        key = self.judge.cache_key(*asked)
-        if key not in self._verdicts:
-            self._verdicts[key] = self.judge.judge(*asked)
-        return self._verdicts[key]
+        key_of = {case.key: self.judge.cache_key(case.question, case.gold, case.prediction) for case in cases}
+        new = {key_of[case.key]: replace(case, key=key_of[case.key]) for case in cases}
+        judged = judge_all(self.judge, [case for key, case in new.items() if key not in self._verdicts])
+        self._verdicts |= judged.verdicts
+        if judged.error is not None and judged.error not in self.notes:
+            self.notes.append(judged.error)
+        return {name: self._verdicts[key] for name, key in key_of.items() if key in self._verdicts}
+
+    def _marks(self, item: Item, reply: Reply | None, mode: Mode, verdicts: Mapping[str, Verdict]) -> Sequence[Mark]:
+        wrong = Verdict(False, None, "")
+        if reply is None or reply.error is not None:
+            return [replace(mark, is_answered=False) for mark in _judged(item, wrong, mode)]
+        if mode == "strict" and item.split == YES_NO and reply.text.strip():
+            return _judged(item, _of_rule(reply.text, item.truth), mode)
+        return _judged(item, verdicts.get(item.qid, wrong), mode)
+
+
+def _is_for_a_judge(item: Item, reply: Reply, mode: Mode) -> bool:
+    return reply.error is None and bool(reply.text.strip()) and not (mode == "strict" and item.split == YES_NO)
 
 
 def part_of(gold: str) -> str:
@@ -120,4 +146,4 @@ def _judged(item: Item, verdict: Verdict, mode: Mode) -> Sequence[Mark]:
 def _score(verdict: Verdict, mode: Mode) -> float:
     if verdict.score is None:
         return float(verdict.is_right is True)
-    return (int(verdict.score) if mode == "official" else verdict.score) / _HIGHEST_SCORE
+    return (int(verdict.score) if mode == "official" else verdict.score) / HIGHEST_SCORE

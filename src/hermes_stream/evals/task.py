@@ -13,6 +13,7 @@ from hermes_stream.errors import ConfigError, unknown_name
 from hermes_stream.evals.annotations import Annotations, Problem
 from hermes_stream.evals.item import END, Ask, Earlier, Item, Reply
 from hermes_stream.evals.judge import Judge
+from hermes_stream.evals.judges.judging import Case
 from hermes_stream.evals.scores import Average, Mode, Scores
 from hermes_stream.types import Query
 
@@ -78,6 +79,8 @@ class Task(ABC):
         """Raises ConfigError for a split that is not the task's, and for a context of nothing."""
         self.setting = setting or Setting()
         self.judge = judge
+        # What came up while replies were scored, and whoever reads the result must know.
+        self.notes: list[str] = []
         for split in self.setting.splits:
             if split not in self.splits:
                 raise ConfigError(unknown_name(f"split of {self.name}", split, self.splits))
@@ -152,8 +155,13 @@ class Task(ABC):
     def score(self, items: Sequence[Item], replies: Mapping[str, Reply], mode: Mode) -> Scores:
         """Marks for all items that have a gold. replies: by the key of their `Ask`.
 
-        An item without a reply, or with an error or an empty one, has a mark of 0 and stays in the denominator.
+        An item without a reply, or with an error, has a mark of 0 and stays in the denominator; so has an empty reply,
+        unless an official script thinks otherwise.
         """
+
+    def cases(self, items: Sequence[Item], replies: Mapping[str, Reply], mode: Mode) -> Sequence[Case]:  # noqa: ARG002
+        """What a judge decides of these replies; nothing unless answers are open."""
+        return ()
 
     def baselines(self, items: Sequence[Item], mode: Mode) -> Mapping[str, Scores]:  # noqa: ARG002
         """What answering without looking scores: constant answers, and chance."""

@@ -13,11 +13,12 @@ from hermes_stream.server.context import LiveDep, OwnerDep, ServerDep
 from hermes_stream.server.following import unless_gone
 from hermes_stream.server.problems import problem_of
 from hermes_stream.server.questions import AskRequest
+from hermes_stream.server.reference import JSON_OR_EVENTS
 
 router = APIRouter(prefix="/v1/sessions/{session_id}", tags=["questions"])
 
 
-@router.post("/ask", response_model=None)
+@router.post("/ask", response_model=None, responses=JSON_OR_EVENTS)
 async def ask(
     request: AskRequest, connection: Request, live: LiveDep, server: ServerDep, owner: OwnerDep
 ) -> dict[str, Any] | EventSourceResponse:

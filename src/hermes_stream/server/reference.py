@@ -41,6 +41,10 @@ _FAILURE = {
     "description": "What went wrong.",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
+# Of operations that answer either way.
+JSON_OR_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {}}}
+}
 _NEEDS_NO_KEY = frozenset({"/health", "/ready"})
 _METHODS = ("get", "post", "put", "patch", "delete")
 _STYLE = (

@@ -93,7 +93,7 @@ async def memory_map(live: LiveDep) -> dict[str, Any]:
 @router.get("/{session_id}/journal")
 async def journal(
     live: LiveDep,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
     kind: Annotated[list[str] | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> dict[str, Any]:

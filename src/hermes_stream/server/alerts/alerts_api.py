@@ -38,7 +38,9 @@ async def delete_alert(alert_id: str, live: LiveDep, server: ServerDep) -> Respo
 
 
 @router.get("/{alert_id}/hits/{number}/picture", response_class=Response)
-async def hit_picture(alert_id: str, number: Annotated[int, Path(ge=1)], live: LiveDep, server: ServerDep) -> Response:
+async def hit_picture(
+    alert_id: str, number: Annotated[int, Path(ge=1, lt=2**63)], live: LiveDep, server: ServerDep
+) -> Response:
     """What was on screen at a hit, as JPEG; its time stands in the header x-time-s."""
     time_seconds, jpeg = server.alerts.picture(live, alert_id, number)
     headers = {"x-time-s": f"{time_seconds:.3f}", "cache-control": "private, no-store"}

@@ -15,6 +15,7 @@ from hermes_stream.server.following import Followed, unless_gone
 from hermes_stream.server.openai_api.answers import answer
 from hermes_stream.server.openai_api.chat_request import ChatRequest, parse_chat
 from hermes_stream.server.openai_api.completion import chunks, completion
+from hermes_stream.server.reference import JSON_OR_EVENTS
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
@@ -36,7 +37,7 @@ async def get_model(model_id: str, server: ServerDep) -> dict[str, Any]:
     return _model(model_id, server.hub.engine(model_id))
 
 
-@router.post("/chat/completions", response_model=None, openapi_extra={"requestBody": _BODY})
+@router.post("/chat/completions", response_model=None, responses=JSON_OR_EVENTS, openapi_extra={"requestBody": _BODY})
 async def create_completion(
     request: Request, server: ServerDep, owner: OwnerDep
 ) -> dict[str, Any] | EventSourceResponse:
