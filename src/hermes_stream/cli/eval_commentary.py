@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -37,23 +37,25 @@ class CutOptions:
     Parameters
     ----------
     start
-        Second of each video at which narration begins.
+        Second of each video at which narration begins. Default: 1000, or that of the run.
     segment
-        Seconds of a segment.
+        Seconds of a segment. Default: 100, or those of the run.
     min_words
         Segments in which fewer are said are not scored; lists of segments that come with the data are scored as they
-        are.
+        are. Default: 200, or those of the run.
     """
 
-    start: int = 1000
-    segment: int = 100
-    min_words: int = 200
+    start: int | None = None
+    segment: int | None = None
+    min_words: int | None = None
 
-    @property
-    def cut(self) -> Cut:
+    def cut(self, run: Mapping[str, Any]) -> Cut:
+        """What was not given is as in a run's settings, or as published."""
         from hermes_stream.evals.inf_streams.games import Cut
 
-        return Cut(self.start, self.segment, self.min_words)
+        given = {"start_seconds": self.start, "segment_seconds": self.segment, "min_words": self.min_words}
+        known = {name: run[name] for name in given if name in run}
+        return Cut(**{**known, **{name: value for name, value in given.items() if value is not None}})
 
 
 @Parameter(name="*")
@@ -74,6 +76,8 @@ class NarratedOptions(ModelOptions):
     past
         What a session is told was said before it: the transcript's words (reference), as published, or from the first
         segment on its own.
+    past_words
+        How many of these it is told, the first and the last half.
     prompt
         What is wanted. Default: the model's own, or that of --prompts.
     prompts
@@ -95,6 +99,7 @@ class NarratedOptions(ModelOptions):
     budget: str | None = None
     mode: Literal["chunk", "infinite"] = "infinite"
     past: Literal["reference", "own"] = "reference"
+    past_words: int = 800
     prompt: str | None = None
     prompts: Path | None = None
     fps: float | None = None
@@ -111,11 +116,10 @@ class NarratedOptions(ModelOptions):
         from hermes_stream.evals.inf_streams.narrating import NarrateSetting
 
         published = None if self.prompts is None else published_instruction(self.prompts)
-        names = ("mode", "past", "fps", "tokens_per_second", "temperature", "repetition_penalty", "seed")
-        given = {name: getattr(self, name) for name in names}
+        drawn = ("tokens_per_second", "temperature", "repetition_penalty", "seed")
+        given = {name: getattr(self, name) for name in ("mode", "past", "past_words", "fps", *drawn)}
         setting = NarrateSetting(instruction=self.prompt if self.prompt is not None else published, **given)
-        said = {name: given[name] for name in names[3:]}
-        CommentarySettings("", **said)
+        CommentarySettings("", **{name: given[name] for name in drawn})
         return setting
 
     def entries(self) -> list[Entry]:
@@ -158,7 +162,7 @@ def commentary(
     from hermes_stream.cli.commentary_tables import print_commentary_tables
     from hermes_stream.evals.inf_streams.report import overlap_row
 
-    options, cut = options or NarratedOptions(), (segments or CutOptions()).cut
+    options, cut = options or NarratedOptions(), (segments or CutOptions()).cut({})
     entries, setting = options.entries(), options.setting
     loaded = load(data, cut)
     plan = _plan(loaded, cut)

@@ -56,7 +56,7 @@ def commentary_report(
     from hermes_stream.evals.inf_streams.report import overlap_row
 
     spoken, other = _runs(runs, against, is_judged=judge is not None)
-    loaded = load(data, (segments or CutOptions()).cut)
+    loaded = load(data, (segments or CutOptions()).cut(spoken[0].settings))
     for run in spoken:
         _note(run, loaded)
     rows = [overlap_row(run, loaded) for run in spoken]

@@ -167,6 +167,14 @@ def test_a_chunk_may_be_told_its_own_words_instead(
     assert [given["previous"] for given in told[1:4]] == [before, f"{before} {own[0]}", f"{before} {own[0]} {own[1]}"]
 
 
+def test_of_a_long_past_the_first_and_the_last_words_are_told(
+    engine: Engine, tmp_path: Path, told: list[dict[str, Any]]
+) -> None:
+    words = [[n / 1000, n / 1000, f"w{n}"] for n in range(1500)] + [[11.0, 11.9, "end"]]
+    run(engine, write(tmp_path / "data", words=[words, words]), tmp_path / "run", Listener(), past_words=5)
+    assert told[1]["previous"] == "w0 w1 w2 w1498 w1499"
+
+
 def test_a_chunk_without_a_past_is_a_commentary_of_that_part_alone(
     engine: Engine, tmp_path: Path, told: list[dict[str, Any]]
 ) -> None:
@@ -241,7 +249,9 @@ def test_settings_that_change_what_is_said_need_another_folder(
         run(engine, data, whole_of("chunk").folder, Listener(), mode="chunk", tokens_per_second=4)
 
 
-@pytest.mark.parametrize("given", [{"mode": "both"}, {"past": "none"}, {"fps": 0.0}, {"fps": float("nan")}])
+@pytest.mark.parametrize(
+    "given", [{"mode": "both"}, {"past": "none"}, {"fps": 0.0}, {"past_words": -1}, {"fps": float("nan")}]
+)
 def test_settings_that_cannot_be_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="expected"):
         NarrateSetting(**given)

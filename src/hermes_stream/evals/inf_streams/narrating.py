@@ -26,12 +26,14 @@ class NarrateSetting:
     """How games are narrated.
 
     mode: chunk, every piece by a session that begins there; infinite, a whole game by one. past: the words that a
-    session is given of before it: the transcript's, as published, or from the first piece on the model's own.
+    session is given of before it: the transcript's, as published, or from the first piece on the model's own. Of these
+    it is given `past_words`, the first and the last half; the release gives all, and its cache drops those between.
     instruction: None for the checkpoint's own. fps: None for the model's. The rest: see `Session.narrate`.
     """
 
     mode: Mode = "infinite"
     past: Past = "reference"
+    past_words: int = 800
     instruction: str | None = None
     fps: float | None = None
     step_seconds: float = 1.0
@@ -46,6 +48,8 @@ class NarrateSetting:
             raise ConfigError(
                 f"mode {self.mode!r} with past {self.past!r}; expected chunk or infinite, reference or own"
             )
+        if self.past_words < 0:
+            raise ConfigError(f"past_words is {self.past_words}; expected 0 or more")
         if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
             raise ConfigError(f"fps is {self.fps}; expected a number above 0")
 
@@ -95,10 +99,9 @@ class Narrator:
             budget = session.policy.budget_tokens
             narration = self._narrate(session, 0, "")
         of_run = {**asdict(self._setting), "fps": self._fps, "instruction": narration.settings.instruction}
-        cut = {"start_seconds": self._cut.start_seconds, "segment_seconds": self._cut.segment_seconds}
         who = {"model": self._engine.model.name, "dtype": str(self._engine.model.dtype).removeprefix("torch.")}
         memory = {"policy": str(self._entry), "budget_tokens": budget}
-        return {**who, **memory, **of_run, **cut, "data_sha256": data_sha256}
+        return {**who, **memory, **of_run, **asdict(self._cut), "data_sha256": data_sha256}
 
     def narrate(self, game: Game, parts: Sequence[Part], log: RunLog) -> Iterator[Piece]:
         """The pieces of a game that the log has not, each on disk when it comes."""
@@ -153,9 +156,9 @@ class Narrator:
 
     def _past(self, game: Game, part: Part, log: RunLog) -> str:
         if self._setting.past == "reference":
-            return game.said_before(part.start_seconds)
+            return _ends_of(game.said_before(part.start_seconds), self._setting.past_words)
         own = [said.text for piece in log.pieces(game.name) for said in piece.said]
-        return " ".join(filter(None, [game.said_before(self._cut.start_seconds), *own]))
+        return _ends_of(" ".join([game.said_before(self._cut.start_seconds), *own]), self._setting.past_words)
 
     def _watch(self, narration: Narration, game: Game, part: Part) -> tuple[Said, ...]:
         """Every piece opens the video anew, so that a run that is gone on with sees the same frames."""
@@ -189,6 +192,13 @@ def narrate_all(
             n_failed += 1
             listener.failed(game, error)
     return n_failed
+
+
+def _ends_of(text: str, n_words: int) -> str:
+    """A text without its middle, so that the first and the last words are left, half of each."""
+    words = text.split()
+    n_last = n_words // 2
+    return " ".join(words if len(words) <= n_words else [*words[: n_words - n_last], *words[len(words) - n_last :]])
 
 
 def _until(frames: Iterable[Frame], end_seconds: float) -> Iterator[Frame]:

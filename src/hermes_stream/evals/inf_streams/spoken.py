@@ -22,6 +22,7 @@ RUN_FILE = "run.json"
 PIECES_FILE = "pieces.jsonl"
 
 _Json = dict[str, Any]
+_OF_SCORING = {"min_words"}
 _NO_NAME = re.compile(r"[^A-Za-z0-9.=+,-]+")
 
 
@@ -77,7 +78,7 @@ class Spoken:
 class RunLog:
     """A run that is being made. Whatever ends the process, whole pieces stay; a second one goes on behind them.
 
-    settings: what must be the same for that.
+    settings: what must be the same for that, but for how much must be said in a segment for it to be scored.
     """
 
     folder: Path
@@ -130,7 +131,8 @@ class RunLog:
             unfinished.replace(path)
             return
         before = _settings(path)
-        changed = [name for name in {**before, **self.settings} if before.get(name) != self.settings.get(name)]
+        names = [name for name in {**before, **self.settings} if name not in _OF_SCORING]
+        changed = [name for name in names if before.get(name) != self.settings.get(name)]
         if changed:
             name = changed[0]
             raise ConfigError(
