@@ -117,7 +117,7 @@ def _judge(
     errors = []
     with open_asker(endpoint_named(judge), kept) as asker:
         for run, row in zip(runs, rows, strict=True):
-            if run is other:
+            if run == other:
                 continue
             pairs = pairs_of(run, other, loaded)
             judgement = judge_pairs(asker, prompt, pairs)
