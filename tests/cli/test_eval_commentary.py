@@ -84,6 +84,19 @@ def test_a_judge_compares_runs_and_its_replies_are_kept(command: Command, data: 
     assert len((runs / "report" / "results.jsonl").read_text().splitlines()) == 2
 
 
+def test_what_a_judge_refuses_is_not_sent(command: Command, data: Path, runs: Path) -> None:
+    with chat_server(fair) as server:
+        given = ("--data", data, "--judge", f"{server.url}#judge")
+        pinned = command("eval", "commentary-report", runs, *given)
+        n_asked = len(server.requests)
+        unpinned = command("eval", "commentary-report", runs, *given, "--unpinned")
+    assert (pinned.status, unpinned.status) == (0, 0)
+    assert unpinned.out == pinned.out
+    assert all(request["temperature"] == 0 for request in server.requests[:n_asked])
+    assert {name for request in server.requests[n_asked:] for name in request} == {"model", "messages"}
+    assert len(server.requests) == 2 * n_asked, "it is another judge"
+
+
 def test_a_judge_that_fails_midway_is_gone_on_with(command: Command, data: Path, runs: Path) -> None:
     n_asked = itertools.count()
     with chat_server(lambda prompt: fair(prompt) if next(n_asked) < 5 else 401) as server:
@@ -146,6 +159,8 @@ def test_what_cannot_be_reported_is_one_line(command: Command, data: Path, runs:
         ((), "no run was given"),
         ((runs / "nothing",), "holds no run"),
         ((runs / RUNS[0], "--judge", "http://localhost#j"), "is alone"),
+        ((runs, "--judge", "http://localhost#j", "--prompts", "/nowhere"), "--prompts names a copy"),
+        ((runs, "--judge", "nobody#j"), "is no address of a judge"),
         ((runs, "--judge", "http://localhost"), "names no model"),
         ((runs, "--judge", "http://localhost#j", "--against", runs), "holds 2 runs"),
     ):

@@ -226,11 +226,10 @@ def _narrate(
 
     narrator = Narrator(engine, entry, setting, cut)
     settings = narrator.settings(sha256)
-    log = RunLog(out / run_name(settings), settings)
     n_parts = sum(len(parts) for _, parts in plan)
-    n_done = sum(len(log.pieces(game.name)) for game, _ in plan)
-    say(f"{log.folder}: {n_parts} pieces of {len(plan)} videos, {n_done} of them done before")
-    with progress_bar() as progress:
+    with RunLog(out / run_name(settings), settings) as log, progress_bar() as progress:
+        n_done = sum(len(log.pieces(game.name)) for game, _ in plan)
+        say(f"{log.folder}: {n_parts} pieces of {len(plan)} videos, {n_done} of them done before")
         n_failed = narrate_all(narrator, plan, log, _Listener(progress, n_parts, n_done))
     return read_spoken(log.folder), n_failed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,20 +15,59 @@ from hermes_stream.cli.output import put_json, say
 from hermes_stream.errors import ConfigError, HermesError
 
 if TYPE_CHECKING:
+    from hermes_stream.evals.inf_streams.duel import Prompt
     from hermes_stream.evals.inf_streams.games import InfStreams
     from hermes_stream.evals.inf_streams.spoken import Spoken
+    from hermes_stream.evals.judges.endpoint import EndpointSetting
 
 _Row = dict[str, Any]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class JudgeOptions:
+    """Who judges, and how it is asked.
+
+    Parameters
+    ----------
+    judge
+        ADDRESS#MODEL, as in http://localhost:8000/v1#judge-7b, or ADDRESS#MODEL@REVISION.
+    unpinned
+        Send the judge no temperature, seed and limit of tokens, where it refuses them; its replies may then vary.
+    prompts
+        A copy of the benchmark's repository, whose question to the judge is then used.
+    """
+
+    judge: str | None = None
+    unpinned: Annotated[bool, Parameter(negative="")] = False
+    prompts: Path | None = None
+
+    def check(self) -> None:
+        """Raise TaskError for what is wrong whatever was said."""
+        if self.judge is not None:
+            _ = self.setting, self.prompt
+
+    @property
+    def setting(self) -> EndpointSetting:
+        from hermes_stream.evals.judges import endpoint_named
+
+        setting = endpoint_named(self.judge or "")
+        return replace(setting, temperature=None, seed=None, max_new_tokens=None) if self.unpinned else setting
+
+    @property
+    def prompt(self) -> Prompt:
+        from hermes_stream.evals.inf_streams.duel import Prompt
+
+        return Prompt() if self.prompts is None else Prompt.published(self.prompts)
 
 
 def commentary_report(
     *runs: Path,
     data: Path,
-    judge: str | None = None,
     against: Path | None = None,
-    prompts: Path | None = None,
     out: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
+    judging: Annotated[JudgeOptions | None, Parameter(name="*")] = None,
     segments: Annotated[CutOptions | None, Parameter(name="*")] = None,
 ) -> None:
     """Compare commentaries with the transcripts; with a judge, also in pairs, each asked in both orders.
@@ -40,12 +80,9 @@ def commentary_report(
         Folders that `eval commentary --out` wrote, or files of predictions in the published format.
     data
         The benchmark's folder.
-    judge
-        ADDRESS#MODEL, as in http://localhost:8000/v1#judge-7b, or ADDRESS#MODEL@REVISION.
     against
-        The run, or file of predictions, that the others are compared with. Default: the first.
-    prompts
-        A copy of the benchmark's repository, whose question to the judge is then used.
+        The run, or file of predictions, that the others are compared with. Default: the first, of a folder the first
+        by name.
     out
         A folder for results.jsonl, a line for each segment of each pair, and the judge's replies (judge.jsonl).
         Default of the last: where the first run is.
@@ -55,13 +92,15 @@ def commentary_report(
     from hermes_stream.cli.commentary_tables import print_commentary_tables
     from hermes_stream.evals.inf_streams.report import overlap_row
 
-    spoken, other = _runs(runs, against, is_judged=judge is not None)
+    judging = judging or JudgeOptions()
+    judging.check()
+    spoken, other = _runs(runs, against, is_judged=judging.judge is not None)
     loaded = load(data, (segments or CutOptions()).cut(spoken[0].settings))
     for run in spoken:
         _note(run, loaded)
     rows = [overlap_row(run, loaded) for run in spoken]
     kept = (out or _folder_of(runs[0])) / "judge.jsonl"
-    errors = _judge(judge, prompts, kept, spoken, other, loaded, rows, out) if judge and other else []
+    errors = [] if other is None else _judge(judging, kept, spoken, other, loaded, rows, out)
     for row in rows if json else ():
         put_json(row)
     if not json:
@@ -80,10 +119,12 @@ def _runs(paths: Sequence[Path], against: Path | None, *, is_judged: bool) -> tu
     if not paths:
         raise ConfigError("no run was given; name folders that `eval commentary --out` wrote")
     runs = [run for path in paths for run in read_runs(path)]
+    if not is_judged:
+        return runs, None
     if against is None:
-        if is_judged and len(runs) < 2:
+        if len(runs) < 2:
             raise ConfigError(f"{runs[0].name} is alone; name a second run, or one with --against")
-        return runs, runs[0] if is_judged else None
+        return runs, runs[0]
     others = read_runs(against)
     if len(others) != 1:
         raise ConfigError(f"--against {against} holds {len(others)} runs; name one of them")
@@ -99,8 +140,7 @@ def _note(run: Spoken, loaded: InfStreams) -> None:
 
 
 def _judge(
-    judge: str,
-    prompts: Path | None,
+    judging: JudgeOptions,
     kept: Path,
     runs: Sequence[Spoken],
     other: Spoken,
@@ -109,19 +149,18 @@ def _judge(
     out: Path | None,
 ) -> list[str]:
     """Put a duel into the row of every run but the other; returns what went wrong."""
-    from hermes_stream.evals.inf_streams.duel import Prompt, judge_pairs
+    from hermes_stream.evals.inf_streams.duel import judge_pairs
     from hermes_stream.evals.inf_streams.report import duel_row, pairs_of, segment_rows
-    from hermes_stream.evals.judges import endpoint_named, open_asker
+    from hermes_stream.evals.judges import open_asker
 
-    prompt = Prompt() if prompts is None else Prompt.published(prompts)
-    errors = []
-    with open_asker(endpoint_named(judge), kept) as asker:
+    prompt, errors = judging.prompt, list[str]()
+    with open_asker(judging.setting, kept) as asker:
         for run, row in zip(runs, rows, strict=True):
             if run == other:
                 continue
             pairs = pairs_of(run, other, loaded)
             judgement = judge_pairs(asker, prompt, pairs)
-            manifest = {**asker.manifest, "prompt_sha256": prompt.sha256, "own_prompt": prompts is None}
+            manifest = {**asker.manifest, "prompt_sha256": prompt.sha256, "own_prompt": judging.prompts is None}
             row["duel"] = {**duel_row(other, pairs, judgement, loaded), "judge": manifest}
             errors += [judgement.error] if judgement.error else []
             if out is not None:

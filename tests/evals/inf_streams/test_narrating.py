@@ -48,8 +48,8 @@ def run(
     narrator = Narrator(
         engine, Entry(memory, 64), NarrateSetting(**{"tokens_per_second": 2, "temperature": 0.8, **setting}), CUT
     )
-    log = RunLog(out, narrator.settings(loaded.sha256))
-    narrate_all(narrator, [(game, parts_of(game, CUT)) for game in loaded.games], log, listener)
+    with RunLog(out, narrator.settings(loaded.sha256)) as log:
+        narrate_all(narrator, [(game, parts_of(game, CUT)) for game in loaded.games], log, listener)
 
 
 @pytest.fixture

@@ -7,13 +7,15 @@ file of the same lines, or of one line for each video.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from hermes_stream.errors import ConfigError, TaskError
 from hermes_stream.evals.inf_streams.games import Segment
@@ -74,25 +76,30 @@ class Spoken:
         return " ".join(filter(None, texts))
 
 
-@dataclass
 class RunLog:
     """A run that is being made. Whatever ends the process, whole pieces stay; a second one goes on behind them.
 
-    settings: what must be the same for that, but for how much must be said in a segment for it to be scored.
+    One process at a time. Use it as a context manager, or `close()` it.
     """
 
-    folder: Path
-    settings: Mapping[str, Any]
-    _done: dict[str, list[Piece]] = field(init=False)
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """settings: what must be the same to go on, but for how much must be said in a segment for it to be scored.
 
-    def __post_init__(self) -> None:
-        """Raises ConfigError where the folder holds a run with other settings, or cannot be written."""
+        Raises ConfigError where the folder holds a run with other settings, or another process makes it, or it cannot
+        be written.
+        """
+        self.folder, self.settings = folder, settings
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._claim()
-            self._done = {video: list(pieces) for video, pieces in read_spoken(self.folder).pieces.items()}
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / PIECES_FILE).open("ab+", buffering=0)
         except OSError as error:
-            raise ConfigError(f"{self.folder} cannot hold a run ({error.strerror}); name another folder") from error
+            raise ConfigError(f"{folder} cannot hold a run ({error.strerror}); name another folder") from error
+        try:
+            self._claim()
+            self._done = {video: list(pieces) for video, pieces in read_spoken(folder).pieces.items()}
+        except BaseException:
+            self.close()
+            raise
 
     def pieces(self, video: str) -> Sequence[Piece]:
         """Those that are done, in order."""
@@ -101,17 +108,22 @@ class RunLog:
     def put(self, piece: Piece) -> None:
         """On disk when this returns. Raises TaskError where the disk is full."""
         line = json.dumps(_piece_row(piece), ensure_ascii=False).encode() + b"\n"
-        path = self.folder / PIECES_FILE
         try:
-            with path.open("ab+") as file:
-                if not _ends_whole(path):
-                    line = b"\n" + line
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
+            self._file.write(line if _ends_whole(self._file) else b"\n" + line)
+            os.fsync(self._file.fileno())
         except OSError as error:
-            raise TaskError(f"a piece cannot be written to {path} ({error.strerror}); make room") from error
+            raise TaskError(f"a piece cannot be written to {self.folder} ({error.strerror}); make room") from error
         self._done.setdefault(piece.video, []).append(piece)
+
+    def close(self) -> None:
+        """Let others go on with the run."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def state_file(self, video: str, end_seconds: int) -> Path:
         """Where the session is kept that has watched a video up to some time."""
@@ -124,9 +136,13 @@ class RunLog:
                 path.unlink()
 
     def _claim(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"{self.folder} is being narrated by another process; wait for it") from error
         path = self.folder / RUN_FILE
         if not path.exists():
-            unfinished = path.with_name(f"{RUN_FILE}.{os.getpid()}.unfinished")
+            unfinished = path.with_name(f"{RUN_FILE}.unfinished")
             unfinished.write_text(json.dumps(self.settings, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
             unfinished.replace(path)
             return
@@ -224,11 +240,10 @@ def _text(item: Mapping[str, Any]) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _ends_whole(path: Path) -> bool:
+def _ends_whole(file: RawIOBase) -> bool:
     """Whether the last line of a file is whole."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size == 0:
-            return True
-        file.seek(size - 1)
-        return file.read(1) == b"\n"
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return True
+    file.seek(size - 1)
+    return file.read(1) == b"\n"
