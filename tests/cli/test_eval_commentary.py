@@ -97,6 +97,18 @@ def test_what_a_judge_refuses_is_not_sent(command: Command, data: Path, runs: Pa
     assert len(server.requests) == 2 * n_asked, "it is another judge"
 
 
+def test_the_truth_alone_is_another_question(command: Command, data: Path, runs: Path) -> None:
+    with chat_server(fair) as server:
+        given = ("--data", data, "--judge", f"{server.url}#judge", "--json")
+        duels = [
+            command("eval", "commentary-report", runs, *given, *more).rows[1]["duel"] for more in ((), ("--truth",))
+        ]
+        assert len(server.requests) == 24
+        assert len({request["messages"][0]["content"] for request in server.requests}) == 2
+    assert [duel["judge"]["question"] for duel in duels] == ["own", "truth"]
+    assert len({duel["judge"]["prompt_sha256"] for duel in duels}) == 2
+
+
 def test_a_judge_that_fails_midway_is_gone_on_with(command: Command, data: Path, runs: Path) -> None:
     n_asked = itertools.count()
     with chat_server(lambda prompt: fair(prompt) if next(n_asked) < 5 else 401) as server:
@@ -122,7 +134,13 @@ def test_predictions_of_others_are_an_opponent_and_tables_are_for_people(
         given = ("--data", data, "--judge", f"{server.url}#judge", "--against", tmp_path / "gpt.jsonl")
         done = command("eval", "commentary-report", runs / RUNS[1], *given)
     assert done.status == 0, done.err
-    for part in ("wins against gpt before judge", "ROUGE-L", "not both watched", "orders agree", RUNS[1]):
+    for part in (
+        "wins against gpt before judge (own question)",
+        "ROUGE-L",
+        "not both watched",
+        "orders agree",
+        RUNS[1],
+    ):
         assert part in done.out
     assert "…" not in done.out
 
@@ -160,6 +178,7 @@ def test_what_cannot_be_reported_is_one_line(command: Command, data: Path, runs:
         ((runs / "nothing",), "holds no run"),
         ((runs / RUNS[0], "--judge", "http://localhost#j"), "is alone"),
         ((runs, "--judge", "http://localhost#j", "--prompts", "/nowhere"), "--prompts names a copy"),
+        ((runs, "--judge", "http://localhost#j", "--prompts", "/x", "--truth"), "are two questions"),
         ((runs, "--judge", "nobody#j"), "is no address of a judge"),
         ((runs, "--judge", "http://localhost"), "names no model"),
         ((runs, "--judge", "http://localhost#j", "--against", runs), "holds 2 runs"),

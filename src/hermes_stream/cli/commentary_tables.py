@@ -65,7 +65,11 @@ def _duels(rows: Sequence[Row]) -> tuple[str, Table]:
             *(_bare(duel["by_fifth"].get(number)) for number in _FIFTHS),
         )
     first = rows[0]["duel"]
-    return f"wins against {first['against']} before {first['judge']['model']}; a tie is half a win", table
+    judge = f"{first['judge']['model']} ({first['judge']['question']} question)"
+    return (
+        f"wins against {first['against']} before {judge}; a tie is half a win",
+        table,
+    )
 
 
 def _doubts(rows: Sequence[Row]) -> tuple[str, Table]:

@@ -36,14 +36,19 @@ class JudgeOptions:
         Send the judge no temperature, seed and limit of tokens, where it refuses them; its replies may then vary.
     prompts
         A copy of the benchmark's repository, whose question to the judge is then used.
+    truth
+        Ask who is nearer to the transcript, whatever the delivery.
     """
 
     judge: str | None = None
     unpinned: Annotated[bool, Parameter(negative="")] = False
     prompts: Path | None = None
+    truth: Annotated[bool, Parameter(negative="")] = False
 
     def check(self) -> None:
-        """Raise TaskError for what is wrong whatever was said."""
+        """Raise ConfigError or TaskError for what is wrong whatever was said."""
+        if self.truth and self.prompts is not None:
+            raise ConfigError("--truth and --prompts are two questions; give one of them")
         if self.judge is not None:
             _ = self.setting, self.prompt
 
@@ -58,7 +63,14 @@ class JudgeOptions:
     def prompt(self) -> Prompt:
         from hermes_stream.evals.inf_streams.duel import Prompt
 
-        return Prompt() if self.prompts is None else Prompt.published(self.prompts)
+        if self.prompts is not None:
+            return Prompt.published(self.prompts)
+        return Prompt.of_truth() if self.truth else Prompt()
+
+    @property
+    def question(self) -> str:
+        """Which one it is, for people."""
+        return "published" if self.prompts is not None else "truth" if self.truth else "own"
 
 
 def commentary_report(
@@ -160,7 +172,7 @@ def _judge(
                 continue
             pairs = pairs_of(run, other, loaded)
             judgement = judge_pairs(asker, prompt, pairs)
-            manifest = {**asker.manifest, "prompt_sha256": prompt.sha256, "own_prompt": judging.prompts is None}
+            manifest = {**asker.manifest, "prompt_sha256": prompt.sha256, "question": judging.question}
             row["duel"] = {**duel_row(other, pairs, judgement, loaded), "judge": manifest}
             errors += [judgement.error] if judgement.error else []
             if out is not None:

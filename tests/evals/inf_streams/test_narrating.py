@@ -206,6 +206,16 @@ def test_a_video_that_cannot_be_narrated_is_named_before(data: Path, tmp_path: P
         parts_of(Game("x.mp4", tmp_path / "x.mp4", game.words), CUT)
 
 
+def test_a_video_that_declares_more_than_it_holds_is_named(engine: Engine, data: Path, tmp_path: Path) -> None:
+    game = load_inf_streams(data, CUT).games[0]
+    narrator = Narrator(engine, Entry("sliding-window", 64), NarrateSetting(tokens_per_second=2), CUT)
+    parts = [Part(6, 10), Part(20, 24), Part(24, 28)]
+    with RunLog(tmp_path, {}) as log:
+        narrate_all(narrator, [(game, parts)], log, listener := Listener())
+    assert [piece.start_seconds for piece in listener.pieces] == [6]
+    assert listener.failures == [(NAMES[0], "one.mp4 has no pictures from 20 s on; download it again")]
+
+
 def failing_from(seconds: float) -> Callable[..., Any]:
     """`open_video`, until a file breaks."""
 

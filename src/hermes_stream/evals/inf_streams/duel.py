@@ -23,6 +23,12 @@ _SYSTEM = (
     "is more than a list of what can be seen. Then at the truth: nothing contradicts what the transcript shows to have "
     "happened. Reply with one letter, A or B, and nothing else."
 )
+# Who speaks fluently wins otherwise, whatever is said.
+_TRUTH = (
+    "Two speakers commented on the same part of a video. Say whose words fit better what the transcript shows to have "
+    "happened: what is said happens, at about that time, and nothing is made up. Style does not count, and who says "
+    "little is not right for that. Reply with one letter, A or B, and nothing else."
+)
 _TEMPLATE = "Transcript of the real commentary:\n{reference}\n\nSpeaker A:\n{A}\n\nSpeaker B:\n{B}\n\nWho did better?"
 _LETTER = re.compile(r"\W*(?:(?:candidate|speaker)\s+)?([AB])\W*", re.IGNORECASE)
 
@@ -33,6 +39,11 @@ class Prompt:
 
     system: str = _SYSTEM
     template: str = _TEMPLATE
+
+    @staticmethod
+    def of_truth() -> Prompt:
+        """A check of facts alone."""
+        return Prompt(_TRUTH)
 
     @staticmethod
     def published(folder: Path) -> Prompt:

@@ -114,8 +114,10 @@ class Narrator:
                     session = None
                 if session is None:
                     session, narration = self._begin(game, parts, index, log)
-                piece = Piece(game.name, part.start_seconds, part.end_seconds, self._watch(narration, game, part))
-                self._keep(session, log, piece, is_last=index + 1 == len(parts))
+                is_last = index + 1 == len(parts)
+                said = self._watch(narration, game, part, may_be_empty=is_last)
+                piece = Piece(game.name, part.start_seconds, part.end_seconds, said)
+                self._keep(session, log, piece, is_last=is_last)
                 yield piece
         finally:
             if session is not None:
@@ -160,10 +162,15 @@ class Narrator:
         own = [said.text for piece in log.pieces(game.name) for said in piece.said]
         return _ends_of(" ".join([game.said_before(self._cut.start_seconds), *own]), self._setting.past_words)
 
-    def _watch(self, narration: Narration, game: Game, part: Part) -> tuple[Said, ...]:
-        """Every piece opens the video anew, so that a run that is gone on with sees the same frames."""
+    def _watch(self, narration: Narration, game: Game, part: Part, *, may_be_empty: bool) -> tuple[Said, ...]:
+        """Every piece opens the video anew, so that a run that is gone on with sees the same frames.
+
+        may_be_empty: whether the video may be over, as one that ends a moment behind a piece.
+        """
         with open_video(game.path, fps=self._fps, start_seconds=part.start_seconds) as video:
             remarks = list(narration.watch(_until(video, part.end_seconds)))
+        if not remarks and not may_be_empty:
+            raise TaskError(f"{game.name} has no pictures from {part.start_seconds} s on; download it again")
         return tuple(_said(remark) for remark in remarks if remark.text)
 
     def _keep(self, session: Session, log: RunLog, piece: Piece, *, is_last: bool) -> None:
