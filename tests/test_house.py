@@ -28,9 +28,10 @@ ALLOWED = {
     "bench": {"engine", "memory", "models", "policies", "shapestream", "video"},
     "inspection": {"engine", "memory", "shapestream", "video"},
     "viz": {"inspection", "memory"},
-    "evals": {"engine", "memory", "models", "policies", "shapestream", "video", "viz"},
+    "evals": {"bench", "engine", "memory", "models", "policies", "shapestream", "video", "viz"},
     "train": {"engine", "memory", "models", "policies", "shapestream", "video"},
     "server": {"engine", "memory", "models", "policies", "shapestream", "video"},
+    "integrations": {"engine", "models", "video"},
     "cli": {
         "engine",
         "memory",
@@ -60,6 +61,7 @@ HOMES = {
     "prometheus_client": ("server/",),
     "cryptography": ("sealing.py",),
     "pyarrow": ("evals/annotations.py",),
+    "lmms_eval": ("integrations/",),
     "openai": ("evals/judges/endpoint.py",),
 }
 UNWELCOME = {

@@ -13,6 +13,7 @@ HermesError
 ├── InvariantError   an invariant of the memory does not hold: a bug in this package
 ├── LimitError       a question, chunk or session does not fit the model's positions or the memory there is
 │   └── ContextError     a question is longer than the positions that are left for it
+├── RankError        one of the processes that share a model has ended, and so the model has
 ├── SessionError     a session's numbers are not finite any more; its memory can still be saved
 └── SessionClosed    the session or engine was closed, or the answer cancelled
 """
@@ -73,6 +74,10 @@ class LimitError(HermesError):
 
 class ContextError(LimitError):
     """A question is longer than the positions that are left for it."""
+
+
+class RankError(HermesError):
+    """One of the processes that share a model has ended; nothing can be done with the others."""
 
 
 class SessionError(HermesError):

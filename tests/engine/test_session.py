@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ from hermes_stream.errors import ConfigError, LimitError, PlanError, PolicyError
 from hermes_stream.memory.plan import Plan
 from hermes_stream.memory.view import MemoryView
 from hermes_stream.models.load import load_adapter
+from hermes_stream.policies.uniform_frames import UniformFrames
 from hermes_stream.types import Turn
 from tests.engine.direct import assert_same_bits, memory_bits
 from tests.tiny import make_frames
@@ -310,6 +311,41 @@ def test_only_remembered_questions_become_history(session: Session) -> None:
     assert session.stream.history == ()
     answer = session.ask("second?", remember=True, max_new_tokens=2).result()
     assert session.stream.history == (Turn("second?", answer.text, answer.time_seconds),)
+
+
+def test_a_turn_that_was_had_elsewhere_guides_as_one_that_was_remembered(engine: Engine) -> None:
+    told, asked = engine.open("hermes", budget=27), engine.open("hermes", budget=27)
+    for session in (told, asked):
+        session.watch(make_frames(4))
+    answer = asked.ask("Which colour?", remember=True, max_new_tokens=3).result()
+    told.remember(Turn("Which colour?", answer.text, answer.time_seconds))
+    assert told.stream.history == asked.stream.history
+    for session in (told, asked):
+        session.watch(make_frames(8, start=4))
+    assert_same_bits(memory_bits(told.stream), memory_bits(asked.stream))
+
+
+@pytest.mark.parametrize(
+    ("frames", "seen"), [(3, (0, 4, 8)), (4, (0, 2, 5, 8)), (1, (8,)), (9, range(9)), (64, range(9))]
+)
+def test_uniform_frames_answers_like_keep_all_on_frames_at_even_distances(
+    engine: Engine, frames: int, seen: Sequence[int]
+) -> None:
+    shown = make_frames(9, seed=5)
+    with engine.open(UniformFrames(frames=frames)) as uniform, engine.open(KeepAll()) as fresh:
+        uniform.watch(shown)
+        fresh.watch([shown[index] for index in seen])
+        mine = uniform.ask("Which colour?", max_new_tokens=10).result()
+        assert mine.token_ids == fresh.ask("Which colour?", max_new_tokens=10).result().token_ids
+
+
+def test_no_uniform_frames_answer_from_the_question_alone(engine: Engine) -> None:
+    answers = set()
+    for n, seed in ((9, 5), (9, 6), (2, 5), (13, 7)):
+        with engine.open(UniformFrames(frames=0)) as session:
+            session.watch(make_frames(n, seed=seed))
+            answers.add(session.ask("Which colour?", max_new_tokens=10).result().token_ids)
+    assert len(answers) == 1
 
 
 def test_recent_frames_answers_like_keep_all_on_those_frames_alone(engine: Engine) -> None:

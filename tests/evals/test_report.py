@@ -11,8 +11,9 @@ import pytest
 from hermes_stream.errors import ConfigError
 from hermes_stream.evals.alone import TimesAlone
 from hermes_stream.evals.episodes import are_held_back, check_lengths, episode_seeds, make_episodes
+from hermes_stream.evals.estimates import delay_bin
 from hermes_stream.evals.lineup import Entry, Lineup, make_entries, quarter_of_keep_all
-from hermes_stream.evals.report import delay_bin, report
+from hermes_stream.evals.report import report
 from hermes_stream.evals.run import Record, Verdict
 from hermes_stream.models.load import load_adapter
 from hermes_stream.shapestream import Question

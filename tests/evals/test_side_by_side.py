@@ -13,11 +13,13 @@ from hermes_stream import Engine, Frame, Query
 from hermes_stream.engine.batch import PackedBatch
 from hermes_stream.engine.timeline import TimedQuestion, answer_in_time
 from hermes_stream.errors import LimitError
+from hermes_stream.evals.item import Item
 from hermes_stream.evals.shared_encoding import SharedEncoding, share_encoding
-from hermes_stream.evals.side_by_side import SideBySide, answer_side_by_side
+from hermes_stream.evals.side_by_side import SideBySide
 from hermes_stream.models.adapter import Adapter, Clip
 from hermes_stream.models.load import load_adapter
 from hermes_stream.types import Answer, VisualTokens
+from tests.evals.asked import answers_in_one_pass, plain_item
 from tests.tiny import make_frames, save_checkpoint
 
 FAMILIES = ("llava_onevision", "qwen2_5_vl", "qwen3_vl")
@@ -50,11 +52,12 @@ def adapter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return load_adapter(str(save_checkpoint(request.param, tmp_path_factory.mktemp("model") / request.param)))
 
 
-def questions() -> list[TimedQuestion[int]]:
-    return [
-        TimedQuestion(at, Query(f"Which colour is number {label}?", max_new_tokens=2), label)
-        for label, at in enumerate(TIMES)
-    ]
+def question(label: int) -> Query:
+    return Query(f"Which colour is number {label}?", max_new_tokens=2)
+
+
+def items() -> list[Item]:
+    return [plain_item(label, at, question(label).text, meta={"length": 2}) for label, at in enumerate(TIMES)]
 
 
 Given = list[tuple[int, tuple[int, ...], tuple[int, ...]]]
@@ -64,9 +67,9 @@ def together(adapter: Adapter, memories: Sequence[str]) -> dict[str, Given]:
     given: dict[str, Given] = {memory: [] for memory in memories}
     with Engine(adapter) as engine:
         side = SideBySide({memory: engine.open(memory, seed=3) for memory in memories})
-        for label, answers in answer_side_by_side(side, make_frames(N_FRAMES), questions(), batch_frames=4):
+        for label, answers in answers_in_one_pass(side, make_frames(N_FRAMES), items()):
             for memory, answer in answers.items():
-                given[memory].append((label, answer.token_ids, answer.held_tokens))
+                given[memory].append((int(label), answer.token_ids, answer.held_tokens))
     return given
 
 
@@ -75,7 +78,12 @@ def alone(adapter: Adapter, memory: str) -> Given:
         session = engine.open(memory, seed=3)
         return [
             (asked.label, answer.token_ids, answer.held_tokens)
-            for asked, answer in answer_in_time(session, make_frames(N_FRAMES), questions(), batch_frames=4)
+            for asked, answer in answer_in_time(
+                session,
+                make_frames(N_FRAMES),
+                [TimedQuestion(at, question(label), label) for label, at in enumerate(TIMES)],
+                batch_frames=4,
+            )
         ]
 
 
@@ -95,12 +103,12 @@ def test_all_sessions_together_encode_what_one_encodes(adapter: Adapter) -> None
 
 def test_who_fails_is_out_and_the_others_answer_as_before(llava_folder: Path) -> None:
     """keep-all has no room for 60 frames of 9 tokens."""
-    asked = [TimedQuestion(at, Query("What?", max_new_tokens=1), at) for at in (20.0, 100.0)]
+    asked = [plain_item(at, at) for at in (20.0, 100.0)]
     answers = {}
     for memories in (["sliding-window"], ["sliding-window", "keep-all"]):
         with Engine(load_adapter(str(llava_folder))) as engine:
             side = SideBySide({memory: engine.open(memory) for memory in memories})
-            answers[len(memories)] = list(answer_side_by_side(side, make_frames(60), asked, batch_frames=4))
+            answers[len(memories)] = list(answers_in_one_pass(side, make_frames(60), asked))
     assert list(side.sessions) == ["sliding-window"]
     assert isinstance(side.failed["keep-all"], LimitError)
     assert [set(given) for _, given in answers[2]] == [{"sliding-window", "keep-all"}, {"sliding-window"}]
@@ -133,21 +141,21 @@ class Breaking:
 @pytest.mark.parametrize("memory", ["sliding-window", "uniform"])
 def test_who_is_in_a_failed_forward_tries_again_alone(llava_folder: Path, memory: str) -> None:
     """A forward fails now and then: no frame is lost or seen twice, and nobody leaves."""
-    asked = [TimedQuestion(at, Query("What?", max_new_tokens=1), at) for at in (6.5, 8.5, 99.0)]
+    asked = [plain_item(at, at) for at in (6.5, 8.5, 99.0)]
     breaking = Breaking(load_adapter(str(llava_folder)), range(5, 1000, 11))
     with Engine(cast(Adapter, breaking)) as engine:
         side = SideBySide({seed: engine.open(memory, seed=seed) for seed in (1, 2)})
-        answers = list(answer_side_by_side(side, make_frames(13), asked, batch_frames=4))
+        answers = list(answers_in_one_pass(side, make_frames(13), asked))
     assert breaking.n_forwards > 5
     assert not side.failed
     assert [[answer.frames_seen for answer in given.values()] for _, given in answers] == [[7, 7], [9, 9], [13, 13]]
 
 
 def test_who_fails_alone_too_is_out(llava_folder: Path) -> None:
-    asked = [TimedQuestion(99.0, Query("What?"), 0)]
+    asked = [plain_item("only", 99.0)]
     with Engine(cast(Adapter, Breaking(load_adapter(str(llava_folder)), range(5, 1000)))) as engine:
         side = SideBySide({seed: engine.open("sliding-window", seed=seed) for seed in (1, 2)})
-        assert list(answer_side_by_side(side, make_frames(13), asked, batch_frames=4)) == []
+        assert list(answers_in_one_pass(side, make_frames(13), asked)) == []
     assert [str(error) for error in side.failed.values()] == ["this forward fails"] * 2
 
 

@@ -78,6 +78,20 @@ def test_a_file_below_an_allowed_folder_is_answered_right(client: openai.OpenAI,
     assert answer_about(client, (folder / "clip.mp4").as_uri()) == clip().truths[QUESTION]
 
 
+def test_what_lmms_evals_openai_model_sends_is_answered(client: openai.OpenAI, folder: Path) -> None:
+    """With `pass_video_url`: the video by its file, and how many frames vLLM should take of it."""
+    done = client.chat.completions.create(
+        model=MODEL,
+        messages=about_video((folder / "clip.mp4").as_uri(), QUESTION),
+        max_tokens=16,
+        temperature=0,
+        extra_body={"media_io_kwargs": {"video": {"num_frames": 10}}},
+    )
+    assert done.choices[0].message.content == clip().truths[QUESTION]
+    assert done.usage is not None
+    assert done.usage.completion_tokens > 0
+
+
 def test_a_redirect_is_followed_where_it_may_lead(client: openai.OpenAI, web: WebServer) -> None:
     web.answers["/moved.mp4"] = lambda handler: handler.redirect("/clip.mp4")
     assert answer_about(client, f"{web.address}/moved.mp4") == clip().truths[QUESTION]

@@ -26,6 +26,7 @@ evaluation = App(name="eval", help="Judge memory policies by how well questions 
 evaluation.command(alerts)
 evaluation.command(commentary)
 evaluation.command(commentary_report)
+evaluation.command(benchmark)
 evaluation.default(benchmark)
 
 

@@ -20,6 +20,7 @@ from hermes_stream.cli.listing import models, policies
 from hermes_stream.cli.map import map_memory
 from hermes_stream.cli.narrate import narrate
 from hermes_stream.cli.output import say, saying_notes
+from hermes_stream.cli.report import report
 from hermes_stream.cli.serve import serve
 from hermes_stream.cli.sessions import sessions
 from hermes_stream.cli.shapestream import shapestream
@@ -46,6 +47,7 @@ app.command(keys)
 app.command(shapestream)
 app.command(bench)
 app.command(evaluation)
+app.command(report)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -60,14 +60,18 @@ class EngineOptions(ModelOptions):
 
     Parameters
     ----------
+    tensor_parallel
+        Devices of this machine that share the model, each with its part of all heads.
     memory_limit
         Bytes of weights and sessions together, as in 12GiB. Default: a share of what is free.
     """
 
+    tensor_parallel: int = 1
     memory_limit: str | None = None
 
     def load_model(self) -> Engine:
         """The model's engine."""
-        from hermes_stream.engine.engine import Engine
+        from hermes_stream.engine.engine import load_model
 
-        return Engine(self.load_adapter(), memory_limit=self.memory_limit)
+        wanted = {name: value for name, value in asdict(self).items() if name in EngineOptions.__dataclass_fields__}
+        return load_model(wanted.pop("model"), **wanted)

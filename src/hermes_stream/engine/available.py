@@ -24,6 +24,8 @@ _CGROUPS = (
 def available_bytes(facts: ModelFacts) -> int | None:
     """What may still be taken where a loaded model stands: a share of what is free there. None where nobody can say."""
     devices = {facts.device, *facts.layer_devices}
+    if facts.n_ranks > 1:
+        devices = {torch.device(facts.device.type, rank) for rank in range(facts.n_ranks)}
     if facts.device.type == "cuda":
         return int(_SHARE_OF_DEVICE * sum(torch.cuda.mem_get_info(device)[0] for device in devices))
     free = None if facts.device.type == "meta" else free_host_bytes()

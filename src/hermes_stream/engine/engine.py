@@ -25,6 +25,7 @@ from hermes_stream.engine.graphs.static_forwards import Capture
 from hermes_stream.engine.jobs import AskJob, CallJob, WatchJob
 from hermes_stream.engine.live import LiveQueue
 from hermes_stream.engine.opening import commit_prefix, memory_shape, open_stream
+from hermes_stream.engine.parallel.launch import load_shared
 from hermes_stream.engine.pending import Channel
 from hermes_stream.engine.schedule import Limits
 from hermes_stream.engine.scoring import PendingScores
@@ -39,7 +40,6 @@ from hermes_stream.memory.shape import MemoryBits
 from hermes_stream.memory.snapshot import Snapshot
 from hermes_stream.models.adapter import Adapter, ModelFacts, StreamDefaults
 from hermes_stream.models.commentary import CommentaryPrompts
-from hermes_stream.models.load import load_adapter
 from hermes_stream.models.placement import DeviceMap
 from hermes_stream.policies.base import Policy
 from hermes_stream.policies.layers import parse_layers
@@ -85,7 +85,7 @@ class Engine:
         self._ledger = Ledger(adapter, limits.n_rows + adapter.facts.tokens_per_frame, memory_limit)
         self._worker = Worker(adapter, self._ledger, limits)
         # Also runs at interpreter exit, while the thread can still end in order.
-        self._finalizer = weakref.finalize(self, self._worker.stop)
+        self._finalizer = weakref.finalize(self, _end, self._worker, adapter)
 
     @property
     def model(self) -> ModelFacts:
@@ -295,16 +295,16 @@ class Engine:
             if budget is not None and policy.budget is not None:
                 raise ConfigError(f"two budgets: {policy.budget} in the memory and {budget} beside it; give one")
             if budget is not None:
-                policy = policy.with_budget(parse_budget(budget).tokens(self._bytes_per_token(policy, keep_raw)))
+                policy = policy.with_budget(parse_budget(budget).tokens(self.bytes_per_token(policy, keep_raw)))
         else:
             kind = parse_memory(memory, bytes_per_token=1)
             if memory_bits is not None:
                 kind = kind.with_memory_bits(memory_bits)
-            policy = parse_memory(memory, budget, bytes_per_token=self._bytes_per_token(kind, keep_raw))
+            policy = parse_memory(memory, budget, bytes_per_token=self.bytes_per_token(kind, keep_raw))
             policy = policy.with_memory_bits(kind.memory_bits)
         return policy.with_budget(self.defaults.budget_tokens)
 
-    def _bytes_per_token(self, policy: Policy, keep_raw: bool) -> int:
+    def bytes_per_token(self, policy: Policy, keep_raw: bool = True) -> int:
         """What a token that this policy holds takes over all layers: keys and values, or its embedding and taps."""
         shape = memory_shape(self.model)
         if policy.ingests == "features":
@@ -321,23 +321,34 @@ def load_model(
     max_pixels: int | None = None,
     text_positions: str = "after",
     quantization: str | Any | None = None,
+    tensor_parallel: int = 1,
     memory_limit: int | str | None = None,
     max_forward_tokens: int | None = None,
 ) -> Engine:
-    """Load a checkpoint and start its engine; see `models.load.load_adapter` and `Engine` for the options."""
-    return Engine(
-        load_adapter(
-            name,
-            dtype=dtype,
-            device=device,
-            device_map=device_map,
-            max_pixels=max_pixels,
-            text_positions=text_positions,
-            quantization=quantization,
-        ),
-        memory_limit=memory_limit,
-        max_forward_tokens=max_forward_tokens,
+    """Load a checkpoint and start its engine; see `models.load.load_adapter` and `Engine` for the options.
+
+    tensor_parallel: devices of this machine that share the model, each with a process and its part of all heads.
+    """
+    adapter = load_shared(
+        name,
+        tensor_parallel=tensor_parallel,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        max_pixels=max_pixels,
+        text_positions=text_positions,
+        quantization=quantization,
     )
+    try:
+        return Engine(adapter, memory_limit=memory_limit, max_forward_tokens=max_forward_tokens)
+    except BaseException:
+        adapter.close()
+        raise
+
+
+def _end(worker: Worker, adapter: Adapter) -> None:
+    worker.stop()
+    adapter.close()
 
 
 def _open(session: Session) -> Stream:

@@ -132,10 +132,11 @@ class Piece:
         if self._pending is not None and not stream.held_back:
             clocks[:-1] = self._pending.base.clocks_after(self._entering or tokens, self._ends_G)[:-1]
         changes = [n_changes] * (tokens.n_grids - 1) + [stream.n_changes]
-        n_frames, n_tokens = tokens.n_frames // tokens.n_grids, list(accumulate(tokens.counts_of_grids()))
+        n_frames = [tokens.n_frames * (index + 1) // tokens.n_grids for index in range(tokens.n_grids)]
+        n_tokens = list(accumulate(tokens.counts_of_grids()))
         return [
             Moment(
-                before.frames + n_frames * (index + 1), before.grids + index + 1, before.tokens + n_tokens[index],
+                before.frames + n_frames[index], before.grids + index + 1, before.tokens + n_tokens[index],
                 *clocks[index], changes[index],
             )
             for index in range(tokens.n_grids)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from hermes_stream.engine.batch import CommitSegment, PackedBatch
+from hermes_stream.engine.parallel.packed import CANNOT_RECALL
 from hermes_stream.engine.stream import Stream
 from hermes_stream.errors import ConfigError, PolicyError
 from hermes_stream.memory.kv_memory import KVMemory
@@ -46,12 +47,17 @@ def open_stream(adapter: Adapter, policy: Policy, *, chunk_frames: int, keep_raw
         seed=seed,
     )
     _check_signals(adapter.facts, policy)
+    if policy.memory_bits != 16 and adapter.facts.n_ranks > 1:
+        raise ConfigError("a model over several devices holds rows in its own precision; leave memory_bits out")
     state = policy.start(facts)
     _check_positions(adapter.facts, policy, facts, chunk_frames)
     memory = new_memory(adapter, policy, memory_shape(adapter.facts), keep_raw=keep_raw)
     front_states = (None,) * len(policy.front_ends)
     texts = tuple(adapter.guidance(text) for text in policy.texts)
-    return Stream(adapter, memory, policy, facts, state, chunk_frames, front_states=front_states, texts=texts)
+    stream = Stream(adapter, memory, policy, facts, state, chunk_frames, front_states=front_states, texts=texts)
+    if adapter.facts.n_ranks > 1:
+        _check_recall(stream)
+    return stream
 
 
 def new_memory(adapter: Adapter, policy: Policy, shape: MemoryShape, *, keep_raw: bool) -> KVMemory:
@@ -102,6 +108,14 @@ def _check_positions(facts: ModelFacts, policy: Policy, stream: StreamFacts, chu
         f"a budget of {budget} tokens {has} {facts.max_positions}; give a budget of at most {most}, or shorter "
         "intervals"
     )
+
+
+def _check_recall(stream: Stream) -> None:
+    """Refuse what no rank alone can choose, where it shows before the first frame."""
+    policy, view = stream.policy, stream.view_for(None)
+    recalls = policy.archive is not None or policy.recalls_at == "always" or view.is_chosen
+    if recalls or not view.fresh_sees_held:
+        raise PolicyError(f"{policy.title}: {CANNOT_RECALL}")
 
 
 def _check_signals(facts: ModelFacts, policy: Policy) -> None:

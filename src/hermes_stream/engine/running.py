@@ -21,7 +21,7 @@ from hermes_stream.engine.forward import run_forward
 from hermes_stream.engine.graphs.static_forwards import Outcome, StaticForwards
 from hermes_stream.engine.jobs import AskJob, WatchJob, Work
 from hermes_stream.engine.stream import Stream
-from hermes_stream.errors import SessionError
+from hermes_stream.errors import RankError, SessionError
 from hermes_stream.models.adapter import Adapter
 
 _log = logging.getLogger(__name__)
@@ -123,7 +123,9 @@ class Runner:
             self._answering.end(ask, error)
         for job, piece in chosen.pieces:
             if not is_out_of_memory(error):
-                _log.error("frames could not be taken in; the memory is as it was before them", exc_info=error)
+                # Of a rank that ended was told already.
+                if not isinstance(error, RankError):
+                    _log.error("frames could not be taken in; the memory is as it was before them", exc_info=error)
                 self.fail(job, error)
             elif piece.n_grids > 1:
                 self._run_piece(job, piece.n_grids // 2)

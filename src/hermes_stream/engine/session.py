@@ -17,7 +17,7 @@ from hermes_stream.engine.question_attention import QuestionAttention, question_
 from hermes_stream.engine.scoring import YES_NO, PendingScores, check_choices
 from hermes_stream.engine.snapshot import take_snapshot
 from hermes_stream.memory.snapshot import Snapshot
-from hermes_stream.types import AsOf, Frame, Gap, Query
+from hermes_stream.types import AsOf, Frame, Gap, Query, Turn
 
 if TYPE_CHECKING:
     from hermes_stream.engine.engine import Engine
@@ -135,6 +135,14 @@ class Session:
         stream = AnswerStream(query)
         self._engine.submit_ask(self, stream, remember=remember)
         return stream
+
+    def remember(self, turn: Turn) -> None:
+        """Let a question that was answered elsewhere guide what is kept from now on, as `ask(remember=True)` does."""
+
+        def remember() -> None:
+            self.stream.history = (turn,)
+
+        self._engine.call(self, remember)
 
     def narrate(
         self,

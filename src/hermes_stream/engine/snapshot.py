@@ -21,7 +21,7 @@ from hermes_stream.models.adapter import Adapter, ModelFacts
 # wrong with the original.
 _APART = {"adapter", "memory", "on_growth", "on_arrival", "stopped", "doubts"}
 # What a model may have otherwise than the one of then.
-_NO_SIZES = {"layer_devices", "weight_bytes"}
+_NO_SIZES = {"layer_devices", "weight_bytes", "n_ranks"}
 # How far the values of a prefix may be from the snapshot's, as a share of their norm: other machines round differently.
 _PREFIX_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.03}
 

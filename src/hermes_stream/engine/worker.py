@@ -67,7 +67,7 @@ class Worker:
         """Raises SessionClosed where nobody would take the job: after `stop`, and in a forked process."""
         with self._lock:
             if self._stopping or not self._thread.is_alive():
-                raise SessionClosed("the engine is closed")
+                raise self._closed()
             self._inbox.put(job)
 
     def stop(self) -> None:
@@ -96,7 +96,7 @@ class Worker:
     def _run(self) -> None:
         try:
             with torch.inference_mode():
-                while not self._stopping:
+                while not self._stopping and self._adapter.why_ended is None:
                     self._take_jobs()
                     if not self._stopping:
                         self._step()
@@ -179,8 +179,11 @@ class Worker:
                 pieces.append((job, piece))
         return Chosen([*self._answering.decoding(), *self._answering.new()[: choice.n_questions]], pieces)
 
+    def _closed(self) -> SessionClosed:
+        return SessionClosed(self._adapter.why_ended or "the engine is closed")
+
     def _fail_everything(self) -> None:
-        closed = SessionClosed("the engine is closed")
+        closed = self._closed()
         self._answering.forget_all(closed)
         self._backlog.forget_all(closed)
         self._backlog.tell()

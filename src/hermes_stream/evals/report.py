@@ -5,13 +5,13 @@ Shape letters: N questions, B resamples, E episodes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from hermes_stream.evals.episodes import REGIMES
+from hermes_stream.evals.estimates import bin_name, delay_bin
 from hermes_stream.evals.resampling import Floats, Ints, Score, draw_episodes, score, scores_by
 from hermes_stream.evals.run import Record
 
@@ -20,7 +20,6 @@ HEADLINE_FRAMES = 64
 HEADLINE_SHARE = 0.32
 
 Row = dict[str, Any]
-_Bin = tuple[float, float]
 
 
 class Judged(Protocol):
@@ -58,14 +57,6 @@ def by_regime(record: Record, value_N: Floats, episode_N: Ints, times_drawn_BE: 
     regimes = [verdict.question.regime for verdict in record.verdicts]
     scores = scores_by(regimes, value_N, episode_N, times_drawn_BE)
     return {name: scores[name] for name in REGIMES if name in scores}
-
-
-def delay_bin(delay_seconds: float) -> _Bin:
-    """`[0, 0]`: still on screen, or never was; else the octave `[2^k, 2^(k + 1))` of the delay, the first from 0."""
-    if delay_seconds <= 0:
-        return 0.0, 0.0
-    low = 2.0 ** math.floor(math.log2(delay_seconds))
-    return (0.0, 1.0) if low < 1 else (low, 2 * low)
 
 
 def held_tokens(record: Record) -> float:
@@ -109,11 +100,7 @@ def _who(lineup: Judged, record: Record) -> Row:
 def _by_delay(record: Record, right_N: Floats, episode_N: Ints, times_drawn_BE: Ints) -> dict[str, Row]:
     bins = [delay_bin(verdict.question.recall_delay_s) for verdict in record.verdicts]
     scores = scores_by(bins, right_N, episode_N, times_drawn_BE)
-    return {_bin_name(at): {"from_s": at[0], "to_s": at[1], **scores[at]} for at in scores}
-
-
-def _bin_name(at: _Bin) -> str:
-    return "0" if at[1] == 0 else f"{at[0]:g}-{at[1]:g}"
+    return {bin_name(at): {"from_s": at[0], "to_s": at[1], **scores[at]} for at in scores}
 
 
 def _difference(record: Record, reference: Record, times_drawn_BE: Ints) -> Row:

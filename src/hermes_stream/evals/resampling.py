@@ -44,16 +44,28 @@ def score(value_N: Floats, episode_N: Ints, times_drawn_BE: Ints) -> Score:
     of each question's episode. One set of draws for all memories makes their intervals comparable. Resamples without
     any such question do not count.
     """
+    low, high = interval(resampled_means(value_N, episode_N, times_drawn_BE))
+    return Score(accuracy=round(float(value_N.mean()), _DIGITS), low=low, high=high, n=len(value_N))
+
+
+def resampled_means(value_N: Floats, episode_N: Ints, times_drawn_BE: Ints) -> Floats | None:
+    """`[B]`: the mean in each resample, NaN where it has no such question; None where fewer than two episodes asked."""
     n_episodes = times_drawn_BE.shape[1]
     count_E = np.bincount(episode_N, minlength=n_episodes)
+    if np.count_nonzero(count_E) < 2:
+        return None
     sum_E = np.bincount(episode_N, weights=value_N, minlength=n_episodes)
-    low = high = None
-    if np.count_nonzero(count_E) > 1:
-        count_B, sum_B = times_drawn_BE @ count_E, times_drawn_BE @ sum_E
-        is_asked_B = count_B > 0
-        bounds = np.percentile(sum_B[is_asked_B] / count_B[is_asked_B], _BOUNDS)
-        low, high = (round(float(bound), _DIGITS) for bound in bounds)
-    return Score(accuracy=round(float(value_N.mean()), _DIGITS), low=low, high=high, n=len(value_N))
+    count_B, sum_B = times_drawn_BE @ count_E, times_drawn_BE @ sum_E
+    mean_B: Floats = np.divide(sum_B, count_B, out=np.full(len(sum_B), np.nan), where=count_B > 0)
+    return mean_B
+
+
+def interval(mean_B: Floats | None) -> tuple[float | None, float | None]:
+    """The 95 % interval of what was resampled; resamples without a mean do not count."""
+    if mean_B is None or np.isnan(mean_B).all():
+        return None, None
+    low, high = (round(float(bound), _DIGITS) for bound in np.nanpercentile(mean_B, _BOUNDS))
+    return low, high
 
 
 def scores_by(groups: Sequence[_Key], value_N: Floats, episode_N: Ints, times_drawn_BE: Ints) -> dict[_Key, Score]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -17,11 +17,15 @@ from numpy.typing import NDArray
 
 from hermes_stream.engine.session import Session
 from hermes_stream.evals.alone import TimesAlone, measure_alone
+from hermes_stream.evals.asking import Asker, Given
 from hermes_stream.evals.episodes import Episode
+from hermes_stream.evals.item import END
 from hermes_stream.evals.lineup import Entry, Lineup
-from hermes_stream.evals.side_by_side import SideBySide, answer_side_by_side
+from hermes_stream.evals.one_pass import Clip, OnePass, clips_of
+from hermes_stream.evals.side_by_side import SideBySide
+from hermes_stream.evals.tasks.shapestream import ShapeStream
 from hermes_stream.shapestream import Question, is_right
-from hermes_stream.types import Answer, Query
+from hermes_stream.types import Query
 from hermes_stream.video import open_video
 from hermes_stream.viz.memory_map import kept_ages
 
@@ -102,16 +106,21 @@ def _watch(
 ) -> Iterator[Record | None]:
     """One episode on one model; yields None after each question, and each record that failed."""
     by_entry = {record.entry: record for record in records}
+    task = ShapeStream()
+    clips = clips_of(task, task.load_episodes([episode]).items)
+    clip = replace(clips[0], end_seconds=END) if clips else Clip(0.0, END, None, ())
     with ExitStack() as stack:
         side = SideBySide({entry: stack.enter_context(_open(lineup, entry, episode)) for entry in by_entry})
         for entry, session in side.sessions.items():
             by_entry[entry].budget_tokens = session.policy.budget_tokens
-        video = stack.enter_context(open_video(path, fps=lineup.fps))
         chunk_frames = lineup.engine.defaults.chunk_frames
-        for question, answers in answer_side_by_side(side, video, episode.questions, batch_frames=chunk_frames):
-            for entry, answer in answers.items():
-                by_entry[entry].verdicts.append(_verdict(index, question, answer))
-            yield None
+        askers = {entry: Asker(session, task) for entry, session in side.sessions.items()}
+        one_pass = OnePass(side, askers, batch_frames=chunk_frames, fps=lineup.fps)
+        video = stack.enter_context(clip.open(path, lineup.fps))
+        for answers in one_pass.run(video, clip, to_end=True):
+            for entry, given in answers:
+                _note(by_entry[entry], index, task.questions[given.item.qid], given)
+            yield from [None] * len({given.item.qid for _, given in answers})
             yield from _new_failures(side, by_entry)
         for entry, ages_A in side.try_each(lambda session: kept_ages(session.memory).mean(axis=0)).items():
             by_entry[entry].ages.append(ages_A)
@@ -133,10 +142,13 @@ def _new_failures(side: SideBySide[Entry], by_entry: Mapping[Entry, Record]) -> 
             yield by_entry[entry]
 
 
-def _verdict(index: int, question: Question, answer: Answer) -> Verdict:
+def _note(record: Record, index: int, question: Question, given: Given) -> None:
+    """A question without an answer adds nothing: its memory is out."""
+    if (answer := given.answer) is None:
+        return
     right = is_right(answer.text, question.answer)
     held = answer.held_tokens, answer.memory_bytes, answer.archive_bytes
-    return Verdict(index, question, right, *held, text=answer.text)
+    record.verdicts.append(Verdict(index, question, right, *held, text=answer.text))
 
 
 def _first_pictures(path: Path, fps: float, n: int) -> list[NDArray[np.uint8]]:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from hermes_stream.engine.session import Session
-from hermes_stream.engine.timeline import TimedQuestion
-from hermes_stream.types import Answer, Frame
+from hermes_stream.types import Frame
 
 _Key = TypeVar("_Key")
-_Label = TypeVar("_Label")
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A moment at which sessions are asked. due: which of the times. newest_seconds: of the newest frame, -inf if none
+    came. pool: a thread for each session. is_end: no frame comes any more."""
+
+    due: range
+    newest_seconds: float
+    pool: ThreadPoolExecutor
+    is_end: bool = False
 
 
 class SideBySide(Generic[_Key]):
@@ -32,9 +43,7 @@ class SideBySide(Generic[_Key]):
             try:
                 results[key] = function(session)
             except Exception as error:  # a policy is foreign code: it may raise anything
-                self.failed[key] = error
-                del self.sessions[key]
-                session.close()
+                self.drop(key, error)
         return results
 
     def watch(self, frames: Sequence[Frame], pool: ThreadPoolExecutor) -> None:
@@ -49,55 +58,39 @@ class SideBySide(Generic[_Key]):
                 )
             )
 
-    def ask(self, questions: Sequence[TimedQuestion[_Label]]) -> list[tuple[_Label, dict[_Key, Answer]]]:
-        """All at once, of what has been watched by now."""
-        asked = {session: [session.ask(question.query) for question in questions] for session in self.sessions.values()}
-
-        def answers_of(session: Session) -> list[Answer]:
-            answers = []
-            for question, stream in zip(questions, asked[session], strict=True):
-                try:
-                    answers.append(stream.result())
-                except Exception:  # perhaps another session's: alone it shows
-                    answers.append(session.ask(question.query).result())
-            return answers
-
-        answers = self.try_each(answers_of)
-        return [
-            (question.label, {key: of_key[index] for key, of_key in answers.items()})
-            for index, question in enumerate(questions)
-        ]
+    def drop(self, key: _Key, error: Exception) -> None:
+        """Take a session out because of an error."""
+        self.failed[key] = error
+        self.sessions.pop(key).close()
 
 
-def answer_side_by_side(
-    side: SideBySide[_Key],
-    frames: Iterable[Frame],
-    questions: Sequence[TimedQuestion[_Label]],
-    *,
-    batch_frames: int,
-) -> Iterator[tuple[_Label, dict[_Key, Answer]]]:
-    """Yields each question's label with the answer of each session that is still in, in time order.
+def stop_in_time(
+    side: SideBySide[_Key], frames: Iterable[Frame], times: Sequence[float], *, batch_frames: int, to_end: bool = False
+) -> Iterator[Stop]:
+    """Watch, and stop at these times: then every frame up to and including the time is in, and none after.
 
-    As in `answer_in_time`, a question sees every frame up to and including its time. batch_frames: frames that are
-    handed over at once where no question comes between. Questions between the same two frames are answered together.
-    Times in these answers mean nothing: sessions wait for one another. Ends early where nobody is left.
+    times: rising; infinity is the end of the video. batch_frames: frames that are handed over at once where no stop
+    comes between; times between the same two frames are one stop. A time before the first frame waits for that one.
+    to_end: watch what comes after the last time too. Ends early where nobody is left.
     """
-    waiting = sorted(questions, key=lambda question: question.time_seconds)
+    n_done, n_watched, newest_seconds = 0, 0, -math.inf
     with ThreadPoolExecutor(max(len(side.sessions), 1)) as pool:
         batch: list[Frame] = []
         for frame in frames:
-            n_due = sum(question.time_seconds < frame.pts_seconds for question in waiting)
+            n_due = sum(time < frame.pts_seconds for time in times[n_done:]) if n_watched else 0
             if n_due or len(batch) == batch_frames:
                 side.watch(batch, pool)
                 batch = []
             if n_due:
-                yield from side.ask(waiting[:n_due])
-                waiting = waiting[n_due:]
-            if not side.sessions:
+                yield Stop(range(n_done, n_done + n_due), newest_seconds, pool)
+                n_done += n_due
+            if not side.sessions or (n_done == len(times) and not to_end):
                 return
             batch.append(frame)
+            n_watched, newest_seconds = n_watched + 1, frame.pts_seconds
         side.watch(batch, pool)
-        yield from side.ask(waiting)
+        if n_done < len(times) and side.sessions:
+            yield Stop(range(n_done, len(times)), newest_seconds, pool, is_end=True)
 
 
 def _n_watched(session: Session) -> int:

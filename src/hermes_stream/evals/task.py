@@ -73,6 +73,10 @@ class Task(ABC):
     """What the data folder must hold, for people."""
     modes: ClassVar[tuple[Mode, ...]] = ("official", "strict")
     is_judged: ClassVar[bool] = False
+    needs_data: ClassVar[bool] = True
+    """Whether it reads files of a folder."""
+    has_history: ClassVar[bool] = True
+    """Whether the questions to a video are one viewer's, of which a policy may be told (HERMES' question history)."""
     averages: ClassVar[tuple[Average, ...]] = ()
 
     def __init__(self, setting: Setting | None = None, judge: Judge | None = None) -> None:
@@ -104,6 +108,9 @@ class Task(ABC):
             "hub_id": cls.hub_id,
             "licence": cls.licence,
         }
+
+    def sample_at(self, fps: float) -> None:  # noqa: B027
+        """Learn, before `load`, at which rate videos will be sampled; those that are read from files need not."""
 
     @property
     def wanted_splits(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import torch
 from hermes_stream.memory.apply_archive import archives_after
 from hermes_stream.memory.apply_features import apply_features
 from hermes_stream.memory.archive_store import ArchiveStore
+from hermes_stream.memory.means import weighted_means
 from hermes_stream.memory.once import once_per_object
 from hermes_stream.memory.place import place
 from hermes_stream.memory.plan import Fold, LayerPlan, Plan, Positions, Prototype, shares
@@ -129,12 +130,16 @@ class _MeanRows:
         new_rows = parts[0][2]
         for _, _, row in parts[1:]:
             new_rows = new_rows.concat(row)
-        raw_KPD, value_KPD = (
-            torch.cat([_weighted_mean(x_KND, rows_N, weight_N) for rows_N, weight_N, _ in parts], dim=1)
-            for x_KND in (self._raw_KND, self._value_KND)
-        )
+        raw_KPD, value_KPD = self._means([(rows_N, weight_N) for rows_N, weight_N, _ in parts])
         rotated_KPD = rotate(raw_KPD, *self._rope.tables(new_rows.position_RHN[:, 0], raw_KPD.dtype))
         return slab.append(table.n_tokens, rotated_KPD, value_KPD, raw_KPD), table.concat(new_rows)
+
+    def _means(self, parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+        slab = self._layer.slab
+        if slab.keeps_raw and slab.keeps_rotated:
+            return slab.mean_rows(parts)
+        # What is stored otherwise is read once for all of them.
+        return weighted_means(self._raw_KND, parts), weighted_means(self._value_KND, parts)
 
 
 def _summary(fold: Fold, folded: TokenTable, kept: TokenTable, identity: int) -> tuple[torch.Tensor, TokenTable]:
@@ -191,14 +196,6 @@ def _prototype(prototype: Prototype, shown: TokenTable, identity: int) -> tuple[
         span_2N=shown.span_of_all(),
     )
     return shares(prototype.weight_N), row
-
-
-def _weighted_mean(x_KND: torch.Tensor, rows_N: torch.Tensor, weight_N: torch.Tensor) -> torch.Tensor:
-    """Over some rows of a layer, on the layer's device: `[K, 1, D]`."""
-    exact = torch.promote_types(x_KND.dtype, torch.float32)
-    chosen_KND = x_KND[:, rows_N.to(x_KND.device)].to(exact)
-    mean_KD = torch.einsum("knd,n->kd", chosen_KND, weight_N.to(x_KND.device, exact))
-    return mean_KD[:, None].to(x_KND.dtype)
 
 
 def with_prefix(keep: torch.Tensor, n_prefix: int) -> torch.Tensor:

@@ -56,7 +56,9 @@ def _with_tables(
 ) -> MemoryVersion:
     layers = []
     for layer, table in zip(version.layers, tables, strict=True):
-        if layer.slab.keeps_rotated:
+        if layer.slab.keeps_rotated and layer.slab.keeps_raw:
+            layer.slab.rotate_keys(table.position_RHN, rope)
+        elif layer.slab.keeps_rotated:
             cos, sin = rope.tables(table.position_RHN, version.shape.dtype)
             layer.slab.replace_keys(rotate(layer.raw_keys(rope), cos, sin))
         layers.append(replace(layer, table=table))

@@ -1,7 +1,7 @@
 """Storage of one layer's keys and values.
 
 Shape letters: K key/value heads, N tokens, C capacity, S what a row is stored as (rotated key, value, un-rotated key),
-D head dimension, R position axes, H table heads (1 or K).
+D head dimension, R position axes, H table heads (1 or K), P rows that are means of others.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+
+from hermes_stream.memory.means import weighted_means
+from hermes_stream.memory.rope import Rope, rotate
 
 if TYPE_CHECKING:
     from hermes_stream.memory.arena import Arena
@@ -159,6 +162,19 @@ class Slab:
     def replace_keys(self, rotated_KND: torch.Tensor) -> None:
         """Overwrite the rotated keys of all rows. Only if `keeps_rotated`, and for one that no reader has seen yet."""
         self.kinds_KCD[_ROTATED][:, : self.n_used].copy_(rotated_KND)
+
+    def rotate_keys(self, position_RHN: torch.Tensor, rope: Rope) -> None:
+        """The same from the un-rotated keys of all rows, for the positions that they come to. Only if `keeps_raw`."""
+        raw_KND = self.raw_keys(position_RHN.shape[-1])
+        self.replace_keys(rotate(raw_KND, *rope.tables(position_RHN, raw_KND.dtype)))
+
+    def mean_rows(self, parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Means of un-rotated keys and of values, `[K, P, D]` each. Only if `keeps_raw`.
+
+        parts: of each mean the rows and their weights, which add up to 1.
+        """
+        raw_KND, value_KND = self.raw_keys(self.n_used), self.values(self.n_used)
+        return weighted_means(raw_KND, parts), weighted_means(value_KND, parts)
 
     def _copy(self, n_held: int, capacity: int) -> Slab:
         slab = self.beside(capacity, keep_raw=self.keeps_raw)

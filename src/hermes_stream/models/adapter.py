@@ -31,6 +31,7 @@ class ModelFacts:
         method, where weights are not stored as numbers of the dtype.
     tokens_per_frame: of one grid, at most. frames_per_grid: sampled frames that become one grid of tokens.
     has_saliency: whether `Adapter.embed` can give it. n_taps: early layers to which DeepStack adds vision features.
+    n_ranks: processes that share the model, each with its part of every layer's heads, on a device of its own.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ModelFacts:
     has_saliency: bool = False
     n_taps: int = 0
     quantization: str | None = None
+    n_ranks: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,4 +218,13 @@ class Adapter(Protocol):
 
     def logits(self, hidden_LE: torch.Tensor) -> torch.Tensor:
         """`[L, V]` for chosen rows."""
+        ...
+
+    @property
+    def why_ended(self) -> str | None:
+        """In a line, where other processes have taken the model with them."""
+        ...
+
+    def close(self) -> None:
+        """Nobody will use it any more; other processes that it has end."""
         ...

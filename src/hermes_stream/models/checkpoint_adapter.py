@@ -189,6 +189,14 @@ class CheckpointAdapter:
         logits_LV: torch.Tensor = self._model.lm_head(hidden_LE)
         return logits_LV.to(self.facts.device)
 
+    @property
+    def why_ended(self) -> None:
+        """It has no other processes."""
+        return None
+
+    def close(self) -> None:
+        """The model goes with the last reference to it."""
+
     def _embed_text(self, text: str) -> torch.Tensor:
         return self._embed_ids(self._ids(text))
 

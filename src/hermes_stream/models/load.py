@@ -28,6 +28,7 @@ from hermes_stream.models.checkpoint_files import (
 from hermes_stream.models.placement import DeviceMap, check_placement, choose_device
 from hermes_stream.models.quantization import check_packages, quantization_config, quantization_method
 from hermes_stream.models.random_weights import PREPROCESSORS, RANDOM_CONFIGS
+from hermes_stream.models.sharding import check_heads, sharding
 
 DEFAULTS_FILE = "hermes_stream.json"
 _RANDOM = "random:"
@@ -50,6 +51,7 @@ class _Wishes:
     max_pixels: int | None
     text_positions: str
     quantization: Any
+    n_ranks: int = 1
 
 
 def bundled_models() -> dict[str, Path]:
@@ -68,6 +70,7 @@ def load_adapter(
     max_pixels: int | None = None,
     text_positions: str = "after",
     quantization: str | Any | None = None,
+    n_ranks: int = 1,
 ) -> Adapter:
     """Load a checkpoint and put the family's adapter around it.
 
@@ -82,6 +85,7 @@ def load_adapter(
         columns, in "overlap" with their times (transformers 5).
     quantization: "torchao-int8" or "bitsandbytes-nf4", of the language model's weights, or a quantisation config of
         transformers' own. Checkpoints that were saved quantised need none.
+    n_ranks: of how many processes that have joined one another this one loads its part; see `engine.parallel`.
     Raises ModelError or ConfigError, one line, for anything that cannot be loaded; what can be seen without loading the
     weights is found before.
     """
@@ -93,18 +97,28 @@ def load_adapter(
     if quantization is not None:
         quantization = quantization_config(quantization)
     dtype_wish = None if dtype is None else _DTYPES[dtype]
-    wishes = _Wishes(device, device_map, dtype_wish, max_pixels, text_positions, quantization)
+    wishes = _Wishes(device, device_map, dtype_wish, max_pixels, text_positions, quantization, n_ranks)
     if name.startswith(_RANDOM):
         return _load_random(name, wishes)
     if device == "meta":
         raise ModelError(f"{name}: the device meta holds no weights; only models as random:SHAPE can be put there")
-    place = _resolve(name)
+    place = resolve_checkpoint(name)
     config = _load_config(name, place)
     if config.model_type not in _FAMILIES:
         raise ModelError(f"{name}: no adapter for {config.model_type!r}; supported: {', '.join(_FAMILIES)}")
     refuse_unsupported(config.text_config)
     wishes = replace(wishes, **_quantized(name, config, wishes))
     return _adapt(config.model_type, _load_checkpoint(name, place, wishes))
+
+
+def check_sharding(name: str, n_ranks: int) -> None:
+    """Raise ModelError, before anything is loaded, for a checkpoint that cannot be spread over so many devices."""
+    if name.startswith(_RANDOM):
+        raise ModelError(f"{name}: random weights are made on one device; leave tensor_parallel out")
+    config = _load_config(name, resolve_checkpoint(name))
+    if quantization_method(config) is not None:
+        raise ModelError(f"{name}: quantised weights cannot be spread by heads; leave tensor_parallel out")
+    check_heads(name, config, n_ranks)
 
 
 def _quantized(name: str, config: Any, wishes: _Wishes) -> dict[str, Any]:
@@ -162,7 +176,8 @@ def _load_random(name: str, wishes: _Wishes) -> Adapter:
     return _adapt(model_type, checkpoint)
 
 
-def _resolve(name: str) -> str:
+def resolve_checkpoint(name: str) -> str:
+    """The folder of a bundled or a local checkpoint, or a hub id as it is. Raises ModelError for anything else."""
     bundled = bundled_models()
     if name in bundled:
         return str(bundled[name])
@@ -219,6 +234,8 @@ def _load_weights(name: str, place: str, wishes: _Wishes) -> Any:
     dtype = wishes.dtype or (torch.float32 if wishes.device == "cpu" else "auto")
     wanted = {"device_map": wishes.device_map, "quantization_config": wishes.quantization}
     wanted = {option: value for option, value in wanted.items() if value is not None}
+    if wishes.n_ranks > 1:
+        wanted["distributed_config"] = sharding(wishes.n_ranks)
     with _quiet(has_bar=name not in bundled_models() and sys.stderr.isatty()):
         try:
             model, found = AutoModelForImageTextToText.from_pretrained(
@@ -237,7 +254,7 @@ def _load_weights(name: str, place: str, wishes: _Wishes) -> Any:
         raise ModelError(
             f"{name}: the weights lack {missing[0]} and {len(missing) - 1} more; take the whole checkpoint"
         )
-    if wishes.device_map is None:
+    if wishes.device_map is None and wishes.n_ranks == 1:
         model = model.to(wishes.device)
     check_placement(name, model)
     return model.eval()

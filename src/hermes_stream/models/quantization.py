@@ -57,8 +57,9 @@ def stored_bytes(model: torch.nn.Module) -> int:
 def _bytes_of(tensor: torch.Tensor) -> int:
     """A tensor subclass says which tensors it is made of; its own size is that of what it stands for."""
     if hasattr(tensor, "__tensor_flatten__"):
-        names, _ = tensor.__tensor_flatten__()
-        return sum(_bytes_of(getattr(tensor, name)) for name in names)
+        inner = [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
+        # A spread one also names the devices.
+        return sum(_bytes_of(x) for x in inner if isinstance(x, torch.Tensor))
     state = getattr(tensor, "quant_state", None)  # bitsandbytes keeps a weight's scales beside it
     scales = [] if state is None else [x for x in state.as_dict(packed=True).values() if isinstance(x, torch.Tensor)]
     return sum(x.numel() * x.element_size() for x in (tensor, *scales))

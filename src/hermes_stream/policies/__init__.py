@@ -28,6 +28,7 @@ from hermes_stream.policies.streaming_tom import StreamingTOM
 from hermes_stream.policies.streaming_vlm import StreamingVLM
 from hermes_stream.policies.tiered import Tiered
 from hermes_stream.policies.uniform import Uniform
+from hermes_stream.policies.uniform_frames import UniformFrames
 from hermes_stream.policies.v_rex import VRex
 from hermes_stream.policies.wrapper import Wrapper
 
@@ -55,6 +56,7 @@ POLICIES: dict[str, type[Policy]] = {
         StreamMem,
         Tiered,
         Uniform,
+        UniformFrames,
         VRex,
     )
 }

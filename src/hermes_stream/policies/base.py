@@ -120,6 +120,8 @@ class Policy(Part, ABC):
     needs_features: ClassVar[bool] = False
     # `MemoryView.texts`: standing texts of the policy's own, as the text model reads them.
     texts: ClassVar[tuple[str, ...]] = ()
+    # Whether what stays depends on the questions that were remembered, so that their order matters.
+    reads_history: ClassVar[bool] = False
     # Whether new frames, too, see what `recall` says, or the memory alone.
     recalls_at: ClassVar[Literal["questions", "always"]] = "questions"
 

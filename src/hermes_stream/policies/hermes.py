@@ -139,6 +139,10 @@ class Hermes(Policy):
         return self.model_copy(update={"borders": borders})
 
     @property
+    def reads_history(self) -> bool:  # type: ignore[override]
+        return self.history
+
+    @property
     def placement(self) -> Positions:
         return Positions.RANKS if self.compaction == "ranks" else Positions.COMPACT
 

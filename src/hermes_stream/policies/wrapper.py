@@ -86,6 +86,10 @@ class Wrapper(Policy):
         return self.inner.texts
 
     @property
+    def reads_history(self) -> bool:  # type: ignore[override]
+        return self.inner.reads_history
+
+    @property
     def recalls_at(self) -> Literal["questions", "always"]:  # type: ignore[override]
         return self.inner.recalls_at
 

@@ -12,6 +12,7 @@ from hermes_stream.errors import (
     ContextError,
     HermesError,
     LimitError,
+    RankError,
     SessionClosed,
     SessionError,
     SourceError,
@@ -57,6 +58,7 @@ _PROBLEMS: tuple[tuple[type[HermesError], int, str], ...] = (
     (LimitError, 503, "insufficient_memory"),
     (SessionClosed, 409, "session_closed"),
     (SessionError, 409, "session_stopped"),
+    (RankError, 503, "model_ended"),
     (SourceError, 400, "invalid_source"),
     (UsageError, 400, "invalid_request"),
 )

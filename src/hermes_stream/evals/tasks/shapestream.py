@@ -23,7 +23,10 @@ _EVERY_SECONDS = 0.5
 
 
 class ShapeStream(Task):
-    """Needs no data folder. Short answers, right where they are the truth but for case and closing punctuation."""
+    """Needs no data folder. Short answers, right where they are the truth but for case and closing punctuation.
+
+    questions: of each item, by its id, once they are loaded.
+    """
 
     name: ClassVar[str] = "shapestream"
     title: ClassVar[str] = "ShapeStream"
@@ -32,6 +35,8 @@ class ShapeStream(Task):
     metric: ClassVar[str] = "exact match, by regime"
     files: ClassVar[str] = "nothing: episodes are written when they are watched"
     modes: ClassVar[tuple[Mode, ...]] = ("strict",)
+    needs_data: ClassVar[bool] = False
+    has_history: ClassVar[bool] = False
     averages: ClassVar[tuple[Average, ...]] = (
         *(Average(regime, (regime,)) for regime in REGIMES),
         Average("overall", REGIMES),
@@ -51,6 +56,10 @@ class ShapeStream(Task):
         super().__init__(setting, judge)
         self._seeds, self._seconds, self._every_seconds, self._fps = seeds, seconds, every_seconds, fps
         self._episodes: dict[str, Episode] = {}
+        self.questions: dict[str, Question] = {}
+
+    def sample_at(self, fps: float) -> None:
+        self._fps = fps
 
     def load(self, data: Path | None = None) -> Loaded:  # noqa: ARG002
         """Raises ConfigError for lengths of which no episode can be made, and where nothing is asked."""
@@ -67,7 +76,9 @@ class ShapeStream(Task):
         """These episodes instead of those that the seeds make."""
         self._episodes = {_video(episode): episode for episode in episodes}
         text = "".join(questions_to_json(timed.label for timed in episode.questions) for episode in episodes)
-        items = tuple(item for episode in episodes for item in _items(episode))
+        pairs = [pair for episode in episodes for pair in _items(episode)]
+        items = tuple(item for item, _ in pairs)
+        self.questions = {item.qid: question for item, question in pairs}
         return Loaded(items, (), hashlib.sha256(text.encode()).hexdigest())
 
     def read(self, annotations: Annotations) -> Iterable[Item]:  # noqa: ARG002
@@ -91,9 +102,9 @@ def _video(episode: Episode) -> str:
     return f"episode-{episode.seed}.mp4"
 
 
-def _items(episode: Episode) -> Iterable[Item]:
+def _items(episode: Episode) -> list[tuple[Item, Question]]:
     in_time = sorted(episode.questions, key=lambda timed: timed.time_seconds)
-    return [_item(episode, order, timed.label) for order, timed in enumerate(in_time)]
+    return [(_item(episode, order, timed.label), timed.label) for order, timed in enumerate(in_time)]
 
 
 def _item(episode: Episode, order: int, question: Question) -> Item:

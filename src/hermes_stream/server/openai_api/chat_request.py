@@ -20,6 +20,8 @@ _SEED_BITS = 31
 # What other services do with these, and ours leaves: bookkeeping, speed, style.
 _IGNORED = frozenset(
     {
+        # vLLM's, which lmms-eval sends: how many frames to take; here they are sampled by time.
+        "media_io_kwargs",
         "metadata", "parallel_tool_calls", "prediction", "prompt_cache_key", "prompt_cache_options",
         "prompt_cache_retention", "reasoning_effort", "safety_identifier", "service_tier", "store", "user", "verbosity",
     }

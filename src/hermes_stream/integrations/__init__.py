@@ -1,0 +1,1 @@
+"""This package as a part of others: files that are imported where those are installed, and nowhere else."""
