@@ -59,6 +59,8 @@ def test_a_row_for_each_memory_and_nothing_twice(command: Command, data: Path, t
         assert (row["segments"], row["n_uncovered"], row["mode"], row["past"]) == (6, 0, "infinite", "reference")
         assert row["words_per_minute"] > 0
         assert 0 <= row["rouge_l"]["low"] <= row["rouge_l"]["mean"] <= row["rouge_l"]["high"] <= 1
+    settings = json.loads((tmp_path / RUNS[0] / "run.json").read_text())
+    assert (len(settings["model_sha256"]), settings["policy"], settings["min_words"]) == (64, "hermes at 64", 1)
     again = command(*words, "--memory", "hermes")
     assert "6 of them done before" in again.err
     assert again.rows == done.rows[:1]

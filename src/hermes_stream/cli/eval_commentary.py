@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from hermes_stream.engine.engine import Engine
     from hermes_stream.evals.inf_streams.games import Cut, Game, InfStreams
-    from hermes_stream.evals.inf_streams.narrating import NarrateSetting, Part
+    from hermes_stream.evals.inf_streams.narrating import NarrateSetting, Narrator, Part
     from hermes_stream.evals.inf_streams.spoken import Piece, Spoken
     from hermes_stream.evals.lineup import Entry
 
@@ -160,18 +160,22 @@ def commentary(
         Print one JSON object per run.
     """
     from hermes_stream.cli.commentary_tables import print_commentary_tables
+    from hermes_stream.evals.inf_streams.narrating import Narrator
     from hermes_stream.evals.inf_streams.report import overlap_row
 
     options, cut = options or NarratedOptions(), (segments or CutOptions()).cut({})
+    models = split_list("--model", options.model)
     entries, setting = options.entries(), options.setting
     loaded = load(data, cut)
     plan = _plan(loaded, cut)
     n_failed, rows = 0, []
     with each_note_once():
-        for model in split_list("--model", options.model):
-            with _engine(replace(options, model=model)) as engine:
+        for model in models:
+            options = replace(options, model=model)
+            with _engine(options) as engine:
+                about = _about(options, loaded)
                 for entry in entries:
-                    spoken, n_more = _narrate(engine, entry, setting, cut, plan, loaded.sha256, out)
+                    spoken, n_more = _narrate(Narrator(engine, entry, setting, cut), about, plan, out)
                     rows.append(overlap_row(spoken, loaded))
                     n_failed += n_more
     for row in rows if json else ():
@@ -217,15 +221,20 @@ def _engine(options: NarratedOptions) -> Iterator[Engine]:
         yield engine
 
 
-def _narrate(
-    engine: Engine, entry: Entry, setting: NarrateSetting, cut: Cut, plan: _Plan, sha256: str, out: Path
-) -> tuple[Spoken, int]:
+def _about(options: NarratedOptions, loaded: InfStreams) -> dict[str, Any]:
+    """What a narrator cannot know of a run."""
+    from hermes_stream.models.identity import checkpoint_identity
+
+    identity = checkpoint_identity(options.model)
+    return {"data_sha256": loaded.sha256, "identity": identity, "max_pixels": options.max_pixels}
+
+
+def _narrate(narrator: Narrator, about: dict[str, Any], plan: _Plan, out: Path) -> tuple[Spoken, int]:
     """All that was said, and how many videos failed."""
-    from hermes_stream.evals.inf_streams.narrating import Narrator, narrate_all
+    from hermes_stream.evals.inf_streams.narrating import narrate_all
     from hermes_stream.evals.inf_streams.spoken import RunLog, read_spoken, run_name
 
-    narrator = Narrator(engine, entry, setting, cut)
-    settings = narrator.settings(sha256)
+    settings = narrator.settings(**about)
     n_parts = sum(len(parts) for _, parts in plan)
     with RunLog(out / run_name(settings), settings) as log, progress_bar() as progress:
         n_done = sum(len(log.pieces(game.name)) for game, _ in plan)

@@ -14,7 +14,7 @@ from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.session import Session
 from hermes_stream.errors import ConfigError, HermesError, SourceError, TaskError
 from hermes_stream.evals.inf_streams.games import Cut, Game, load_inf_streams
-from hermes_stream.evals.inf_streams.narrating import NarrateSetting, Narrator, narrate_all, parts_of
+from hermes_stream.evals.inf_streams.narrating import NarrateSetting, Narrator, Part, narrate_all, parts_of
 from hermes_stream.evals.inf_streams.spoken import PIECES_FILE, Piece, RunLog
 from hermes_stream.evals.lineup import Entry
 from hermes_stream.video import open_video
@@ -48,7 +48,7 @@ def run(
     narrator = Narrator(
         engine, Entry(memory, 64), NarrateSetting(**{"tokens_per_second": 2, "temperature": 0.8, **setting}), CUT
     )
-    with RunLog(out, narrator.settings(loaded.sha256)) as log:
+    with RunLog(out, narrator.settings(loaded.sha256, identity={})) as log:
         narrate_all(narrator, [(game, parts_of(game, CUT)) for game in loaded.games], log, listener)
 
 

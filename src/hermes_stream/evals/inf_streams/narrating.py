@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
@@ -93,13 +93,22 @@ class Narrator:
         self._engine, self._entry, self._setting, self._cut = engine, entry, setting, cut
         self._fps = engine.defaults.fps if setting.fps is None else setting.fps
 
-    def settings(self, data_sha256: str) -> dict[str, Any]:
-        """What a run must say of how it was made."""
+    def settings(
+        self, data_sha256: str, *, identity: Mapping[str, str | None], max_pixels: int | None = None
+    ) -> dict[str, Any]:
+        """What a run must say of how it was made. identity: of the weights. max_pixels: of a frame, where given."""
+        facts = self._engine.model
         with self._entry.open(self._engine) as session:
             budget = session.policy.budget_tokens
             narration = self._narrate(session, 0, "")
         of_run = {**asdict(self._setting), "fps": self._fps, "instruction": narration.settings.instruction}
-        who = {"model": self._engine.model.name, "dtype": str(self._engine.model.dtype).removeprefix("torch.")}
+        who = {
+            "model": facts.name,
+            **{f"model_{name}": value for name, value in identity.items()},
+            "dtype": str(facts.dtype).removeprefix("torch."),
+            "quantization": facts.quantization,
+            "max_pixels": max_pixels,
+        }
         memory = {"policy": str(self._entry), "budget_tokens": budget}
         return {**who, **memory, **of_run, **asdict(self._cut), "data_sha256": data_sha256}
 
