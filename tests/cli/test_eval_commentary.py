@@ -174,6 +174,13 @@ def test_what_cannot_be_narrated_is_said_before_a_model_is_loaded(
     assert_one_line(command("eval", "commentary", *itertools.chain(*given.items())), message)
 
 
+def test_nobody_begins_where_one_memory_cannot_narrate(command: Command, data: Path, tmp_path: Path) -> None:
+    given = ("--data", data, "--out", tmp_path, *CUT, *MODEL, "--memory", "hermes,change-gate | hermes")
+    done = command("eval", "commentary", *given)
+    assert done.status == 2
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_reported_is_one_line(command: Command, data: Path, runs: Path) -> None:
     for given, message in (
         ((), "no run was given"),

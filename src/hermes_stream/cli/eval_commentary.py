@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -173,9 +173,8 @@ def commentary(
         for model in models:
             options = replace(options, model=model)
             with _engine(options) as engine:
-                about = _about(options, loaded)
-                for entry in entries:
-                    spoken, n_more = _narrate(Narrator(engine, entry, setting, cut), about, plan, out)
+                narrators = [Narrator(engine, entry, setting, cut) for entry in entries]
+                for spoken, n_more in _narrate(narrators, _about(options, loaded), plan, out):
                     rows.append(overlap_row(spoken, loaded))
                     n_failed += n_more
     for row in rows if json else ():
@@ -229,18 +228,23 @@ def _about(options: NarratedOptions, loaded: InfStreams) -> dict[str, Any]:
     return {"data_sha256": loaded.sha256, "identity": identity, "max_pixels": options.max_pixels}
 
 
-def _narrate(narrator: Narrator, about: dict[str, Any], plan: _Plan, out: Path) -> tuple[Spoken, int]:
-    """All that was said, and how many videos failed."""
+def _narrate(
+    narrators: Sequence[Narrator], about: dict[str, Any], plan: _Plan, out: Path
+) -> Iterator[tuple[Spoken, int]]:
+    """All that each has said, and how many videos failed. Who cannot narrate is told before anybody begins."""
     from hermes_stream.evals.inf_streams.narrating import narrate_all
     from hermes_stream.evals.inf_streams.spoken import RunLog, read_spoken, run_name
 
-    settings = narrator.settings(**about)
     n_parts = sum(len(parts) for _, parts in plan)
-    with RunLog(out / run_name(settings), settings) as log, progress_bar() as progress:
-        n_done = sum(len(log.pieces(game.name)) for game, _ in plan)
-        say(f"{log.folder}: {n_parts} pieces of {len(plan)} videos, {n_done} of them done before")
-        n_failed = narrate_all(narrator, plan, log, _Listener(progress, n_parts, n_done))
-    return read_spoken(log.folder), n_failed
+    with ExitStack() as stack:
+        settings = [narrator.settings(**about) for narrator in narrators]
+        logs = [stack.enter_context(RunLog(out / run_name(each), each)) for each in settings]
+        for narrator, log in zip(narrators, logs, strict=True):
+            n_done = sum(len(log.pieces(game.name)) for game, _ in plan)
+            say(f"{log.folder}: {n_parts} pieces of {len(plan)} videos, {n_done} of them done before")
+            with progress_bar() as progress:
+                n_failed = narrate_all(narrator, plan, log, _Listener(progress, n_parts, n_done))
+            yield read_spoken(log.folder), n_failed
 
 
 class _Listener:

@@ -118,6 +118,7 @@ def test_sessions_of_a_video_are_dropped_and_those_of_others_stay(log: RunLog) -
 def test_a_run_s_folder_has_a_name_that_can_be_typed() -> None:
     settings = {"model": "org/Model-7B", "policy": "hermes(a=1) at 16MiB", "mode": "infinite"}
     assert run_name(settings) == "org-Model-7B_hermes-a=1-at-16MiB_infinite"
+    assert run_name({**settings, "mode": "chunk", "past": "own"}).endswith("_chunk-own")
 
 
 @pytest.mark.parametrize("content", ["no json\n", '{"video": "a"}\n', "[]\n"])

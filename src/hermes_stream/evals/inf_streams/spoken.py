@@ -159,7 +159,8 @@ class RunLog:
 
 def run_name(settings: Mapping[str, Any]) -> str:
     """Of a run's folder: whose it is, in letters that any file system takes."""
-    parts = (settings["model"], settings["policy"], settings["mode"])
+    mode = settings["mode"] + ("-own" if settings.get("past") == "own" else "")
+    parts = (settings["model"], settings["policy"], mode)
     return " ".join(_NO_NAME.sub("-", str(part)).strip("-") for part in parts).replace(" ", "_")
 
 
