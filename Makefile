@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SOURCES := src tests benchmarks
 
-.PHONY: demo test slow browser soak fuzz lock check format clean help
+.PHONY: demo test slow ray browser soak fuzz lock check format clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -20,6 +20,10 @@ demo: $(INSTALLED)  ## watch a video, be questioned, see what is remembered
 
 slow: $(INSTALLED)  ## servers that are killed, and what takes minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2
+
+ray: $(INSTALLED)  ## the fleet on Ray Serve; installs ray beside the rest
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray
 
 browser: $(INSTALLED)  ## the page in a headless browser
 	@test -x /usr/bin/chromium || { apt-get update -q && apt-get install --yes --no-install-recommends chromium; } \

@@ -60,6 +60,8 @@ HOMES = {
     "uvicorn": ("server/",),
     "prometheus_client": ("server/",),
     "cryptography": ("sealing.py",),
+    "fsspec": ("server/fleet/",),
+    "ray": ("server/fleet/",),
     "pyarrow": ("evals/annotations.py",),
     "lmms_eval": ("integrations/",),
     "openai": ("evals/judges/endpoint.py",),

@@ -14,6 +14,8 @@ HermesError
 ├── LimitError       a question, chunk or session does not fit the model's positions or the memory there is
 │   └── ContextError     a question is longer than the positions that are left for it
 ├── RankError        one of the processes that share a model has ended, and so the model has
+├── StoreError       a store that servers share cannot be read or written now
+├── LeaseLost        another server owns the session by now
 ├── SessionError     a session's numbers are not finite any more; its memory can still be saved
 └── SessionClosed    the session or engine was closed, or the answer cancelled
 """
@@ -78,6 +80,14 @@ class ContextError(LimitError):
 
 class RankError(HermesError):
     """One of the processes that share a model has ended; nothing can be done with the others."""
+
+
+class StoreError(HermesError):
+    """A store that several servers share cannot be read or written now."""
+
+
+class LeaseLost(HermesError):
+    """Another server owns the session by now."""
 
 
 class SessionError(HermesError):

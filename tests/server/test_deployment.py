@@ -145,7 +145,7 @@ def test_the_example_of_a_configuration_is_the_defaults_and_complete() -> None:
     assert read_settings(file, {}, {}) == ServerSettings()
     values = tomllib.loads(file.read_text())
     # What has no default that could be written down.
-    left_out = {"state_dir", "api_key_file", "encryption_key_file", "api_keys", "encryption_key"}
+    left_out = {"state_dir", "shared", "api_key_file", "encryption_key_file", "api_keys", "encryption_key"}
     assert set(values) == set(ServerSettings.model_fields) - left_out
     assert set(values["limits"]) == set(Limits.model_fields) - {"idle_seconds"}
 

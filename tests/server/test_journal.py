@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hermes_stream.errors import ConfigError
@@ -153,3 +153,37 @@ def test_a_journal_under_another_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="another key"):
         Journal(tmp_path / "j")
     sealed(b"1" * 32).close()
+
+
+_DATA = st.dictionaries(st.sampled_from(["answer", "id"]), st.text(max_size=5), max_size=2)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.none() | TIMES, _DATA), max_size=12), st.sets(st.integers(0, 30), max_size=12))
+def test_a_session_moves_to_another_journal_whose_numbers_it_may_have(
+    moved: list[tuple[float | None, dict[str, str]]], taken: set[int]
+) -> None:
+    one, two = Journal(None, is_shared=True), Journal(None, is_shared=True)
+    for time, data in moved:
+        one.add("a", "answer", time, data)
+    one.put("dialogue", "a/d", "a", {"turns": []})
+    exported = one.export("a")
+    # Numbers close together, some of which entries of another session have there.
+    for index, row in enumerate(exported["entries"]):
+        row[0] = 2 * index
+    there = {"entries": [[number, "gap", None, 0.0, {}] for number in sorted(taken)], "records": []}
+    two.take_in("b", there)
+    two.add("a", "old", 0.0, {})
+    two.take_in("a", exported)
+    entries = two.entries("a", most=100)
+    assert [(entry.kind, entry.time_seconds, entry.data) for entry in entries] == [
+        ("answer", time, data) for time, data in moved
+    ]
+    numbers = [entry.number for entry in entries]
+    assert numbers == sorted(set(numbers))
+    assert two.records("dialogue", "a") == {"a/d": {"turns": []}}
+    assert len(two.entries("b", most=100)) == len(taken)
+    last = two.add("a", "answer", 1.0, {}).number
+    assert last > max(numbers, default=0)
+    one.close()
+    two.close()

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import hermes_stream as hs
 from hermes_stream.errors import ConfigError, SnapshotError
-from hermes_stream.server.state.state_folder import Checkpoint, Saved, StateFolder, least_missed
+from hermes_stream.server.state.checkpoints import Checkpoint, Saved, least_missed
+from hermes_stream.server.state.state_folder import StateFolder
 from hermes_stream.server.state.thumbnails import Thumbnails
 from tests.tiny import make_frames, save_llava_onevision
 

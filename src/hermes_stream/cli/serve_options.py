@@ -32,6 +32,10 @@ class ServeOptions:
         By default 8000; 0 takes a free one.
     state_dir
         Folder in which sessions survive a restart. Default: nothing is kept.
+    shared
+        Instead of a state folder: one for several servers, or an address such as s3://bucket/path; see docs/fleet.md.
+    shared_ttl_seconds
+        After so long without a sign of life others take a server's sessions. Default: 10.
     save_seconds
         Between two saves of a session, by default 10: what a crash may cost.
     keep_snapshots
@@ -60,6 +64,8 @@ class ServeOptions:
     host: str | None = None
     port: int | None = None
     state_dir: Path | None = None
+    shared: str | None = None
+    shared_ttl_seconds: float | None = None
     save_seconds: float | None = None
     keep_snapshots: int | None = None
     allow_local_files: Annotated[list[Path] | None, Parameter(negative="")] = None

@@ -26,6 +26,9 @@ from hermes_stream.server.access.reach import key_ring
 from hermes_stream.server.alerts import alerts_api
 from hermes_stream.server.alerts.alerts import Alerts
 from hermes_stream.server.context import Server
+from hermes_stream.server.fleet.fleet import Fleet, Place, open_place
+from hermes_stream.server.fleet.patrol import Patrol
+from hermes_stream.server.fleet.routing import Routed
 from hermes_stream.server.hub import Hub
 from hermes_stream.server.live_session import Identity
 from hermes_stream.server.observe import health_api
@@ -68,8 +71,9 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
     """
     ring = key_ring(settings)
     folder = None if settings.state_dir is None else StateFolder(settings.state_dir, settings.encryption_key)
+    place = _place(settings)
     journal = _journal(settings, folder)
-    keeper = Keeper(journal, folder, n_older=settings.keep_snapshots)
+    keeper = Keeper(journal, folder if place is None else place.checkpoints, n_older=settings.keep_snapshots)
     # Read now: a record that cannot be read keeps the server from starting.
     known = list(keeper.known())
     keeper.sweep()
@@ -85,9 +89,12 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
         hub.on_close.append(puller.stop)
         app.state.server = server = Server(settings, hub, Asker(hub), sources, alerts)
         server.metrics.attach(hub, keeper, server.asker)
+        app.state.patrol = patrol = None if place is None else await _joined(server, place)
         background = [
             asyncio.create_task(each) for each in (_live(server, known), tell_stats(hub), alerts.webhooks.run())
         ]
+        if patrol is not None:
+            patrol.start()
         try:
             yield
         finally:
@@ -96,6 +103,8 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             puller.let_go()
+            if patrol is not None:
+                await patrol.leave()
             await hub.shut_down()
             server.decoding.shutdown()
             journal.close()
@@ -114,18 +123,46 @@ def make_app(settings: ServerSettings, engines: Mapping[str, Engine]) -> FastAPI
     return app
 
 
+async def drain(app: FastAPI) -> None:
+    """Hand all sessions of a running application over to the other servers of its fleet, and take no new ones."""
+    server: Server = app.state.server
+    server.ready.clear()
+    server.hub.end_events()
+    await app.state.patrol.leave()
+
+
 def _add_gates(app: FastAPI, settings: ServerSettings, ring: KeyRing) -> None:
     """What every request goes through before it reaches a route, the innermost first."""
     app.add_middleware(BodyLimit, limits=settings.limits)
     app.add_middleware(Gate, ring=ring, origins=Origins(settings.allow_origins))
+    if settings.shared is not None:
+        app.add_middleware(Routed)
     app.add_middleware(Access)
 
 
 def _journal(settings: ServerSettings, folder: StateFolder | None) -> Journal:
     path, key = None if folder is None else folder.journal_path, settings.encryption_key
+    if settings.shared is not None:
+        # In memory: the journals of sessions go with their checkpoints.
+        return Journal(None, is_shared=True)
     if key is None:
         return Journal(path)
     return Journal(path, seal=lambda data: seal_bytes(data, key), unseal=lambda data: open_sealed_bytes(data, key))
+
+
+def _place(settings: ServerSettings) -> Place | None:
+    if settings.shared is None:
+        return None
+    return open_place(settings.shared, settings.shared_ttl_seconds, settings.encryption_key)
+
+
+async def _joined(server: Server, place: Place) -> Patrol:
+    """From now on the hub's sessions are those of a fleet."""
+    fleet = Fleet(server.hub, place)
+    patrol = Patrol(server.hub, fleet, place, lambda is_sure: server.ready.set() if is_sure else server.ready.clear())
+    await patrol.join()
+    server.hub.elsewhere = fleet
+    return patrol
 
 
 async def _live(server: Server, known: Sequence[Identity]) -> None:

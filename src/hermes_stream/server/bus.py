@@ -56,8 +56,10 @@ class Bus:
     def leave(self, listener: Listener) -> None:
         self._listeners.discard(listener)
 
-    def close(self) -> None:
-        """No more events: those who listen come to an end."""
+    def close(self, last: Event | None = None) -> None:
+        """No more events: those who listen come to an end. last: what they hear before."""
+        if last is not None and not self._is_closed:
+            self._fan_out(last)
         self._is_closed = True
         for listener in list(self._listeners):
             listener.end()

@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Protocol
 
 from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.session import Session
@@ -26,12 +27,29 @@ _log = logging.getLogger(__name__)
 _N_NAME_BYTES = 8
 
 
+class Elsewhere(Protocol):
+    """Where sessions are that are not here: a store that several servers share."""
+
+    async def begin(self, identity: Identity) -> None:
+        """A session begins here. Raises ApiError where there is one of that name."""
+        ...
+
+    async def bring(self, name: str, owner: str | None) -> LiveSession | None:
+        """Take a session over; None where there is none that belongs to the key."""
+        ...
+
+    async def let_go(self, live: LiveSession, reason: str) -> None:
+        """Save a session for whoever asks for it next."""
+        ...
+
+
 class Hub:
     """Everything here runs on the server's loop; what takes long goes to threads.
 
     before_open: asked before a session begins; refuses by raising. on_open: told of every session that begins or is
     back. on_close: before a session ends, which waits for those that take time. on_forget: of a time range of a session
-    that must go, wherever something of it is kept.
+    that must go, wherever something of it is kept. on_part: of a session that goes on elsewhere, once it is closed.
+    elsewhere: where several servers share their sessions.
     """
 
     def __init__(self, engines: Mapping[str, Engine], journal: Journal, keeper: Keeper, limits: Limits) -> None:
@@ -41,6 +59,8 @@ class Hub:
         self.on_open: list[Callable[[LiveSession], None]] = []
         self.on_close: list[Callable[[LiveSession], Awaitable[None] | None]] = []
         self.on_forget: list[Callable[[LiveSession, float, float], None]] = []
+        self.on_part: list[Callable[[str], None]] = []
+        self.elsewhere: Elsewhere | None = None
         self._sessions: dict[str, LiveSession] = {}
         # Closed because nobody used them; they are saved, and come back when somebody asks for them.
         self._parked: dict[str, Identity] = {}
@@ -61,19 +81,23 @@ class Hub:
 
     async def find(self, name: str, owner: str | None = None) -> LiveSession:
         """A session, brought back first if it was idle. Raises ApiError where there is none that belongs to the key."""
-        live = self._sessions.get(name) or await self._wake(name, owner)
+        wake = self._wake if self.elsewhere is None else self.elsewhere.bring
+        live = self._sessions.get(name) or await wake(name, owner)
         if live is None or owner not in (None, live.identity.owner):
             raise not_found("session", name)
         live.touch()
         return live
 
-    async def open(self, spec: SessionSpec, owner: str, *, is_kept: bool = True) -> LiveSession:
+    async def open(
+        self, spec: SessionSpec, owner: str, *, is_kept: bool = True, name: str | None = None
+    ) -> LiveSession:
         """Begin a session. Raises ApiError where a limit is reached, HermesError for settings that cannot work.
 
-        is_kept: whether a restart brings it back; who opens one that is not must close it.
+        is_kept: whether a restart brings it back; who opens one that is not must close it. name: its id, by default a
+        new one.
         """
         engine = self.engine(spec.model)
-        return await self._begin(spec, owner, engine, lambda: open_session(engine, spec), is_kept=is_kept)
+        return await self._begin(spec, owner, engine, lambda: open_session(engine, spec), is_kept=is_kept, name=name)
 
     async def fork(self, live: LiveSession, spec: SessionSpec, owner: str) -> LiveSession:
         """A second session with the same past and a feed of its own."""
@@ -119,6 +143,36 @@ class Hub:
         if not keeps_state:
             await asyncio.to_thread(self.keeper.forget, live.name)
 
+    async def part(self, live: LiveSession, reason: str, *, saves: bool = True) -> None:
+        """Close a session that goes on elsewhere; whoever is connected is told so.
+
+        Raises HermesError, with the session still open, if it cannot be saved.
+        """
+        if saves:
+            # While it goes on: what is to be saved once it stands still is less.
+            await self.keeper.save(live)
+        if self._sessions.pop(live.name, None) is None:
+            return
+        live.say_goodbye(reason)
+        await self._tell_closing(live)
+        try:
+            if saves:
+                await self.keeper.save(live)
+        except HermesError as error:
+            _log.error("the last moments are not saved: %s", error, extra={"session": live.name})
+        finally:
+            await asyncio.to_thread(live.close)
+            await asyncio.to_thread(self.keeper.let_go, live.name)
+            for tell in self.on_part:
+                tell(live.name)
+
+    async def revive(self, identity: Identity) -> LiveSession:
+        """Go on with a session where its newest checkpoint is. Raises HermesError where that cannot be read."""
+        live = await asyncio.to_thread(self._restored, identity, Bus(asyncio.get_running_loop()))
+        self.keeper.begin(identity)
+        self._admit(live)
+        return live
+
     async def restore_all(self, identities: Iterable[Identity] | None = None) -> None:
         """Bring back sessions, by default every one that is known. What cannot be read is logged and left out."""
         for identity in self.keeper.known() if identities is None else identities:
@@ -153,6 +207,9 @@ class Hub:
 
     async def _park(self, live: LiveSession) -> None:
         """Save and close a session; one that cannot be saved stays open."""
+        if self.elsewhere is not None and live.identity.is_kept:
+            await self.elsewhere.let_go(live, "nobody has used it for long")
+            return
         try:
             if live.identity.is_kept:
                 await self.keeper.save(live)
@@ -173,8 +230,10 @@ class Hub:
                 _log.error("a session is not saved: %s", error, extra={"session": live.name})
 
     def end_events(self) -> None:
-        """Whoever listens to a session comes to an end; the sessions go on."""
+        """Whoever listens to a session comes to an end; the sessions go on, or move."""
         for live in self.sessions():
+            if self.elsewhere is not None and live.identity.is_kept:
+                live.say_goodbye(f"session {live.name} moves: this server ends; connect again to go on")
             live.bus.close()
 
     async def _wake(self, name: str, owner: str | None) -> LiveSession | None:
@@ -185,7 +244,7 @@ class Hub:
             identity = self._parked.get(name)
             if identity is None or owner not in (None, identity.owner):
                 return None
-            self._check_limits(identity.owner)
+            self.check_limits(identity.owner)
             live = await asyncio.to_thread(self._restored, identity, Bus(asyncio.get_running_loop()))
             del self._parked[name]
             self._admit(live)
@@ -200,14 +259,15 @@ class Hub:
         past: LiveSession | None = None,
         *,
         is_kept: bool = True,
+        name: str | None = None,
     ) -> LiveSession:
-        self._check_limits(owner)
-        identity = Identity(secrets.token_hex(_N_NAME_BYTES), spec, owner, time.time(), is_kept)
+        self.check_limits(owner)
+        identity = Identity(name or secrets.token_hex(_N_NAME_BYTES), spec, owner, time.time(), is_kept)
         self._opening.append(owner)
         try:
             for ask in self.before_open:
                 await ask(spec)
-            session = await asyncio.to_thread(make)
+            session = await self._made(identity, make)
         finally:
             self._opening.remove(owner)
         bus = Bus(asyncio.get_running_loop())
@@ -220,6 +280,17 @@ class Hub:
         self.keeper.begin(identity)
         self._admit(live)
         return live
+
+    async def _made(self, identity: Identity, make: Callable[[], Session]) -> Session:
+        """An engine's session for a name that is nobody else's."""
+        if self.elsewhere is None or not identity.is_kept:
+            return await asyncio.to_thread(make)
+        await self.elsewhere.begin(identity)
+        try:
+            return await asyncio.to_thread(make)
+        except BaseException:
+            await asyncio.to_thread(self.keeper.forget, identity.name)
+            raise
 
     async def _tell_closing(self, live: LiveSession) -> None:
         for tell in self.on_close:
@@ -234,7 +305,8 @@ class Hub:
             for tell in self.on_open:
                 tell(live)
 
-    def _check_limits(self, owner: str) -> None:
+    def check_limits(self, owner: str) -> None:
+        """Raises ApiError where one more session is too many."""
         most, most_of_key = self.limits.max_sessions, self.limits.max_sessions_per_key
         if len(self._sessions) + len(self._opening) >= most:
             raise ApiError(429, "too_many_sessions", f"the server has {most} sessions, its limit; try again later")
@@ -247,6 +319,8 @@ class Hub:
         if checkpoint is None:
             return LiveSession(identity, engine, open_session(engine, identity.spec), self.journal, bus)
         session = engine.restore(checkpoint.snapshot)
+        if "journal" in checkpoint.about:
+            self.journal.take_in(identity.name, checkpoint.about["journal"])
         thumbnails, origin_seconds = checkpoint.thumbnails, checkpoint.about["origin_s"]
         return LiveSession(
             identity, engine, session, self.journal, bus, thumbnails=thumbnails, origin_seconds=origin_seconds

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from hermes_stream.engine.engine import Engine
 from hermes_stream.engine.session import Session
 from hermes_stream.memory.held_map import known_seconds
-from hermes_stream.server.bus import Bus
+from hermes_stream.server.bus import Bus, Event
 from hermes_stream.server.problems import ApiError
 from hermes_stream.server.settings import SessionSpec
 from hermes_stream.server.state.journal import Entry, Journal
@@ -66,6 +66,8 @@ class LiveSession:
         self.state: State = "gap"
         self.feed: FeedKind | None = None
         self.reason = ""
+        # Why whoever is connected must go, where the session itself goes on elsewhere.
+        self.farewell = ""
         # Frames that came and were no pictures, or late; whoever brings them counts.
         self.frames_refused = 0
         self.used_at = time.monotonic()
@@ -199,6 +201,11 @@ class LiveSession:
                 {"start_s": gap.start_seconds, "end_s": gap.end_seconds, "reason": gap.reason} for gap in stats.gaps
             ],
         }
+
+    def say_goodbye(self, reason: str) -> None:
+        """The session goes on elsewhere: whoever listens is told to come back, and is let go."""
+        self.farewell = reason
+        self.bus.close(Event("moved", {"reason": reason, "is_resumable": True}))
 
     def close(self) -> None:
         """Give the memory back and end whoever listens."""

@@ -11,11 +11,13 @@ from pydantic import ValidationError
 from hermes_stream.errors import (
     ContextError,
     HermesError,
+    LeaseLost,
     LimitError,
     RankError,
     SessionClosed,
     SessionError,
     SourceError,
+    StoreError,
     UsageError,
 )
 
@@ -56,6 +58,8 @@ class Problem:
 _PROBLEMS: tuple[tuple[type[HermesError], int, str], ...] = (
     (ContextError, 400, "context_length_exceeded"),
     (LimitError, 503, "insufficient_memory"),
+    (StoreError, 503, "store_unavailable"),
+    (LeaseLost, 503, "session_moved"),
     (SessionClosed, 409, "session_closed"),
     (SessionError, 409, "session_stopped"),
     (RankError, 503, "model_ended"),

@@ -119,6 +119,10 @@ class Asker:
             try:
                 async for event in self._answer(live, session, name, request, turns, place):
                     yield event | _basis(past) if event["type"] == "response.text.done" else event
+            except SessionClosed as error:
+                if live.farewell:
+                    raise ApiError(503, "session_moved", live.farewell) from error
+                raise
             finally:
                 if past is not None:
                     past.close()

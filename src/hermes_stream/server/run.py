@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 import warnings
 from collections.abc import Mapping
 from types import FrameType
@@ -25,6 +26,7 @@ _MESSAGE_SHARE = 1.5
 _MOST_HEADER_BYTES = 32 * 1024
 # For answers that are being given. Sessions are saved after that, however long it takes.
 _SHUT_DOWN_SECONDS = 3
+_GOODBYE_SECONDS, _POLL_SECONDS = 1.0, 0.02
 
 
 class _Running(uvicorn.Server):
@@ -54,8 +56,16 @@ class _Running(uvicorn.Server):
         _log.info("ending: no new requests, %d sessions are saved", len(self._server.hub.sessions()))
         self._server.ready.clear()
         self._server.hub.end_events()
+        if self._server.hub.elsewhere is not None:
+            await self._say_goodbye()
         await super().shutdown(sockets)
         _log.info("ended")
+
+    async def _say_goodbye(self) -> None:
+        """Clients are told by us that their sessions move; uvicorn would cut them off without a reason."""
+        until = time.monotonic() + _GOODBYE_SECONDS
+        while self.server_state.connections and time.monotonic() < until:
+            await asyncio.sleep(_POLL_SECONDS)
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
         """On a signal. uvicorn would raise it again when all is done, and the process would die of it."""

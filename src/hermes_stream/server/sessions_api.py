@@ -10,6 +10,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from hermes_stream.memory.held_map import held_map
 from hermes_stream.server.context import LiveDep, OwnerDep, ServerDep
+from hermes_stream.server.fleet.routing import wanted_name
 from hermes_stream.server.problems import ApiError
 from hermes_stream.server.settings import SessionSpec
 from hermes_stream.server.state.thumbnails import to_jpeg
@@ -21,8 +22,11 @@ _N_DIGITS = 4
 
 @router.post("", status_code=201)
 async def open_session(spec: SessionSpec, server: ServerDep, owner: OwnerDep) -> dict[str, Any]:
-    """Begin a session. With a source the server watches it at once; without one, push frames to it."""
-    live = await server.hub.open(spec, owner)
+    """Begin a session. With a source the server watches it at once; without one, push frames to it.
+
+    In a fleet the header `x-session-id` gives its id.
+    """
+    live = await server.hub.open(spec, owner, name=wanted_name())
     return live.to_json()
 
 

@@ -6,7 +6,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from hermes_stream.server.access.keys import ApiKey
 
@@ -42,6 +42,8 @@ class ServerSettings(BaseModel):
     """A server.
 
     state_dir: where sessions are kept over a restart; None keeps nothing. save_seconds: between two saves.
+    shared: folder or address of a store by which several servers are a fleet, in place of a state_dir.
+    shared_ttl_seconds: after so long without a sign of life of a server, others take its sessions.
     keep_snapshots: how many older ones of a session stay, for questions about the past.
     allow_local_files: folders below which files may be watched. allow_networks: addresses that are not public but may
     be watched, as in 10.0.0.0/8. allow_origins: of web pages elsewhere that may talk to this server.
@@ -54,6 +56,8 @@ class ServerSettings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     state_dir: Path | None = None
+    shared: Annotated[str, Field(min_length=1)] | None = None
+    shared_ttl_seconds: float = Field(default=10.0, gt=0)
     save_seconds: float = Field(default=10.0, gt=0)
     keep_snapshots: int = Field(default=8, ge=0)
     allow_local_files: tuple[Path, ...] = ()
@@ -69,6 +73,13 @@ class ServerSettings(BaseModel):
     @classmethod
     def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_network(network, strict=False)) for network in networks)
+
+    @field_validator("shared")
+    @classmethod
+    def _check_shared(cls, shared: str | None, info: ValidationInfo) -> str | None:
+        if shared is not None and info.data.get("state_dir") is not None:
+            raise ValueError("there is a state_dir too; sessions are kept in one place")
+        return shared
 
     @property
     def is_local(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from starlette.datastructures import Headers
 
 _METHODS = "GET, POST, DELETE, OPTIONS"
-_HEADERS = "authorization, content-type, last-event-id"
+_HEADERS = "authorization, content-type, last-event-id, x-session-id"
 _EXPOSED = "x-time-s, retry-after, content-disposition"
 _PREFLIGHT_SECONDS = 600
 # What a browser sends without asking first, and without being able to read the answer.

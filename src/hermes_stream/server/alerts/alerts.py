@@ -33,6 +33,7 @@ class Alerts:
         hub.on_open.append(self._begin)
         hub.on_close.append(self._end)
         hub.on_forget.append(self._forget)
+        hub.on_part.append(self.webhooks.part)
 
     async def add(self, live: LiveSession, request: AlertRequest) -> Alert:
         """A new standing question. Raises ApiError or UsageError for one that cannot be asked, or cannot be told."""
@@ -96,6 +97,7 @@ class Alerts:
     def _begin(self, live: LiveSession) -> None:
         self._lives[live.name] = live
         self._looks[live.name] = Looks(live, self.webhooks)
+        self.webhooks.take_up(live.name)
 
     def _end(self, live: LiveSession) -> None:
         del self._lives[live.name]

@@ -112,6 +112,16 @@ class Webhooks:
         self._drop(lambda each: each.alert == alert)
         self._tallies.pop(alert, None)
 
+    def take_up(self, session: str) -> None:
+        """Deliver what is on record of a session that is back."""
+        for name, record in self._journal.records(_RECORD, session).items():
+            self._waiting.setdefault(name, Delivery(name=name, **record))
+        self._changed.set()
+
+    def part(self, session: str) -> None:
+        """A session goes on elsewhere, and its deliveries with it; one under way may be made there again."""
+        self._waiting = {name: each for name, each in self._waiting.items() if each.session != session}
+
     def to_json(self, alert: str) -> dict[str, Any]:
         """How an alert's deliveries stand."""
         tally = self._tallies.get(alert, Tally())

@@ -33,6 +33,7 @@ from hermes_stream.server.openai_api.realtime_messages import (
 )
 from hermes_stream.server.openai_api.response import Response
 from hermes_stream.server.problems import ApiError, problem_of
+from hermes_stream.server.push.channel import MOVED, close_reason
 
 _DEFAULT_TOKENS = 512
 
@@ -67,6 +68,7 @@ class RealtimeConnection:
 
     async def run(self) -> None:
         """Until the client goes; then everything that is under way for it ends."""
+        following = asyncio.create_task(self._go_with_session())
         try:
             await self._send("session.created", {"session": self._session_json()})
             while True:
@@ -74,10 +76,20 @@ class RealtimeConnection:
         except WebSocketDisconnect:
             pass
         finally:
+            following.cancel()
             self._pictures.end()
             for running in list(self._running.values()):
                 running.task.cancel()
                 await running.asked.aclose()
+
+    async def _go_with_session(self) -> None:
+        """A session that goes on at another server takes its clients along."""
+        with self._live.bus.listen() as listener:
+            async for event in listener:
+                if event.kind == "moved":
+                    async with self._sending:
+                        with suppress(WebSocketDisconnect, RuntimeError):
+                            await self._websocket.close(MOVED, close_reason(event.data["reason"]))
 
     async def _take(self, received: Any) -> None:
         if received["type"] == "websocket.disconnect":

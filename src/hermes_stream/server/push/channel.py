@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 _log = logging.getLogger(__name__)
 
-NOT_READ, NO_FEED, NO_SESSION = 4408, 4409, 4410
+NOT_READ, NO_FEED, NO_SESSION, MOVED = 4408, 4409, 4410, 4411
 GOING_AWAY, FAILED = 1001, 1011
 _MOST_WAITING = 1024
 # For what fits into the buffers between us and a client that reads, a moment is enough.
@@ -149,10 +149,14 @@ class Channel:
         """Why the client must go. One that does not read keeps only this waiting."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
-                reason = close.reason.encode()[:_MOST_REASON_BYTES].decode("utf-8", "ignore")
-                await self._websocket.close(close.code, reason)
+                await self._websocket.close(close.code, close_reason(close.reason))
         except (TimeoutError, *_GONE) as error:
             _log.info("a client was gone before it was told to go: %r", error)
+
+
+def close_reason(text: str) -> str:
+    """As much of a reason as a close frame has room for."""
+    return text.encode()[:_MOST_REASON_BYTES].decode("utf-8", "ignore")
 
 
 def protocol_to_accept(offered: Sequence[str]) -> str | None:

@@ -13,7 +13,7 @@ from hermes_stream.errors import HermesError, UsageError
 from hermes_stream.server.context import Server
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.problems import ApiError, Problem, not_found, problem_of
-from hermes_stream.server.push.channel import GOING_AWAY, NO_FEED, NO_SESSION, Channel, Close
+from hermes_stream.server.push.channel import GOING_AWAY, MOVED, NO_FEED, NO_SESSION, Channel, Close
 from hermes_stream.server.push.images import PictureFormat
 from hermes_stream.server.push.push_feed import PushFeed
 from hermes_stream.server.push.push_messages import (
@@ -157,6 +157,8 @@ class PushClient:
             async for event in listener:
                 if self._is_subscribed:
                     self._channel.put({**event.data, "type": event.kind})
+                if event.kind == "moved":
+                    self._channel.stop(Close(MOVED, event.data["reason"]))
         is_closed = live.session.is_closed
         self._channel.stop(Close(NO_SESSION, f"session {live.name} was closed") if is_closed else Close(GOING_AWAY))
 

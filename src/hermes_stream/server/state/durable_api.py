@@ -26,8 +26,7 @@ async def save_snapshot(live: LiveDep, server: ServerDep) -> dict[str, Any]:
     saved = await server.hub.keeper.save(live, even_unchanged=True)
     if saved is None:
         raise ApiError(409, "no_state_folder", "the server keeps nothing; start it with --state-dir FOLDER")
-    n_bytes = sum(file.stat().st_size for file in saved.path.iterdir())
-    return {"time_s": saved.time_seconds, "number": saved.number, "bytes": n_bytes}
+    return {"time_s": saved.time_seconds, "number": saved.number, "bytes": saved.n_bytes}
 
 
 @router.get("/v1/sessions/{session_id}/snapshots")

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ CREATE TABLE IF NOT EXISTS records (
 );
 """
 _FORMAT = 1
+_MICRO = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Journal:
     """The server's diary and its small records; safe to use from several threads, committed at once.
 
     seal, unseal: what turns the contents of entries into what stands in the file, and back; times stay legible.
+    is_shared: entries may come from other servers with their sessions; numbers are then microseconds since 1970, so
+    that they stay as they are and still rise.
     """
 
     def __init__(
@@ -61,11 +65,13 @@ class Journal:
         *,
         seal: Callable[[bytes], bytes] = bytes,
         unseal: Callable[[bytes], bytes] = bytes,
+        is_shared: bool = False,
     ) -> None:
         """path: of the file; None keeps it in memory. Raises ConfigError for another file, or with another key."""
         # Taken again within `together`.
         self._lock = threading.RLock()
-        self._seal, self._unseal = seal, unseal
+        self._seal, self._unseal, self._is_shared = seal, unseal, is_shared
+        self._n_written: Counter[str] = Counter()
         try:
             self._database = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
             self._database.execute("PRAGMA journal_mode=WAL")
@@ -95,12 +101,47 @@ class Journal:
         """Write an entry down."""
         wall_seconds = time.time()
         with self._lock:
+            number = self._next_number(session, wall_seconds) if self._is_shared else None
             cursor = self._database.execute(
-                "INSERT INTO events (session, kind, time_s, wall_s, data) VALUES (?, ?, ?, ?, ?)",
-                (session, kind, time_seconds, wall_seconds, self._packed(data)),
+                "INSERT INTO events (number, session, kind, time_s, wall_s, data) VALUES (?, ?, ?, ?, ?, ?)",
+                (number, session, kind, time_seconds, wall_seconds, self._packed(data)),
             )
+            self._n_written[session] += 1
         assert cursor.lastrowid is not None
         return Entry(cursor.lastrowid, session, kind, time_seconds, wall_seconds, data)
+
+    def n_written(self, session: str) -> int:
+        """Grows whenever something of a session is written or deleted."""
+        return self._n_written[session]
+
+    def export(self, session: str) -> dict[str, Any]:
+        """All that is known of a session, as JSON, for another journal."""
+        with self._lock:
+            entries = self._database.execute(
+                "SELECT number, kind, time_s, wall_s, data FROM events WHERE session = ? ORDER BY number", (session,)
+            ).fetchall()
+            records = self._database.execute(
+                "SELECT kind, id, data FROM records WHERE session = ? ORDER BY rowid", (session,)
+            ).fetchall()
+        return {
+            "entries": [[*row[:-1], self._unpacked(row[-1])] for row in entries],
+            "records": [[*row[:-1], self._unpacked(row[-1])] for row in records],
+        }
+
+    def take_in(self, session: str, exported: dict[str, Any]) -> None:
+        """Know of a session what another journal exported, and nothing else."""
+        with self.together():
+            self._database.execute("DELETE FROM events WHERE session = ?", (session,))
+            self._database.execute("DELETE FROM records WHERE session = ?", (session,))
+            newest = 0
+            for number, kind, time_s, wall_s, data in exported["entries"]:
+                newest = self._free_number(number, newest)
+                self._database.execute(
+                    "INSERT INTO events (number, session, kind, time_s, wall_s, data) VALUES (?, ?, ?, ?, ?, ?)",
+                    (newest, session, kind, time_s, wall_s, self._packed(data)),
+                )
+            for kind, name, data in exported["records"]:
+                self.put(kind, name, session, data)
 
     def entries(
         self, session: str, *, after: int = 0, kinds: Collection[str] = (), most: int = 1000, newest: bool = False
@@ -130,6 +171,7 @@ class Journal:
                 "DELETE FROM events WHERE session = ? AND time_s >= ? AND time_s < ?",
                 (session, start_seconds, end_seconds),
             )
+            self._n_written[session] += 1
             self._checkpoint()
         return cursor.rowcount
 
@@ -140,6 +182,7 @@ class Journal:
                 "INSERT OR REPLACE INTO records (kind, id, session, data) VALUES (?, ?, ?, ?)",
                 (kind, name, session, self._packed(data)),
             )
+            self._n_written[session] += 1
 
     def records(self, kind: str, session: str | None = None) -> dict[str, dict[str, Any]]:
         """Records of a kind by name, of one session or of all."""
@@ -159,7 +202,10 @@ class Journal:
     def remove(self, kind: str, name: str) -> None:
         """A record goes, if there is one."""
         with self._lock:
-            self._database.execute("DELETE FROM records WHERE kind = ? AND id = ?", (kind, name))
+            gone = self._database.execute(
+                "DELETE FROM records WHERE kind = ? AND id = ? RETURNING session", (kind, name)
+            ).fetchall()
+            self._n_written.update(session for (session,) in gone)
 
     def drop(self, session: str) -> None:
         """Everything of a session goes."""
@@ -198,6 +244,17 @@ class Journal:
             raise ConfigError(
                 f"{path} was written with another key, or without one; start with the key of then"
             ) from error
+
+    def _next_number(self, session: str, wall_seconds: float) -> int:
+        row = self._database.execute("SELECT max(number) FROM events WHERE session = ?", (session,)).fetchone()
+        return self._free_number(int(wall_seconds * _MICRO), row[0] or 0)
+
+    def _free_number(self, wanted: int, newest: int) -> int:
+        """The first one from what is wanted that no entry of any session has, behind the newest of its own."""
+        number = max(wanted, newest + 1)
+        while self._database.execute("SELECT 1 FROM events WHERE number = ?", (number,)).fetchone():
+            number += 1
+        return number
 
     def _checkpoint(self) -> None:
         """Deleted rows also stand in the write-ahead log until it is written back and cut."""

@@ -12,8 +12,8 @@ from hermes_stream.errors import SnapshotError
 from hermes_stream.server.live_session import Identity, LiveSession
 from hermes_stream.server.observe.logs import about_session
 from hermes_stream.server.settings import SessionSpec
+from hermes_stream.server.state.checkpoints import Checkpoint, Checkpoints, Saved
 from hermes_stream.server.state.journal import Journal
-from hermes_stream.server.state.state_folder import Checkpoint, Saved, StateFolder
 from hermes_stream.server.state.thumbnails import Thumbnails
 
 _log = logging.getLogger(__name__)
@@ -22,10 +22,11 @@ _log = logging.getLogger(__name__)
 class Keeper:
     """Which sessions there are stands in the journal, what they remember in the state folder, if there is one.
 
+    Where several servers share that, a session's journal stands in its checkpoints too.
     on_save: told how many seconds each save took, or None of one that failed.
     """
 
-    def __init__(self, journal: Journal, folder: StateFolder | None, *, n_older: int) -> None:
+    def __init__(self, journal: Journal, folder: Checkpoints | None, *, n_older: int) -> None:
         """n_older: checkpoints of a session that stay beside the newest."""
         self._journal, self.folder, self._n_older = journal, folder, n_older
         self.on_save: list[Callable[[float | None], None]] = []
@@ -60,7 +61,8 @@ class Keeper:
         if folder is None or not live.identity.is_kept:
             return None
         async with self._locks.setdefault(live.name, asyncio.Lock()):
-            state = (live.session.memory.number, len(live.session.stats.gaps), live.origin_seconds)
+            n_written = self._journal.n_written(live.name) if folder.is_shared else 0
+            state = (live.session.memory.number, len(live.session.stats.gaps), live.origin_seconds, n_written)
             if self._saved.get(live.name) == state and not even_unchanged:
                 return None
             began, seconds = time.perf_counter(), None
@@ -94,16 +96,23 @@ class Keeper:
 
     def forget(self, name: str) -> None:
         """Nothing of a session stays."""
-        self._journal.drop(name)
-        self._locks.pop(name, None)
-        self._saved.pop(name, None)
+        self.let_go(name)
         if self.folder is not None:
             self.folder.drop(name)
 
+    def let_go(self, name: str) -> None:
+        """Nothing of a session stays here; its checkpoints do."""
+        self._journal.drop(name)
+        self._locks.pop(name, None)
+        self._saved.pop(name, None)
 
-def _save(folder: StateFolder, live: LiveSession) -> Saved:
+
+def _save(folder: Checkpoints, live: LiveSession) -> Saved:
     """On a thread. The pictures are taken after the memory: those of frames that it holds are among them."""
+    # Before the memory: no entry is of a time that the checkpoint does not know, and forgetting finds it by its time.
+    journal = {"journal": live.journal.export(live.name)} if folder.is_shared else {}
     time_seconds = live.session.stats.time_seconds
     snapshot = live.session.snapshot()
     thumbnails = Thumbnails.from_bytes(live.thumbnails.to_bytes())
-    return folder.save(live.name, Checkpoint(snapshot, thumbnails, {"origin_s": live.origin_seconds}), time_seconds)
+    about = {"origin_s": live.origin_seconds, **journal}
+    return folder.save(live.name, Checkpoint(snapshot, thumbnails, about), time_seconds)

@@ -9,7 +9,7 @@ from typing import Any
 from hermes_stream.engine.session import Session
 from hermes_stream.server.live_session import LiveSession
 from hermes_stream.server.problems import ApiError
-from hermes_stream.server.state.state_folder import Saved, StateFolder
+from hermes_stream.server.state.checkpoints import Checkpoints, Saved
 from hermes_stream.types import AsOf
 
 
@@ -47,7 +47,7 @@ def known_of(session: Session) -> AsOf:
     return report
 
 
-async def session_at(live: LiveSession, time_seconds: float, folder: StateFolder | None) -> Past:
+async def session_at(live: LiveSession, time_seconds: float, folder: Checkpoints | None) -> Past:
     """The session as of a time. Raises ApiError for a time that has not come, HermesError where it cannot be made."""
     newest = live.session.stats.time_seconds
     if time_seconds > newest:
@@ -59,7 +59,7 @@ async def session_at(live: LiveSession, time_seconds: float, folder: StateFolder
     return await asyncio.to_thread(_past, live, time_seconds, newest, folder)
 
 
-def _past(live: LiveSession, time_seconds: float, newest: float, folder: StateFolder | None) -> Past:
+def _past(live: LiveSession, time_seconds: float, newest: float, folder: Checkpoints | None) -> Past:
     """On a thread."""
     now = live.session.as_of(time_seconds)
     if known_of(now).is_exact or folder is None:
