@@ -49,13 +49,13 @@ QUESTIONS = (
     "Was there ever a red ring?",
     "How many objects have there been so far?",
 )
-# Of the last tenth against the first: what an allocator keeps, and what else the machine does.
-_MOST_GROWTH = {"memory_bytes": 1.1, "resident_bytes": 1.25, "ms_per_frame": 2.0}
+# Of the last tenth against the first: what an allocator keeps, and what a busy machine's caches lose.
+_MOST_GROWTH = {"memory_bytes": 1.1, "resident_bytes": 1.25, "ms_per_frame": 1.5}
 
 
 @dataclass
 class Tenth:
-    """What a tenth of the stream took. resident_bytes: of the process at its end."""
+    """What a tenth of the stream took. ms_per_frame: of the processor. resident_bytes: of the process at its end."""
 
     ms_per_frame: float
     memory_bytes: int
@@ -186,9 +186,10 @@ class Soak:
         self.report.require(abs(sum(shares.probabilities) - 1) < 1e-3, "probabilities of yes and no are not 1 together")
 
     def _watch(self, n: int) -> None:
-        began = time.perf_counter()
+        # Of the processor: what else the machine does is no matter here.
+        began = time.process_time()
         self.world.watch(self.session, self.n_watched, self.n_watched + n)
-        self._seconds.append((time.perf_counter() - began) / n)
+        self._seconds.append((time.process_time() - began) / n)
         self.n_watched += n
 
     def _check(self, what: str) -> None:

@@ -3,5 +3,5 @@
 DEFAULT_MODEL = "tiny-llava-onevision"
 DEFAULT_MEMORY = "hermes"
 # Of `hermes-stream narrate`.
-NARRATING_MODEL = "tiny-qwen2.5-vl"
+NARRATING_MODEL = "tiny-qwen2.5-vl-commentary"
 NARRATING_MEMORY = "streaming-vlm"

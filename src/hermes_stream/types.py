@@ -205,6 +205,15 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class TimedWord:
+    """A word and when it is said, in seconds since the video began."""
+
+    start_seconds: float
+    end_seconds: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """What is asked of a session.
 

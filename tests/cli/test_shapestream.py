@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from hermes_stream import open_video
+from hermes_stream.shapestream import make_script
+from hermes_stream.shapestream.commentary import commentary_events
 from tests.cli.conftest import Done
 
 Command = Callable[..., Done]
@@ -74,3 +76,16 @@ def test_mistakes_end_with_status_2_and_one_line(
     assert done.status == 2
     assert message in done.err
     assert len(done.err.strip().splitlines()) == 1
+
+
+def test_events_are_rows_of_a_time_and_a_text(command: Command, tmp_path: Path) -> None:
+    events = tmp_path / "events.json"
+    done = command(
+        "shapestream", "render", "--seed", 11, "--seconds", 20, "--fps", 2, "--size", "64x48",
+        "--out", tmp_path / "v.mp4", "--events", events, "--sample-fps", 2,
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    script = make_script(11, 20.0)
+    assert json.loads(events.read_text()) == [
+        {"time_s": round(event.time_seconds, 3), "text": event.text} for event in commentary_events(script, fps=2)
+    ]

@@ -154,7 +154,7 @@ def test_bundled_models_load_and_are_small() -> None:
     folders = bundled_models()
     assert "tiny-llava-onevision" in folders
     n_bytes = sum(path.stat().st_size for folder in folders.values() for path in folder.rglob("*"))
-    assert n_bytes < 32 * 2**20
+    assert n_bytes < 42 * 2**20
     for name in folders:
         facts = load_adapter(name).facts
         assert facts.n_layers >= 10

@@ -24,6 +24,7 @@ from hermes_stream.cli.report import report
 from hermes_stream.cli.serve import serve
 from hermes_stream.cli.sessions import sessions
 from hermes_stream.cli.shapestream import shapestream
+from hermes_stream.cli.train import train
 from hermes_stream.cli.watch import watch
 from hermes_stream.errors import HermesError, UsageError
 
@@ -45,6 +46,7 @@ app.command(map_memory, name="map")
 app.command(sessions)
 app.command(keys)
 app.command(shapestream)
+app.command(train)
 app.command(bench)
 app.command(evaluation)
 app.command(report)

@@ -22,9 +22,10 @@ def render(
     size: str = "640x360",
     out: Path,
     questions: Path | None = None,
+    events: Path | None = None,
     sample_fps: float = 1,
 ) -> None:
-    """Render an episode as a video file, and questions about it as JSON.
+    """Render an episode as a video file, and questions about it or its events as JSON.
 
     Parameters
     ----------
@@ -40,10 +41,13 @@ def render(
         The video file; its ending chooses the container.
     questions
         A JSON file of questions with their times and answers.
+    events
+        A JSON file of what enters, turns and leaves and which room comes: rows {"time_s", "text"}.
     sample_fps
-        The rate at which a model will sample the file; questions ask nothing that it could miss.
+        The rate at which a model will sample the file; questions and events are such as it cannot miss.
     """
     from hermes_stream.shapestream import make_questions, make_script, questions_to_json, write_episode
+    from hermes_stream.shapestream.commentary import commentary_events, events_to_json
 
     width, height = parse_size(size)
     if not (math.isfinite(seconds) and seconds > 0):
@@ -64,6 +68,10 @@ def render(
         rows = make_questions(script, fps=sample_fps)
         questions.write_text(questions_to_json(rows), encoding="utf-8")
         say(f"{questions}: {len(rows)} questions")
+    if events is not None:
+        happened = commentary_events(script, fps=sample_fps)
+        events.write_text(events_to_json(happened), encoding="utf-8")
+        say(f"{events}: {len(happened)} events")
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -80,8 +80,9 @@ class CommentaryPrompts:
         return f" {word}"
 
     def words_of(self, reply: str) -> str:
-        """The words of a reply: without the silence marker at its end, if it is there."""
-        return reply.removesuffix(self.silence).strip()
+        """The words of a reply: without the silence marker at its end, if it is there; space around does not count."""
+        words = f" {reply.strip()}" if self.silence.startswith(" ") else reply.strip()
+        return words.removesuffix(self.silence).strip()
 
 
 def chatml_commentary(*, system: str, time: str, vision_open: str, vision_close: str) -> CommentaryPrompts:

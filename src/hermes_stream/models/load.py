@@ -111,6 +111,18 @@ def load_adapter(
     return _adapt(config.model_type, _load_checkpoint(name, place, wishes))
 
 
+def load_checkpoint(name: str) -> Checkpoint:
+    """A checkpoint of one of the families as transformers has it, in float32 on the CPU: for training.
+
+    Raises ModelError as `load_adapter` does.
+    """
+    place = resolve_checkpoint(name)
+    config = _load_config(name, place)
+    if config.model_type not in _FAMILIES:
+        raise ModelError(f"{name}: {config.model_type!r} is no family of the engine; supported: {', '.join(_FAMILIES)}")
+    return _load_checkpoint(name, place, _Wishes("cpu", None, torch.float32, None, "after", None))
+
+
 def check_sharding(name: str, n_ranks: int) -> None:
     """Raise ModelError, before anything is loaded, for a checkpoint that cannot be spread over so many devices."""
     if name.startswith(_RANDOM):

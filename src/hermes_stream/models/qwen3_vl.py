@@ -24,8 +24,8 @@ _TURN = "{question}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>\n<|im_s
 PROMPTS = Prompts(prefix="<|im_start|>user\n", question=_ASK, question_first=_ASK, turn=_TURN)
 # Grids bring their times and separators along.
 COMMENTARY = chatml_commentary(system="", time="", vision_open="", vision_close="")
-_TIME = "<{seconds:.1f} seconds><|vision_start|>"
-_END = "<|vision_end|>"
+TIME = "<{seconds:.1f} seconds><|vision_start|>"
+END = "<|vision_end|>"
 # The family's processor budgets a whole clip, which a stream does not know: 256 tokens a frame unless told otherwise.
 _TOKENS_PER_FRAME = 256
 # For how many tokens a separator may take: three years.
@@ -54,7 +54,7 @@ class Qwen3VLAdapter(CheckpointAdapter):
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._patches = make_patches(checkpoint.preprocessor, checkpoint.max_pixels)
         self._patches.check_fits(checkpoint.model.config.vision_config)
-        longest = _TIME.format(seconds=_LONGEST_SECONDS) + _END
+        longest = TIME.format(seconds=_LONGEST_SECONDS) + END
         n_separators = len(checkpoint.tokenizer(longest, add_special_tokens=False)["input_ids"])
         super().__init__(
             checkpoint,
@@ -130,7 +130,7 @@ class Qwen3VLAdapter(CheckpointAdapter):
         self, index: int, seconds: float, shown: float, grid_NE: torch.Tensor, n_rows: int, n_columns: int, start: int
     ) -> tuple[tuple[torch.Tensor, ...], int]:
         """Embeddings, positions, frame, row, column and time of a grid with its separators; and the next position."""
-        before_TE, after_TE = self._embed_text(_TIME.format(seconds=shown)), self._embed_text(_END)
+        before_TE, after_TE = self._embed_text(TIME.format(seconds=shown)), self._embed_text(END)
         n_before, n_after = before_TE.shape[0], after_TE.shape[0]
         cells_2N = torch.cartesian_prod(torch.arange(n_rows), torch.arange(n_columns)).view(-1, 2).T
         corner = start + n_before

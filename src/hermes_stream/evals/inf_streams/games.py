@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hermes_stream.errors import ConfigError, TaskError
 from hermes_stream.evals.annotations import Annotations, Problem, Record
+from hermes_stream.types import TimedWord
 
 TITLE = "Inf-Streams-Eval"
 FILES = "eval_all_metadata.jsonl (video and timed words, one video a line) and the videos"
@@ -17,21 +18,12 @@ _CLIPS = "*clips*.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """A word, or a few of them, and when it is said."""
-
-    start_seconds: float
-    end_seconds: float
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Game:
     """One video and its transcript, in order of time. name: of its file, by which segments and runs know it."""
 
     name: str
     path: Path
-    words: tuple[Word, ...]
+    words: tuple[TimedWord, ...]
 
     @property
     def end_seconds(self) -> int:
@@ -145,7 +137,7 @@ def _segment(annotations: Annotations, record: Record) -> Segment:
     return Segment(Path(record.text("video")).name, start, end, reference, str(record.get("title") or ""))
 
 
-def _words(annotations: Annotations, record: Record) -> tuple[Word, ...]:
+def _words(annotations: Annotations, record: Record) -> tuple[TimedWord, ...]:
     """A transcript in order; what is turned round or out of order in it is put right, and noted."""
     content = record.get("content")
     if not isinstance(content, list) or not content:
@@ -160,14 +152,14 @@ def _words(annotations: Annotations, record: Record) -> tuple[Word, ...]:
     return tuple(ordered)
 
 
-def _turned(word: Word) -> Word:
-    return Word(word.end_seconds, word.start_seconds, word.text)
+def _turned(word: TimedWord) -> TimedWord:
+    return TimedWord(word.end_seconds, word.start_seconds, word.text)
 
 
-def _word(record: Record, index: int, entry: object) -> Word:
+def _word(record: Record, index: int, entry: object) -> TimedWord:
     match entry:
         case [int() | float() as start, int() | float() as end, str() as text, *_] if _are_times(start, end):
-            return Word(float(start), float(end), text.strip())
+            return TimedWord(float(start), float(end), text.strip())
     raise record.malformed(f"has content entry {index} = {str(entry)[:60]!r}; expected [start, end, word] in seconds")
 
 
