@@ -12,6 +12,8 @@ from cyclopts import App, Parameter
 
 from hermes_stream.cli.eval_alerts import alerts
 from hermes_stream.cli.eval_benchmark import benchmark
+from hermes_stream.cli.eval_commentary import commentary
+from hermes_stream.cli.eval_commentary_report import commentary_report
 from hermes_stream.cli.eval_options import JudgedOptions, split_list
 from hermes_stream.cli.output import each_note_once, progress_bar
 from hermes_stream.errors import ConfigError
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 evaluation = App(name="eval", help="Judge memory policies by how well questions are answered from what they keep.")
 evaluation.command(alerts)
+evaluation.command(commentary)
+evaluation.command(commentary_report)
 evaluation.command(benchmark)
 evaluation.default(benchmark)
 

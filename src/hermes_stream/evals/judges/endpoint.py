@@ -59,8 +59,9 @@ class EndpointSetting:
     """Where a model answers, and how; model, revision and decoding are what its answers are known by.
 
     base_url: up to and with the version, as "http://localhost:8000/v1". revision: what else pins the model, as the
-    commit of its weights. temperature, seed: None are not sent, for endpoints that refuse them. key_variable: of the
-    environment, holds the API key; endpoints without keys need none. n_retries: after errors that may pass.
+    commit of its weights. temperature, seed, max_new_tokens: None are not sent, for endpoints that refuse them.
+    key_variable: of the environment, holds the API key; endpoints without keys need none. n_retries: after errors that
+    may pass.
     """
 
     base_url: str
@@ -68,7 +69,7 @@ class EndpointSetting:
     revision: str = ""
     temperature: float | None = 0.0
     seed: int | None = 0
-    max_new_tokens: int = 300
+    max_new_tokens: int | None = 300
     key_variable: str = _KEY_VARIABLE
     timeout_seconds: float = _TIMEOUT_SECONDS
     n_retries: int = _N_RETRIES
