@@ -30,8 +30,10 @@ def models(*, json: Annotated[bool, Parameter(negative="")] = False) -> None:
         if json:
             put_json({"name": name, "family": config["model_type"], "bytes": n_bytes, **defaults})
         else:
+            strings = defaults.pop("commentary", None)
             settings = ", ".join(f"{key.replace('_', ' ')} {_spoken(value)}" for key, value in defaults.items())
-            print(f"{name:24} bundled, {human_bytes(n_bytes)}; {settings}")
+            settings += ", narrates" if strings else ""
+            print(f"{name:26} bundled, {human_bytes(n_bytes)}; {settings}")
     if not json:
         print(f"families: {', '.join(supported_families())} (a checkpoint folder or a hub id owner/name)")
 
