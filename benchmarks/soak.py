@@ -2,12 +2,13 @@
 
     python benchmarks/soak.py --frames 36000 --memory hermes,tiered
 
-Watches the synthetic world at a frame a second. Between pieces of random length it is asked (several at once, during
-ingest, cancelled), forked, saved, replaced by what was saved, looked back at, and told of gaps; after each of these
-the laws of the memory are checked. At the end the same questions go to three: the session that went through all this,
-a fresh process that takes up its snapshot, and a fresh process that watched the same frames and gaps and was never
-disturbed. All must hold the same and answer alike, in float64, so that rounding decides nothing. Time and memory are compared between the first tenth and the last. Leaves with 1 if
-anything was not as it should be; writes benchmarks/results/soak.json.
+Watches the synthetic world at a frame a second. Between pieces of random length it is asked (several at once,
+during ingest, cancelled), forked, saved, replaced by what was saved, looked back at, and told of gaps; after each
+of these the laws of the memory are checked. At the end the same questions go to three: the session that went
+through all this, a fresh process that takes up its snapshot, and a fresh process that watched the same frames and
+gaps and was never disturbed. All must hold the same and answer alike, in float64, so that rounding decides nothing.
+Time and memory are compared between the first tenth and the last. Leaves with 1 if anything was not as it should
+be; writes benchmarks/results/soak.json.
 """
 
 from __future__ import annotations

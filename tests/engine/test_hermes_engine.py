@@ -75,7 +75,9 @@ def test_layers_hold_what_their_group_is_for(adapter: Adapter) -> None:
     stream.memory.check_invariants()
 
 
-@pytest.mark.parametrize(("reindex", "n_chunks"), [("lazy", 1000), ("eager", 200)])
+@pytest.mark.parametrize(
+    ("reindex", "n_chunks"), [pytest.param("lazy", 1000, marks=pytest.mark.slow), ("lazy", 200), ("eager", 200)]
+)
 def test_the_budget_holds_and_nothing_grows(adapter: Adapter, reindex: str, n_chunks: int) -> None:
     """One frame an interval, so 1,000 compressions; lazy positions run out and are compacted dozens of times."""
     memory = Hermes(budget=30, reindex=reindex)

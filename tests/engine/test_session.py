@@ -224,6 +224,13 @@ def test_a_fork_in_mid_interval_compresses_when_its_parent_would(engine: Engine)
         assert session.memory.held_tokens == fork.memory.held_tokens == (18,) * 12
 
 
+@pytest.mark.parametrize("temperature", [1e-5, 1e-40, 2.4e-79, 5e-324])
+def test_however_cold_it_is_a_token_is_drawn(temperature: float) -> None:
+    """What is divided by such a number is none."""
+    sampler = Sampler(Query("x", temperature=temperature, repetition_penalty=1.5), torch.device("cpu"))
+    assert [int(sampler.choose(torch.tensor([2.0, 90.0, -80.0]))) for _ in range(3)] == [1, 1, 1]
+
+
 def test_sampling_follows_its_settings(engine: Engine) -> None:
     """Against probabilities written out: top-p cuts the tail, the repetition penalty sees the answer's tokens only."""
     logits = torch.tensor([2.0, 1.0, 0.5, -1.0])

@@ -32,6 +32,9 @@ def test_api(server: RunningServer, tmp_path: Path, tries: Tries) -> None:
             ],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
+        for each in server.http.get("/v1/sessions").json()["data"]:
+            if each["id"] != name:
+                server.http.delete(f"/v1/sessions/{each['id']}")
         assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
         generated = re.search(r"(\d+) generated", done.stdout)
         assert generated is not None, done.stdout[-2000:]

@@ -19,12 +19,15 @@ from transformers import (
 
 from hermes_stream.types import Query
 
+# Below it nothing but the largest logit is ever drawn, and what is divided by it overflows.
+_COLDEST = 1e-5
+
 
 class Sampler:
     """Picks the next token of one answer: greedy at temperature 0, otherwise drawn with the query's own seed."""
 
     def __init__(self, query: Query, device: torch.device) -> None:
-        self._is_greedy = query.temperature == 0
+        self._is_greedy = query.temperature < _COLDEST
         self._processors = LogitsProcessorList()
         if query.repetition_penalty != 1:
             self._processors.append(RepetitionPenaltyLogitsProcessor(query.repetition_penalty))
