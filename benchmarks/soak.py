@@ -70,8 +70,8 @@ class Tenth:
 class Report:
     """memory: as it was asked for. failures: in words; empty where all is well.
 
-    holds_the_same: whether a fresh process holds the very same tokens, too: single scores are rounded to 32 bits, so
-    that after long streams a token that is kept by a hair may be another one where frames were cut differently.
+    holds_the_same: whether a fresh process holds the very same tokens, too; told and not required, because after long
+    streams it may not, and why is open (docs/operations.md).
     """
 
     memory: str
