@@ -234,12 +234,17 @@ def answers_of(session: Session) -> dict[str, str]:
     return {question: answer.result().text for question, answer in asked.items()}
 
 
-def end_of(session: Session) -> dict[str, str]:
-    """All answers, and what tells one memory from another: which tokens each layer holds."""
+def held_by(session: Session) -> str:
+    """What tells one memory from another: which tokens each layer holds."""
     digest = hashlib.sha256()
     for layer in session.memory.layers:
         digest.update(layer.table.identity_HN.contiguous().numpy().tobytes())
-    return {**answers_of(session), HELD: digest.hexdigest()}
+    return digest.hexdigest()
+
+
+def end_of(session: Session) -> dict[str, str]:
+    """All answers, and what is held."""
+    return {**answers_of(session), HELD: held_by(session)}
 
 
 def soak(model: str, memory: str, budget: str, seed: int, n_frames: int) -> Report:
@@ -249,7 +254,7 @@ def soak(model: str, memory: str, budget: str, seed: int, n_frames: int) -> Repo
         run = Soak(engine, engine.open(memory, budget=budget), World(seed, n_frames), report, folder)
         run.run()
         run.session.snapshot().save(folder / "end.safetensors")
-        held = end_of(run.session)[HELD]
+        held = held_by(run.session)
         shared = [
             "--model",
             model,
