@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,29 @@ def test_a_policy_watches_and_answers(name: str, adapter: Adapter) -> None:
     assert_same_streams(stream, unasked)
     if stream.policy.is_bounded:
         assert stream.n_compressions > 0
+
+
+def test_nothing_of_questions_and_frames_waits_for_the_garbage_collector(adapter: Adapter) -> None:
+    """It comes when it likes; until then, rows in a cycle of references would fill an accelerator."""
+    left = {}
+    gc.disable()
+    try:
+        for name in POLICIES:
+            stream = start(name, adapter)
+            watch_direct(stream, make_frames(8), 4)
+            gc.collect()
+            gc.freeze()
+            question_logits(stream, QUESTION)
+            watch_direct(stream, make_frames(4, start=8), 4)
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            gc.set_debug(0)
+            left[name] = sum(isinstance(each, torch.Tensor) for each in gc.garbage)
+            gc.garbage.clear()
+    finally:
+        gc.unfreeze()
+        gc.enable()
+    assert left == dict.fromkeys(POLICIES, 0)
 
 
 @pytest.mark.parametrize("name", POLICIES)

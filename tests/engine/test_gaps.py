@@ -132,7 +132,8 @@ def test_a_gap_may_lie_within_a_piece(qwen2_5: Adapter) -> None:
     version = stream.memory.current
     gaps = version.layers[0].table.position_RHN[0, 0, version.n_prefix :].unique().diff().tolist()
     assert gaps == [4, 4, gaps[2], 4, 4, 4]
-    assert gaps[2] == version.shape.longest_span - 16
+    # The first pair behind it is what did not fit, and ends the span.
+    assert gaps[2] == version.shape.longest_span - 8
     assert_in_order(stream)
 
 
@@ -146,7 +147,8 @@ def test_what_is_close_in_time_keeps_its_scale_and_long_gaps_get_one_length(qwen
     # The last one came when the others had been drawn together already.
     assert len(set(gaps[1::2])) == 1
     assert gaps[1] > 50
-    assert sum(gaps) <= version.shape.longest_span
+    # Up to the pair for which they were drawn together.
+    assert sum(gaps[:-1]) <= version.shape.longest_span
 
 
 def test_a_grid_does_not_reach_over_a_gap(adapter: Adapter) -> None:

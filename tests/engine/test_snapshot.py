@@ -236,7 +236,7 @@ def test_files_that_are_no_whole_snapshot_are_refused_in_one_line(
     assert "No such file" in refusal()
     path.write_bytes(whole)
     change_header(path, version="99")
-    assert "is a snapshot of version 99, this hermes-stream reads version 4" in refusal()
+    assert "is a snapshot of version 99, this hermes-stream reads version 5" in refusal()
     path.write_bytes(whole)
     assert engine.restore(path).stats == session.stats
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -31,9 +31,12 @@ class Piece:
     Families that make one grid of several frames leave those without a partner waiting in the stream.
     """
 
+    _parts_grids: ClassVar[bool] = True
+
     def __init__(self, stream: Stream, frames: Sequence[Frame], encoded: VisualTokens | None = None) -> None:
         """encoded: the first of the frames (after those that wait in the stream), whole grids of one interval, as the
-        vision tower makes them; by default as many as may go together are encoded here.
+        vision tower makes them; by default as many as may go together are encoded here. As many of them are taken
+        as positions are left for.
 
         Raises LimitError, with nothing changed but a compaction, if they do not fit; SessionError in a stopped session.
         """
@@ -44,6 +47,9 @@ class Piece:
         if encoded is None:
             clip = stream.next_clip(frames, stream.grids_at_once)
             encoded = None if clip is None else stream.embed(clip)
+        self._tokens, self._front_states = None, stream.front_states
+        if encoded is not None:
+            encoded, self._tokens, self._front_states = self._up_to_compaction(encoded)
         n_encoded = 0 if encoded is None else encoded.n_frames
         self.n_grids = 0 if encoded is None else encoded.n_grids
         # Without a partner: all that is left, if it is less than a grid.
@@ -53,10 +59,8 @@ class Piece:
         self._interval_frames = stream.interval_frames + self.n_grids * stream.adapter.facts.frames_per_grid
         self._since_seconds = candidates[0].pts_seconds if stream.since_seconds is None else stream.since_seconds
         self._seconds = candidates[max(n_encoded, 1) - 1].pts_seconds
-        self._tokens, self._front_states = None, stream.front_states
         self._ends_G = [] if encoded is None else encoded.ends_of_grids()
-        if encoded is not None:
-            self._tokens, self._front_states = self._reduced(encoded)
+        if self._tokens is not None:
             stream.check_growth(self._tokens.frame_N.numel())
         # What enters the text model now: the same, unless newest frames are held back.
         self._entering = self._tokens
@@ -66,6 +70,26 @@ class Piece:
         self._commit: CommitSegment | None = None
         if self._tokens is not None and stream.policy.ingests == "tokens":
             self._prepare_commit(self._tokens)
+
+    def _up_to_compaction(self, encoded: VisualTokens) -> tuple[VisualTokens, VisualTokens, tuple[Any, ...]]:
+        """The first grids that positions are left for, at least one: encoded, as they enter, and front-ends' states.
+
+        Positions are closed up for one grid, never for several, so that when that happens does not depend on which
+        frames come together (law 4).
+        """
+        for n_grids in range(encoded.n_grids, 0, -1):
+            some = encoded.grids(0, n_grids)
+            tokens, front_states = self._reduced(some)
+            if n_grids == 1 or not self._parts_grids or self._has_room(tokens):
+                break
+        return some, tokens, front_states
+
+    def _has_room(self, tokens: VisualTokens) -> bool:
+        """Whether they may enter without a compaction."""
+        stream, memory = self.stream, self.stream.memory
+        if stream.policy.ingests != "tokens":
+            return True
+        return memory.has_room(tokens, reserved_positions(memory.shape.max_positions), waits=stream.held_back > 0)
 
     def _reduced(self, encoded: VisualTokens) -> tuple[VisualTokens, tuple[Any, ...]]:
         """What enters of the encoded frames, and the front-ends' states after them."""

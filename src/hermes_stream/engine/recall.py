@@ -59,17 +59,14 @@ class Settled:
     """
 
     def __init__(self, version: MemoryVersion, recalled: Sequence[Recalled], rope: Rope, spec: ViewSpec) -> None:
-        self._version, self._recalled, self._rope, self._spec = version, recalled, rope, spec
+        self._version, self._recalled, self._spec = version, recalled, spec
+        self.end = end = version.text_position if spec.positions == "stored" else self._end_of_view()
         devices = tuple(version.shape.device_of(index) for index in range(version.shape.n_layers))
-        self._seen = ReadAhead(self._gather, devices)
-        self.end = version.text_position if spec.positions == "stored" else self._end_of_view()
+        # Without `self` in it: rows of all layers would outlive the question until the garbage collector comes.
+        self._seen = ReadAhead(lambda index: _see(version, index, recalled[index], rope, spec, end), devices)
 
     def seen(self, layer_index: int) -> SeenRows:
         return self._seen[layer_index]
-
-    def _gather(self, layer_index: int) -> SeenRows:
-        recalled = self._recalled[layer_index]
-        return _see(self._version, layer_index, recalled, self._rope, self._spec, self.end)
 
     def table(self, layer_index: int) -> TokenTable:
         """What the rows are that a layer sees, prefix first."""

@@ -63,6 +63,7 @@ def apply_plan(
         base,
         layers=layers,
         next_position=base.next_position + n_ends,
+        settled_at=base.next_position + n_ends,
         next_identity=base.next_identity + max(_n_made(p) for p in layer_plans),
         number=base.number + 1,
     )

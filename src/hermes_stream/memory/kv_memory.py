@@ -101,6 +101,12 @@ class KVMemory:
         """Positions left before the model's limit."""
         return self.shape.max_positions - self.current.next_position
 
+    def has_room(self, tokens: VisualTokens, reserve: int, *, waits: bool) -> bool:
+        """Whether these tokens and a reserve fit as positions are. waits: behind others that wait as features."""
+        if waits:
+            tokens = self.current.with_features(tokens, self.current.time_seconds).features.laid_out(self.shape)
+        return self.current.end_after(tokens) + reserve <= self.shape.max_positions
+
     def make_room(self, tokens: VisualTokens, reserve: int = 0) -> VisualTokens:
         """Compact if these tokens and a reserve would pass the model's limit; LimitError if that is not enough.
 

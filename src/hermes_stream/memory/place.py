@@ -66,6 +66,7 @@ def _with_tables(
         version,
         layers=tuple(layers),
         next_position=next_position,
+        settled_at=next_position,
         moved=version.moved + version.next_position - next_position,
         time_start=version.time_start + newest_time - version.newest_time,
         newest_time=newest_time,

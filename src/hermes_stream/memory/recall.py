@@ -171,11 +171,11 @@ def _view_positions(version: MemoryVersion, layer: LayerMemory, choice: _Choice,
 
 def _stored_positions(version: MemoryVersion, layer: LayerMemory, rows_N: torch.Tensor) -> torch.Tensor:
     """Of archived rows by today's clock, `[R, N]`; drawn together where positions do not reach as far back."""
-    shape, end = version.shape, version.next_position
+    shape, end = version.shape, version.settled_at
     position_RN = layer.archive.table.select(rows_N).position_RHN[:, 0].clone()
     position_RN[list(shape.time_axes)] -= version.moved
     time_N = position_RN[shape.time_axes[0]]
-    if end - int(time_N.min()) > shape.max_positions:
+    if end - int(time_N.min()) > shape.reach:
         position_RN[list(shape.time_axes)] += _drawn_together(time_N, end, shape.longest_span) - time_N
     return position_RN
 

@@ -40,6 +40,12 @@ class MemoryShape:
         """How much of the positions the held times may take after a compaction: half, so that it is not soon needed."""
         return self.max_positions // 2
 
+    @property
+    def reach(self) -> int:
+        """How far before the last plan's clock archived rows may stand: what comes until the next, and a question,
+        see them from an eighth of the positions further on."""
+        return self.max_positions - self.max_positions // 8
+
     def device_of(self, layer_index: int) -> torch.device:
         """Where a layer's keys and values are."""
         return self.layer_devices[layer_index] if self.layer_devices else self.device

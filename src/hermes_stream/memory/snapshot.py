@@ -23,7 +23,7 @@ from hermes_stream.sealing import is_sealed, open_sealed, seal
 
 _FORMAT = "hermes-stream snapshot"
 # Raised whenever what stands in `structure` changes.
-_VERSION = "4"
+_VERSION = "5"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

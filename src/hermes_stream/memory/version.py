@@ -73,6 +73,8 @@ class MemoryVersion:
     time_start, newest_time: positions of the stream's first moment and of its newest frame, held or not, on the time
         axis; they matter for models with absolute time and fall with each compaction.
     moved: how far compactions have moved the clock back since the stream began.
+    settled_at: `next_position` when rows were last planned or placed. Archived rows that positions do not reach stand
+        before it, so that all frames of an interval see them at the same places (law 4).
     features: encoded tokens that have not gone through the text model (policies that hold features).
     n_seen: vision tokens committed since the stream began. n_text: of commentary, as many tokens of text.
     frames_seen: sampled frames; grids_seen: frames as the memory numbers them (Qwen makes one grid of two frames).
@@ -94,6 +96,7 @@ class MemoryVersion:
     number: int
     features: FeatureBank
     moved: int = 0
+    settled_at: int = 0
     n_text: int = 0
 
     @property

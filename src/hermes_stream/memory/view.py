@@ -64,7 +64,7 @@ def take_rows(x_KN: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 class LayerView:
     """The rows of one layer after its prefix, in time order.
 
-    mass: by probe name, float32 `[K, N]`: attention that the probe's tokens pay to each row, mean over the tokens
+    mass: by probe name, `[K, N]`, float32 at least: attention that its tokens pay to each row, mean over the tokens
     and over the query heads of each key/value head. Softmax runs over prefix, rows and probe.
     query: by name of a probe that wants it, its mean un-rotated query, `[H, D]`, H query heads.
     held_tensors: what `tensors` gives; a view made by hand may lack it.

@@ -188,7 +188,7 @@ class Hermes(Policy):
         return {"shallow": range(groups.shallow_end), "middle": groups.middle, "deep": groups.deep}
 
     def scores(self, view: MemoryView, state: HermesState) -> list[torch.Tensor]:
-        """S of every layer before smoothing, float32 `[N]` each."""
+        """S of every layer before smoothing, `[N]` each, float32 at least."""
         return [self._layer_score(index, layer, state) for index, layer in enumerate(view.layers)]
 
     def smoothed(self, scores: Sequence[torch.Tensor], view: MemoryView, state: HermesState) -> list[torch.Tensor]:
@@ -277,7 +277,7 @@ class Hermes(Policy):
 
 
 def _attention(layer: LayerView, probe: str) -> torch.Tensor:
-    """a: a probe's attention to each row, mean over heads, float32 `[N]`."""
+    """a: a probe's attention to each row, mean over heads, `[N]`, as exact as it came."""
     if probe not in layer.mass:
         raise PlanError(f"hermes needs the attention of its probe {probe!r}, but the view has {sorted(layer.mass)}")
-    return layer.mass[probe].float().mean(dim=0)
+    return layer.mass[probe].mean(dim=0)

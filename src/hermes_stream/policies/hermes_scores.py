@@ -1,7 +1,7 @@
 """The formulas of HERMES, as pure functions on tensors.
 
-Shape letters: N rows of one layer after its prefix, oldest first. Scores are float32. Nothing here reads a tensor
-back to the host: all sizes are known from shapes.
+Shape letters: N rows of one layer after its prefix, oldest first. Scores are float32, or float64 where attention is.
+Nothing here reads a tensor back to the host: all sizes are known from shapes.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class LiveVLM(Policy):
             return short_N[-budget:]
         place_N = layer.identity_N[:n_long] - stream.prefix_tokens + 1
         bucket_N = bucket_of(place_N, place_N[-1], max(n_keep // self.capacity, 1))
-        score_N = layer.mass["newest"][:, :n_long].float().mean(dim=0)
+        score_N = layer.mass["newest"][:, :n_long].mean(dim=0)
         return torch.cat((rows_over_time(score_N, bucket_N, n_keep, int(self.top * n_keep), self.capacity), short_N))
 
     def _n_long(self, layer: LayerView, stream: StreamFacts) -> int:

@@ -74,7 +74,7 @@ class StreamMem(Policy):
     def _layer_plan(self, layer: LayerView, frames: Sequence[torch.Tensor]) -> LayerPlan:
         if _PROBE not in layer.mass:
             raise PlanError(f"streammem needs the attention of its probe, but the view has {sorted(layer.mass)}")
-        attention_N = layer.mass[_PROBE].float().mean(dim=0)
+        attention_N = layer.mass[_PROBE].mean(dim=0)
         keep_N, _ = top_rows(attention_N, (self.budget_tokens or 0) - len(frames))
         weight_N = attention_N if self.prototype == "weighted" else torch.ones_like(attention_N)
         # Attention that underflows in a whole frame leaves a plain mean.

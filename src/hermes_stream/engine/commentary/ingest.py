@@ -140,6 +140,8 @@ class ReplyPiece:
 class RoundPiece(Piece):
     """The user's turn of a round, as far as its frames reach."""
 
+    _parts_grids = False
+
     def __init__(self, stream: Stream, frames: Sequence[Frame], encoded: VisualTokens | None, step: int) -> None:
         self._step = step
         super().__init__(stream, frames, encoded)
