@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from hermes_stream.shapestream import Viewpoint, is_right, make_script, write_episode
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import OpenPage, delete_sessions, watched_page
 from tests.browser.test_demo import seconds_of
-from tests.server.conftest import RunningServer
+from tests.server.conftest import RunningServer, server_process
 
 pytestmark = pytest.mark.browser
 
@@ -79,3 +80,25 @@ def test_two_memories_see_the_same_pushed_frames(open_page: OpenPage, server: Ru
     )
     assert second["frames_seen"] >= 2
     assert first["time_s"] == pytest.approx(second["time_s"], abs=1.1)
+
+
+def test_a_camera_comes_back_to_a_server_that_was_killed(browser: Browser, tmp_path: Path) -> None:
+    """Without a word of the person; what nobody saw meanwhile is a gap."""
+    saved = ("--state-dir", tmp_path, "--save-seconds", "1")
+    with server_process(*saved) as first:
+        expected = "ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_EMPTY_RESPONSE|WebSocket connection to"
+        with watched_page(browser, first, expected=expected) as watched:
+            page = watched.page
+            page.get_by_role("button", name="This camera").click()
+            expect(page.locator("#facts")).to_contain_text(re.compile(r"^[4-9] frames seen"), timeout=20_000)
+            page.wait_for_timeout(2_000)
+            first.end(signal.SIGKILL)
+            # Longer than the distance of two frames.
+            page.wait_for_timeout(2_000)
+            with server_process(*saved, port=int(first.address.rpartition(":")[2])) as second:
+                (before,) = second.http.get("/v1/sessions").json()["data"]
+                expect(page.locator("#toasts")).to_contain_text("connected again")
+                expect(page.locator("#facts")).to_contain_text("1 gap", timeout=20_000)
+                (after,) = second.http.get("/v1/sessions").json()["data"]
+                assert after["frames_seen"] > before["frames_seen"] > 0
+                delete_sessions(second)

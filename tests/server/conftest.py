@@ -61,9 +61,9 @@ def run_command(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def server_process(*arguments: str | Path, **environment: str) -> Iterator[RunningServer]:
-    """`hermes-stream serve` on a free port, from when it listens until the block is left."""
-    command = [*_COMMAND, "serve", "--port", "0", *map(str, arguments)]
+def server_process(*arguments: str | Path, port: int = 0, **environment: str) -> Iterator[RunningServer]:
+    """`hermes-stream serve`, on a free port if none is given, from when it listens until the block is left."""
+    command = [*_COMMAND, "serve", "--port", str(port), *map(str, arguments)]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=_environment() | environment
     )

@@ -68,6 +68,8 @@ class LiveSession:
         self.reason = ""
         # Why whoever is connected must go, where the session itself goes on elsewhere.
         self.farewell = ""
+        # How it came here from another server of the fleet: what the journal says of it.
+        self.arrival: dict[str, object] | None = None
         # Frames that came and were no pictures, or late; whoever brings them counts.
         self.frames_refused = 0
         self.used_at = time.monotonic()
@@ -178,6 +180,7 @@ class LiveSession:
             "name": spec.name,
             "state": self.state,
             "reason": self.reason,
+            "arrived": self.arrival,
             "feed": self.feed,
             "source": None if spec.source is None else mask_secrets(spec.source),
             "model": self.engine.model.name,

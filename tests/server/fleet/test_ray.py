@@ -109,6 +109,10 @@ def test_sessions_of_a_replica_that_is_killed_come_back_on_the_other(server: Run
             assert time.monotonic() - killed_at < 6 * _TTL_SECONDS, state.text
             time.sleep(0.2)
         assert state.json()["frames_seen"] == 8
+        with pushing(server, name, additional_headers={"x-session-id": name}) as pusher:
+            told = pusher.hear("session.ready")["session"]["arrived"]
+            assert (told["from"], told["known_until_s"]) == (first, 7.0)
+            assert "its server was lost" in told["reason"]
         assert ask(client, name) == before
         assert holder(shared, name) != first
         [moved] = client.get(f"/v1/sessions/{name}/journal", params={"kind": "arrived"}).json()["data"]

@@ -112,6 +112,7 @@ def test_after_a_kill_the_other_answers_as_before_and_states_what_it_did_not_see
             [kept] = client.get(f"/v1/sessions/{name}/alerts").json()["data"]
             assert kept["name"] == "red"
         with pushing(second, name) as pusher:
+            assert pusher.hear("session.ready")["session"]["arrived"]["reason"] == moved["reason"]
             pusher.say("session.config", resume=True)
             pusher.push(0.0, episode_jpeg(_SCRIPT, _WATCHED_SECONDS))
             resumed = wait_for_frames(second, name, _WATCHED_SECONDS + 1)

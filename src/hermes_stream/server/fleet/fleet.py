@@ -133,7 +133,8 @@ class Fleet:
         except BaseException:
             await self._release(name, fence)
             raise
-        live.log("arrived", live.newest_seconds, _told_of_move(before, base))
+        live.arrival = _told_of_move(before, base)
+        live.log("arrived", live.newest_seconds, live.arrival)
         return live
 
     async def _won(self, name: str) -> tuple[Claim | None, int]:

@@ -9,12 +9,17 @@ const QUALITY = 0.86;
 // The server chooses by time; a timer that is a little early must not cost a frame.
 const OVERSAMPLING = 2;
 const MOST_BUFFERED_BYTES = 2 ** 20;
+// Ends after which the session goes on, here or at another server: it moves, the server ends, the line breaks.
+const RESUMABLE_CODES = new Set([4411, 1001, 1006, 1011, 1012]);
+const [RETRY_MS, PATIENCE_MS] = [1_000, 60_000];
 
 /** Tells of: `over` with a message or "" , `note` with a message. */
 export class Feed extends EventTarget {
   #canvas = document.createElement("canvas");
   /** @type {Map<string, WebSocket>} */
   #sockets = new Map();
+  /** @type {Set<string>} sessions whose connection is being made again */
+  #returning = new Set();
   #timer = 0;
   #fps = 0;
   #isBusy = false;
@@ -36,7 +41,7 @@ export class Feed extends EventTarget {
 
   /** @param {string} sessionId */
   feeds(sessionId) {
-    return this.#sockets.has(sessionId) && !this.isOver;
+    return (this.#sockets.has(sessionId) || this.#returning.has(sessionId)) && !this.isOver;
   }
 
   /**
@@ -51,7 +56,7 @@ export class Feed extends EventTarget {
     });
     if (resumes) socket.send(JSON.stringify({ type: "session.config", resume: true }));
     socket.onmessage = ({ data }) => this.#heard(JSON.parse(data));
-    socket.onclose = (event) => this.#lost(session.id, event);
+    socket.onclose = (event) => this.#lost(session, event);
     this.#sockets.set(session.id, socket);
     this.#fps = Math.max(this.#fps, session.fps);
   }
@@ -112,18 +117,45 @@ export class Feed extends EventTarget {
   #heard(message) {
     if (message.type === "session.done") this.stop();
     if (message.type === "frame.refused" || message.type === "error") {
-      const text = message.message ?? message.error?.message ?? "a frame was refused";
-      this.dispatchEvent(new CustomEvent("note", { detail: text }));
+      this.#note(message.message ?? message.error?.message ?? "a frame was refused");
     }
   }
 
-  /** @param {string} sessionId @param {CloseEvent} event */
-  #lost(sessionId, event) {
+  /** @param {any} session @param {CloseEvent} event */
+  async #lost(session, event) {
     if (this.isOver) return;
-    this.#sockets.delete(sessionId);
+    this.#sockets.delete(session.id);
     const text = event.reason || "the connection that pushed the video is lost";
-    if (this.#sockets.size) this.dispatchEvent(new CustomEvent("note", { detail: text }));
+    if (RESUMABLE_CODES.has(event.code) && (await this.#comesBack(session, text))) return;
+    if (this.#sockets.size || this.#returning.size) this.#note(text);
     else this.stop(text);
+  }
+
+  /**
+   * Connect again, until it is taken or patience ends; frames meanwhile are a gap of the session.
+   * @param {any} session @param {string} text  why the connection ended
+   */
+  async #comesBack(session, text) {
+    this.#returning.add(session.id);
+    this.#note(`${text}; connecting again`);
+    const deadline = performance.now() + PATIENCE_MS;
+    let isBack = false;
+    while (!isBack && !this.isOver && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      isBack = await this.add(session, true).then(
+        () => true,
+        () => false,
+      );
+    }
+    this.#returning.delete(session.id);
+    if (this.isOver) this.#sockets.get(session.id)?.close(1000);
+    else if (isBack) this.#note("connected again; the video goes on");
+    return isBack || this.isOver;
+  }
+
+  /** @param {string} text */
+  #note(text) {
+    this.dispatchEvent(new CustomEvent("note", { detail: text }));
   }
 }
 
