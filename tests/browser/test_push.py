@@ -97,7 +97,7 @@ def test_a_camera_comes_back_to_a_server_that_was_killed(browser: Browser, tmp_p
             page.wait_for_timeout(2_000)
             with server_process(*saved, port=int(first.address.rpartition(":")[2])) as second:
                 (before,) = second.http.get("/v1/sessions").json()["data"]
-                expect(page.locator("#toasts")).to_contain_text("connected again")
+                expect(page.locator("#toasts")).to_contain_text("Connected again")
                 expect(page.locator("#facts")).to_contain_text("1 gap", timeout=20_000)
                 (after,) = second.http.get("/v1/sessions").json()["data"]
                 assert after["frames_seen"] > before["frames_seen"] > 0

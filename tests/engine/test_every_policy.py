@@ -81,6 +81,7 @@ def test_nothing_of_questions_and_frames_waits_for_the_garbage_collector(adapter
             left[name] = sum(isinstance(each, torch.Tensor) for each in gc.garbage)
             gc.garbage.clear()
     finally:
+        gc.set_debug(0)
         gc.unfreeze()
         gc.enable()
     assert left == dict.fromkeys(POLICIES, 0)

@@ -191,7 +191,7 @@ def test_newer_frames_push_older_ones_on(family: str) -> None:
     held, direct = memory_with(family, []), memory_with(family, [])
     for start, n in ((0, 2), (2, 3)):
         tokens, now = encoded(family, times[start : start + n], seed=start), float(times[start + n - 1])
-        leaving = held.begin_leaving(tokens, now, 2, 0)
+        leaving = held.begin_leaving(tokens, now, 2, held.waiting_with(tokens))
         if leaving is None:
             held.commit_features(tokens, now)
             continue

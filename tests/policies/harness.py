@@ -304,8 +304,10 @@ class FakeStream:
         embeddings = [torch.randn(frame_NE.shape, generator=self._generator) for frame_NE in frames]
         size_N1 = _sizes(self.memory.current.grids_seen + tokens.frame_N, self.loud)
         tokens = replace(tokens, embeddings_NE=torch.cat(embeddings) * size_N1)
-        if self.policy.ingests == "tokens" and (leaving := self.memory.begin_leaving(tokens, seconds, n_held_back, 0)):
-            return leaving[1]
+        if self.policy.ingests == "tokens":
+            placed = self.memory.make_room(self.memory.waiting_with(tokens))
+            if leaving := self.memory.begin_leaving(tokens, seconds, n_held_back, placed):
+                return leaving[1]
         self.memory.commit_features(tokens, seconds)
         return None
 

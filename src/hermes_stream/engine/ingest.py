@@ -47,9 +47,10 @@ class Piece:
         if encoded is None:
             clip = stream.next_clip(frames, stream.grids_at_once)
             encoded = None if clip is None else stream.embed(clip)
-        self._tokens, self._front_states = None, stream.front_states
+        self._tokens: VisualTokens | None = None
+        self._front_states = stream.front_states
         if encoded is not None:
-            encoded, self._tokens, self._front_states = self._up_to_compaction(encoded)
+            encoded = self._up_to_compaction(encoded)
         n_encoded = 0 if encoded is None else encoded.n_frames
         self.n_grids = 0 if encoded is None else encoded.n_grids
         # Without a partner: all that is left, if it is less than a grid.
@@ -63,7 +64,7 @@ class Piece:
         if self._tokens is not None:
             stream.check_growth(self._tokens.frame_N.numel())
         # What enters the text model now: the same, unless newest frames are held back.
-        self._entering = self._tokens
+        self._entering: VisualTokens | None = self._tokens
         self._pending: PendingAppend | None = None
         self._probes: list[Probe] = []
         self._segments: dict[str, ProbeSegment] = {}
@@ -71,25 +72,24 @@ class Piece:
         if self._tokens is not None and stream.policy.ingests == "tokens":
             self._prepare_commit(self._tokens)
 
-    def _up_to_compaction(self, encoded: VisualTokens) -> tuple[VisualTokens, VisualTokens, tuple[Any, ...]]:
-        """The first grids that positions are left for, at least one: encoded, as they enter, and front-ends' states.
+    def _up_to_compaction(self, encoded: VisualTokens) -> VisualTokens:
+        """The first grids that positions are left for, at least one, after the front-ends.
 
         Positions are closed up for one grid, never for several, so that when that happens does not depend on which
         frames come together (law 4).
         """
+        memory = self.stream.memory
+        reserve = reserved_positions(memory.shape.max_positions)
         for n_grids in range(encoded.n_grids, 0, -1):
             some = encoded.grids(0, n_grids)
-            tokens, front_states = self._reduced(some)
-            if n_grids == 1 or not self._parts_grids or self._has_room(tokens):
+            self._tokens, self._front_states = self._reduced(some)
+            if self.stream.policy.ingests != "tokens":
                 break
-        return some, tokens, front_states
-
-    def _has_room(self, tokens: VisualTokens) -> bool:
-        """Whether they may enter without a compaction."""
-        stream, memory = self.stream, self.stream.memory
-        if stream.policy.ingests != "tokens":
-            return True
-        return memory.has_room(tokens, reserved_positions(memory.shape.max_positions), waits=stream.held_back > 0)
+            # What must find room: with frames that wait, all of them.
+            self._standing = memory.waiting_with(self._tokens) if self.stream.held_back else self._tokens
+            if not self._parts_grids or memory.has_room(self._standing, reserve):
+                break
+        return some
 
     def _reduced(self, encoded: VisualTokens) -> tuple[VisualTokens, tuple[Any, ...]]:
         """What enters of the encoded frames, and the front-ends' states after them."""
@@ -204,13 +204,13 @@ class Piece:
 
     def _begin_commit(self, tokens: VisualTokens) -> None:
         memory, n_held_back = self.stream.memory, self.stream.held_back
-        reserve = reserved_positions(memory.shape.max_positions)
+        placed = memory.make_room(self._standing, reserved_positions(memory.shape.max_positions))
         if n_held_back:
-            leaving = memory.begin_leaving(tokens, self._seconds, n_held_back, reserve)
+            leaving = memory.begin_leaving(tokens, self._seconds, n_held_back, placed)
             self._entering, self._pending = leaving or (None, None)
         else:
-            self._entering = memory.make_room(tokens, reserve)
-            self._pending = memory.begin_vision(self._entering, self._seconds)
+            self._entering = placed
+            self._pending = memory.begin_vision(placed, self._seconds)
 
     def _prepare_probes(self, pending: PendingAppend) -> None:
         stream = self.stream

@@ -101,11 +101,13 @@ class KVMemory:
         """Positions left before the model's limit."""
         return self.shape.max_positions - self.current.next_position
 
-    def has_room(self, tokens: VisualTokens, reserve: int, *, waits: bool) -> bool:
-        """Whether these tokens and a reserve fit as positions are. waits: behind others that wait as features."""
-        if waits:
-            tokens = self.current.with_features(tokens, self.current.time_seconds).features.laid_out(self.shape)
+    def has_room(self, tokens: VisualTokens, reserve: int = 0) -> bool:
+        """Whether these tokens and a reserve fit as positions are."""
         return self.current.end_after(tokens) + reserve <= self.shape.max_positions
+
+    def waiting_with(self, tokens: VisualTokens) -> VisualTokens:
+        """All frames that wait as features, with these behind them, as a question places them behind the rows."""
+        return self.current.with_features(tokens, self.current.time_seconds).features.laid_out(self.shape)
 
     def make_room(self, tokens: VisualTokens, reserve: int = 0) -> VisualTokens:
         """Compact if these tokens and a reserve would pass the model's limit; LimitError if that is not enough.
@@ -113,7 +115,7 @@ class KVMemory:
         Returns them as they are to be committed: nearer where a gap in time is longer than positions reach.
         """
         limit = self.shape.max_positions
-        if self.current.end_after(tokens) + reserve <= limit:
+        if self.has_room(tokens, reserve):
             return tokens
         # Mid-interval, when layers may rightly hold more than the budget.
         version = apply_plan(self.current, Plan(positions=self.compaction), self.shape, self.rope)
@@ -184,16 +186,14 @@ class KVMemory:
         return begin_text(self.current, text)
 
     def begin_leaving(
-        self, tokens: VisualTokens, time_seconds: float, n_newest: int, reserve: int
+        self, tokens: VisualTokens, time_seconds: float, n_newest: int, placed: VisualTokens
     ) -> tuple[VisualTokens, PendingAppend] | None:
         """Start the commit of the frames that newly encoded ones push out of the `n_newest` that wait as features.
 
-        Returns them as the text model reads them; None if there are none, and the new ones may be committed as
-        features. Makes room for all that wait, as a question places them behind the rows, and for the reserve; raises
-        LimitError if that is not enough.
+        placed: `waiting_with` these, as `make_room` gave it back.
+        Returns what leaves as the text model reads it; None if nothing does, and the new ones may be committed as
+        features.
         """
-        waiting = self.current.with_features(tokens, time_seconds).features.laid_out(self.shape)
-        placed = self.make_room(waiting, reserve)
         after = self.current.with_features(tokens, time_seconds)
         leaving, n_tokens, staying = after.features.pass_on(n_newest)
         if leaving.n_rows == 0:

@@ -13,7 +13,7 @@ const MOST_BUFFERED_BYTES = 2 ** 20;
 const RESUMABLE_CODES = new Set([4411, 1001, 1006, 1011, 1012]);
 const [RETRY_MS, PATIENCE_MS] = [1_000, 60_000];
 
-/** Tells of: `over` with a message or "" , `note` with a message. */
+/** Tells of: `over` with a message or "" , `note` with a message, `back` once it is connected again. */
 export class Feed extends EventTarget {
   #canvas = document.createElement("canvas");
   /** @type {Map<string, WebSocket>} */
@@ -149,7 +149,10 @@ export class Feed extends EventTarget {
     }
     this.#returning.delete(session.id);
     if (this.isOver) this.#sockets.get(session.id)?.close(1000);
-    else if (isBack) this.#note("connected again; the video goes on");
+    else if (isBack) {
+      if (this.video.ended) this.#finish();
+      this.dispatchEvent(new Event("back"));
+    }
     return isBack || this.isOver;
   }
 

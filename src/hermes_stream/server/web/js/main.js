@@ -45,6 +45,7 @@ function keep(feed) {
   feeds.add(feed);
   byId("feeds").append(feed.video);
   feed.addEventListener("note", (event) => toast(/** @type {CustomEvent} */ (event).detail, "error"));
+  feed.addEventListener("back", () => toast("Connected again; the video goes on."));
   feed.addEventListener("over", (event) => {
     feeds.delete(feed);
     const text = /** @type {CustomEvent} */ (event).detail;
