@@ -59,7 +59,7 @@ def watched(adapter: Adapter, memory: str, frames: list[Frame], pieces: list[int
 
 @pytest.mark.parametrize("memory", MEMORIES)
 # Not shrunk: 48 frames, watched three times, would be tried for minutes, and no fewer say more.
-@settings(max_examples=3, deadline=None, phases=[Phase.generate])
+@settings(max_examples=2, deadline=None, phases=[Phase.generate])
 @given(
     pieces=st.lists(st.integers(1, 6), min_size=1, max_size=5),
     steps=st.lists(st.sampled_from([1, 2, 5]), min_size=N_FRAMES - 3, max_size=N_FRAMES - 3),
